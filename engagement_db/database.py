@@ -1,0 +1,322 @@
+"""Connecting: the one proxy that every model hangs on, sessions set up right, transactions with retry."""
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import peewee
+from playhouse import pool
+
+from engagement_db import ddl, dialects, tables
+from engagement_db.errors import ConfigurationError, Contention
+from engagement_db.fields import ReferenceField, load_json
+
+Result = TypeVar("Result")
+
+BUSY_TIMEOUT_SECONDS: Final = 5
+RETRIES: Final = 8
+
+_DATABASES: Final[dict[str, tuple[type[peewee.Database], type[peewee.Database]]]] = {
+    "sqlite": (peewee.SqliteDatabase, pool.PooledSqliteDatabase),
+    "postgresql": (peewee.PostgresqlDatabase, pool.PooledPostgresqlDatabase),
+    "postgres": (peewee.PostgresqlDatabase, pool.PooledPostgresqlDatabase),
+    "mysql": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
+    "mariadb": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
+}
+
+
+class Unbound(ConfigurationError, AttributeError):
+    """A model was used before ``connect`` or ``bind``."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the engagement_db models are not bound to a database; call engagement_db.connect(url) or "
+            "engagement_db.bind(database) first."
+        )
+
+
+class _Proxy(peewee.DatabaseProxy):
+    def __getattr__(self, name: str) -> Any:
+        if self.obj is None:
+            raise Unbound
+        return getattr(self.obj, name)
+
+    def __enter__(self) -> Any:
+        return self.__getattr__("__enter__")()
+
+
+proxy: Final = _Proxy()
+
+
+def now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class _Metadata(peewee.Metadata):
+    """Names each index after the contract: ``<table>_<columns in snake_case>``."""
+
+    checks: tuple[tuple[str, str], ...] = ()
+    index_names: dict[tuple[str, ...], str] = {}
+
+    def fields_to_index(self) -> list[peewee.ModelIndex]:
+        found = []
+        for item in self.indexes:
+            names, unique = item
+            fields = [self.fields[name] for name in names]
+            name = self.index_names.get(names) or tables.index_name(
+                self.table_name, [field.column_name for field in fields]
+            )
+            found.append(peewee.ModelIndex(self.model, fields, unique=unique, name=name))
+        return found
+
+
+class BaseModel(peewee.Model):
+    """What all models share: the proxy, names after the contract, and ``updated_at`` that moves."""
+
+    class Meta:
+        database = proxy
+        legacy_table_names = False
+        model_metadata_class = _Metadata
+
+    @classmethod
+    def declared(cls) -> tables.Table:
+        """Return the table that this model declares, in the vocabulary of ``engagement_db.tables``."""
+        meta = cls._meta
+        columns, keys = [], []
+        for field in meta.sorted_fields:
+            columns.append(tables.Column(field.column_name, field.column_type, field.null, _database_default(field)))
+            if isinstance(field, ReferenceField):
+                keys.append(_declared_key(field))
+        indexes = tuple(
+            tables.Index(index._name, tuple(field.column_name for field in index._expressions), index._unique)
+            for index in meta.fields_to_index()
+        )
+        checks = tuple(
+            tables.Check(tables.check_name(meta.table_name, column), expression) for column, expression in meta.checks
+        )
+        return tables.sort(tables.Table(meta.table_name, tuple(columns), tuple(keys), indexes, checks))
+
+    @classmethod
+    def create_table(cls, safe: bool = True, **options: Any) -> None:
+        """Create the table exactly as the migrations do, enum types and indexes included.
+
+        For scratch databases. With ``safe`` a table that exists is left alone.
+        """
+        database = cls._meta.database
+        if safe and cls.table_exists():
+            return
+        for statement in ddl.create_whole(dialects.of(target(database)), cls.declared()):
+            database.execute_sql(statement)
+
+    @classmethod
+    def drop_table(cls, safe: bool = True, **options: Any) -> None:
+        """Drop the table and its enum types; with ``safe`` a table that does not exist is passed over."""
+        database = cls._meta.database
+        if safe and not cls.table_exists():
+            return
+        for statement in ddl.drop_whole(dialects.of(target(database)), cls.declared()):
+            database.execute_sql(statement)
+
+    @classmethod
+    def update(cls, *args: Any, **values: Any) -> Any:
+        """Return an UPDATE query; ``updated_at`` moves unless it is set by name."""
+        given = dict(*args, **values)
+        if "updated_at" in cls._meta.fields and not {"updated_at", cls.updated_at} & set(given):
+            given[cls.updated_at] = now()
+        return super().update(given)
+
+    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+        """Insert or update the row; ``updated_at`` moves with every update. Returns the rows changed."""
+        if "updated_at" in self._meta.fields and self.get_id() is not None and not force_insert:
+            self.updated_at = now()
+            if only is not None:
+                only = [*only, type(self).updated_at]
+        return super().save(force_insert=force_insert, only=only)
+
+
+def _database_default(field: peewee.Field) -> tables.Default:
+    if field.default is now:
+        return tables.NOW
+    return None if field.default is None else str(field.default)
+
+
+def _declared_key(field: ReferenceField) -> tables.ForeignKey:
+    table = field.model._meta.table_name
+    return tables.ForeignKey(
+        tables.foreign_key_name(table, field.column_name),
+        field.column_name,
+        field.rel_model._meta.table_name,
+        field.on_delete or "NO ACTION",
+        field.on_update or "NO ACTION",
+    )
+
+
+def target(database: peewee.Database | peewee.Proxy) -> peewee.Database:
+    """Return the database behind a proxy, or the database itself; raises Unbound for an empty proxy."""
+    if isinstance(database, peewee.Proxy):
+        if database.obj is None:
+            raise Unbound
+        return database.obj
+    return database
+
+
+def connect(url: str, **options: Any) -> peewee.Database:
+    """Bind every model to the database at ``url`` and return it. No connection is opened yet.
+
+    ``url`` is ``scheme://user:password@host:port/name?parameter=value`` with one of the schemes
+    sqlite, postgresql, postgres, mysql and mariadb, each also with ``+pool``. Percent-escapes in user,
+    password and name are decoded. Query parameters and ``options`` go to the driver and, with
+    ``+pool``, to peewee's pool (``max_connections``, ``stale_timeout`` in seconds, ``timeout`` in seconds).
+
+    Raises ConfigurationError, and binds nothing, for an unknown scheme, a name that is missing or a
+    driver that is not installed.
+    """
+    return bind(open_database(url, **options))
+
+
+def open_database(url: str, **options: Any) -> peewee.Database:
+    """Return the peewee database at ``url``, sessions set up right, without binding a model to it.
+
+    Takes and raises what ``connect`` does.
+    """
+    parts = urlsplit(url)
+    scheme, _, suffix = parts.scheme.partition("+")
+    if scheme not in _DATABASES or suffix not in ("", "pool"):
+        known = ", ".join(_DATABASES)
+        raise ConfigurationError(f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool).")
+    dialect = dialects.named(scheme)
+    if not any(find_spec(driver) for driver in dialect.drivers):
+        raise ConfigurationError(
+            f"{dialect.title} needs a driver that is not installed; install engagement_db[{dialect.extra}]."
+        )
+    arguments: dict[str, Any] = {name: _converted(value) for name, value in parse_qsl(parts.query)}
+    name = unquote(parts.path.removeprefix("/"))
+    if scheme == "sqlite":
+        name = name or ":memory:"
+        arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
+        arguments["pragmas"] = [("journal_mode", "wal"), *dict(arguments.get("pragmas", {})).items()]
+        if parts.netloc:
+            raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///{parts.netloc}.")
+    else:
+        if not name:
+            raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
+        try:
+            port = parts.port
+        except ValueError:
+            raise ConfigurationError(f"{shown_url(url)}: the port is not a number from 0 to 65535.") from None
+        for argument, value in (("host", parts.hostname), ("port", port)):
+            if value:
+                arguments[argument] = value
+        for argument, value in (("user", parts.username), ("password", parts.password)):
+            if value is not None:
+                arguments[argument] = unquote(value)
+    if scheme == "mariadb":
+        arguments["mariadb"] = True
+    arguments.update(options)
+    database = _DATABASES[scheme][suffix == "pool"](name, **arguments)
+    set_up_sessions(database)
+    return database
+
+
+def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
+    """Bind every model to a peewee database that the service already has, and return it.
+
+    Each session that it opens from now on, and the open one, gets foreign keys on (SQLite), UTC
+    (the others) and strict mode (MySQL, MariaDB); nothing that outlives a session is changed.
+    Raises ConfigurationError for a database that is none of SQLite, PostgreSQL, MySQL and MariaDB.
+    """
+    database = target(database)
+    set_up_sessions(database)
+    proxy.initialize(database)
+    return database
+
+
+def set_up_sessions(database: peewee.Database) -> None:
+    """See to it that each session of ``database`` starts with what its dialect asks for; once only."""
+    dialect = dialects.family(database)
+    if getattr(database, "_engagement_db_sessions", False):
+        return
+    initialize = database._initialize_connection
+
+    def initialize_connection(connection: Any) -> None:
+        initialize(connection)
+        cursor = connection.cursor()
+        for statement in dialect.session:
+            cursor.execute(statement)
+        cursor.close()
+        if dialect.driver_parses_json:
+            _keep_json_null(connection)
+
+    database._initialize_connection = initialize_connection
+    database._engagement_db_sessions = True
+    if not database.is_closed():
+        initialize_connection(database.connection())
+
+
+def _keep_json_null(connection: Any) -> None:
+    from psycopg2.extras import register_default_jsonb
+
+    register_default_jsonb(connection, loads=load_json)
+
+
+def shown_url(url: str) -> str:
+    """Return ``url`` fit for a message: without its password."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return parts._replace(netloc=f"{name}{':***' if colon else ''}@{host}").geturl()
+
+
+def _converted(value: str) -> Any:
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        return int(value)
+    except ValueError:
+        return value
+
+
+def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result:
+    """Run ``work`` in one transaction of the bound database and return its result.
+
+    Inside a caller's transaction ``work`` joins it, behind a savepoint, and runs once: only the
+    outermost transaction can be run again as a whole. Outside, a transaction that loses to another
+    (deadlock, serialization failure, lock wait) is run again, at most ``retries`` times (0 or more),
+    after a growing, random pause; so ``work`` must have no effect outside the database.
+
+    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out.
+    """
+    database = target(proxy)
+    if database.in_transaction():
+        with database.atomic():
+            return work()
+    dialect = dialects.of(database)
+    for attempt in range(retries + 1):
+        try:
+            with database.atomic(*dialect.begin):
+                return work()
+        except peewee.DatabaseError as error:
+            if dialects.error_code(error) not in dialect.retry_codes:
+                raise
+            if attempt == retries:
+                raise Contention(
+                    f"gave up after {retries + 1} attempts, each lost to another transaction: "
+                    f"{dialects.server_words(error)}. Nothing was changed; try again."
+                ) from error
+            time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def locked(query: Any) -> Any:
+    """Return the SELECT with FOR UPDATE, where rows can be locked; elsewhere the query as it is.
+
+    On SQLite a transaction that ``transaction`` began holds the only write lock already.
+    """
+    return query.for_update() if dialects.of(target(proxy)).locks_rows else query

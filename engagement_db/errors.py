@@ -1,0 +1,103 @@
+"""Everything that this library raises on purpose.
+
+::
+
+    EngagementError
+    ├── ConfigurationError      a database url, driver or binding that cannot work
+    ├── RefusedValue            a value that a column does not take (also a ValueError)
+    ├── NotFound                a row that a verb was asked to work on is not there
+    ├── Refused                 a rule of the feed or of the books says no
+    │   ├── IllegalMove         a status from which the move is not allowed
+    │   └── ReferenceConflict   one idempotency key, two different payloads
+    ├── Contention              other transactions kept winning; nothing was changed, try again
+    └── MigrationError
+        ├── SchemaConflict      something is there in another shape; nothing was changed
+        ├── MigrationBusy       another process holds the migration lock, or a table stays locked
+        ├── HistoryError        the history and the scripts tell different stories
+        ├── RowsAtStake         a rollback would throw rows away
+        └── StepFailed          the server refused a statement
+
+A caller that wants one net catches ``EngagementError``.
+"""
+
+from collections.abc import Sequence
+
+
+class EngagementError(Exception):
+    """The root of every error that engagement_db raises on purpose."""
+
+
+class ConfigurationError(EngagementError):
+    """The database cannot be used as described; no connection was opened."""
+
+
+class RefusedValue(EngagementError, ValueError):
+    """A value does not fit its column; no SQL was sent.
+
+    ``table`` and ``column`` name the place, ``reason`` says why.
+    """
+
+    def __init__(self, table: str, column: str, reason: str) -> None:
+        super().__init__(f"{table}.{column}: {reason}")
+        self.table = table
+        self.column = column
+        self.reason = reason
+
+
+class NotFound(EngagementError):
+    """The row that a verb was asked to work on does not exist; nothing was changed."""
+
+
+class Refused(EngagementError):
+    """A rule says no; nothing was changed."""
+
+
+class IllegalMove(Refused):
+    """The row's status does not allow the move; nothing was changed."""
+
+
+class ReferenceConflict(Refused):
+    """A reference that is taken came again with another payload; the first row stands unchanged.
+
+    ``fields`` names what differs.
+    """
+
+    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
+
+
+class Contention(EngagementError):
+    """Other transactions kept winning until the retries ran out; nothing was changed, try again later."""
+
+
+class MigrationError(EngagementError):
+    """A migration did not reach its end; the message says what stands and what the next run will do."""
+
+
+class SchemaConflict(MigrationError):
+    """The database holds something in another shape; nothing was changed.
+
+    ``differences`` lists every one of them, a sentence each.
+    """
+
+    def __init__(self, headline: str, differences: Sequence[str], cure: str) -> None:
+        lines = "".join(f"\n  - {difference}" for difference in differences)
+        super().__init__(f"{headline}{lines}\n{cure}")
+        self.differences = tuple(differences)
+
+
+class MigrationBusy(MigrationError):
+    """Another process migrates, or keeps a table locked; run the same command again later."""
+
+
+class HistoryError(MigrationError):
+    """The history table and the scripts do not tell the same story; nothing was changed."""
+
+
+class RowsAtStake(MigrationError):
+    """A rollback would throw rows away; nothing was changed."""
+
+
+class StepFailed(MigrationError):
+    """The server refused a statement of a step; the same command, run again, goes on from there."""

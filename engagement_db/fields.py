@@ -1,0 +1,277 @@
+"""Fields that refuse what their column would bend: enums, UTC times, money, JSON and bounded text.
+
+Each carries ``column_type``, its logical type in the vocabulary of ``engagement_db.tables``. Every
+refusal is a RefusedValue that names table and column, raised before any SQL is sent.
+"""
+
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Context, Decimal
+from enum import StrEnum
+from typing import Any, Final, NoReturn
+
+import peewee
+
+from engagement_db import tables
+from engagement_db.dialects import Dialect, family
+from engagement_db.errors import RefusedValue
+
+TEXT_LIMIT_BYTES: Final = 65_535
+MONEY_DIGITS: Final = 18
+MONEY_PLACES: Final = 4
+_CENT = Decimal(1).scaleb(-MONEY_PLACES)
+_MONEY_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
+_EXACT = Context(prec=40)
+_KEY_LIMIT = 2**31
+# An escaped NUL, unless the backslash before the u is itself escaped.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class JsonNull:
+    """The JSON document ``null``, as against no document at all (``None``, SQL NULL)."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "JSON_NULL"
+
+
+JSON_NULL: Final = JsonNull()
+
+
+def refuse(field: peewee.Field, reason: str) -> NoReturn:
+    """Raise the RefusedValue that names this field's table and column."""
+    raise RefusedValue(field.model._meta.table_name, field.column_name, reason)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _clean_text(field: peewee.Field, value: object) -> str:
+    if not isinstance(value, str):
+        refuse(field, f"{_shown(value)} is not text; pass a str")
+    if "\x00" in value:
+        refuse(field, "the text holds a NUL character, which PostgreSQL cannot store; remove it")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        refuse(field, "the text holds half of a surrogate pair, which is not valid Unicode; remove it")
+    return value
+
+
+class KeyField(peewee.AutoField):
+    """The primary key ``id``."""
+
+    column_type = tables.Id()
+
+    def db_value(self, value: Any) -> Any:
+        return _key_value(self, value)
+
+
+class IntegerField(peewee.IntegerField):
+    """A four byte integer; anything else is refused."""
+
+    column_type = tables.Integer()
+
+    def db_value(self, value: Any) -> Any:
+        return _key_value(self, value)
+
+
+class ReferenceField(peewee.ForeignKeyField):
+    """A foreign key to another model's ``id``; takes the other row or its id."""
+
+    column_type = tables.Integer()
+
+    def __init__(self, model: Any, **options: Any) -> None:
+        # The model's Meta declares every index by its columns; peewee would add one of its own.
+        super().__init__(model, index=False, **options)
+
+    def db_value(self, value: Any) -> Any:
+        if isinstance(value, self.rel_model):
+            value = value.get_id()
+        return _key_value(self, value)
+
+
+def _key_value(field: peewee.Field, value: object) -> object:
+    if value is None or isinstance(value, peewee.Node):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        refuse(field, f"{_shown(value)} is not an id; pass a row or a whole number")
+    if not -_KEY_LIMIT <= value < _KEY_LIMIT:
+        refuse(field, f"{value} does not fit a four byte integer")
+    return value
+
+
+class TextField(peewee.TextField):
+    """Text of at most 65,535 bytes in UTF-8, MySQL's TEXT, on every server."""
+
+    column_type = tables.Text()
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        value = _clean_text(self, value)
+        size = len(value.encode())
+        if size > TEXT_LIMIT_BYTES:
+            refuse(self, f"the text has {size:,} bytes; at most {TEXT_LIMIT_BYTES:,} fit")
+        return value
+
+
+class VarcharField(peewee.CharField):
+    """Text of at most ``max_length`` characters, on every server."""
+
+    max_length: int
+
+    @property
+    def column_type(self) -> tables.Varchar:
+        return tables.Varchar(self.max_length)
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        value = _clean_text(self, value)
+        if len(value) > self.max_length:
+            refuse(self, f"the text has {len(value)} characters; at most {self.max_length} fit")
+        return value
+
+
+class EnumField(peewee.CharField):
+    """A member of ``enum``, read back as the member; the label's text is taken too."""
+
+    def __init__(self, enum: type[StrEnum], **options: Any) -> None:
+        super().__init__(**options)
+        self.enum = enum
+
+    @property
+    def column_type(self) -> tables.Enum:
+        return tables.Enum(tuple(member.value for member in self.enum))
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        try:
+            return self.enum(value).value
+        except ValueError:
+            labels = ", ".join(member.value for member in self.enum)
+            refuse(self, f"{_shown(value)} is not one of {labels}")
+
+    def python_value(self, value: Any) -> Any:
+        return None if value is None else self.enum(value)
+
+
+class _FollowsDialect(peewee.FieldDatabaseHook):
+    """Keeps ``dialect`` at that of the database to which the model is bound."""
+
+    dialect: Dialect | None = None
+
+    def _db_hook(self, database: peewee.Database | None) -> None:
+        self.dialect = None if database is None else family(database)
+
+
+class TimeField(_FollowsDialect, peewee.DateTimeField):
+    """An instant. Takes any aware datetime and gives it back in UTC; a naive one is refused."""
+
+    column_type = tables.Time()
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        if not isinstance(value, datetime):
+            refuse(self, f"{_shown(value)} is not a time; pass an aware datetime")
+        if value.utcoffset() is None:
+            refuse(self, f"{value!r} is naive; say which zone it is in, as datetime.now(UTC) does")
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError:
+            refuse(self, f"{value!r} is outside the years 1 to 9999 in UTC")
+        if self.dialect is not None and self.dialect.keeps_time_as_text:
+            return sortable_text(value)
+        return value
+
+    def python_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value.replace(" +", "+").replace(" -", "-"))
+        if not isinstance(value, datetime):
+            return value
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def sortable_text(value: datetime) -> str:
+    """Return a UTC time as SQLite stores it, in the form that Sequelize writes and reads.
+
+    One instant has one spelling, whoever writes it: three digits of the second where they are
+    enough, six where they are not. So equal times are equal text, and text sorts as time does.
+    """
+    digits = "milliseconds" if value.microsecond % 1000 == 0 else "microseconds"
+    return f"{value.replace(tzinfo=None).isoformat(' ', digits)} +00:00"
+
+
+class MoneyField(_FollowsDialect, peewee.DecimalField):
+    """An exact amount: a Decimal or an int, at most 14 digits before the point and four behind it.
+
+    What would have to be rounded is refused. On SQLite so is what does not survive its double.
+    """
+
+    column_type = tables.Money()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES, **options)
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        if isinstance(value, bool) or not isinstance(value, Decimal | int):
+            refuse(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
+        amount = Decimal(value)
+        if not amount.is_finite():
+            refuse(self, f"{amount} is not an amount")
+        if abs(amount) >= _MONEY_LIMIT:
+            refuse(self, f"{amount} is too large; at most {MONEY_DIGITS - MONEY_PLACES} digits stand before the point")
+        exact = amount.quantize(_CENT, context=_EXACT)
+        if exact != amount:
+            refuse(self, f"{amount} has more than {MONEY_PLACES} decimal places; round it first")
+        if self.dialect is not None and not self.dialect.keeps_decimals and Decimal(repr(float(exact))) != exact:
+            refuse(self, f"{amount} has more significant digits than {self.dialect.title} keeps (15)")
+        return exact + 0
+
+    def python_value(self, value: Any) -> Any:
+        return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)
+
+
+class JsonField(peewee.JSONField):
+    """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``."""
+
+    column_type = tables.Json()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(dumps=self._dump, loads=load_json, **options)
+
+    def _dump(self, value: object) -> str:
+        try:
+            document = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_dump_null)
+            document.encode()
+        except (TypeError, ValueError) as error:
+            refuse(self, f"{_shown(value)} is not JSON: {error}")
+        if _NUL.search(document):
+            refuse(self, "the document holds a NUL character, which PostgreSQL cannot store; remove it")
+        return document
+
+    def db_value(self, value: Any) -> Any:
+        return value if value is None or isinstance(value, peewee.Node) else self._dump(value)
+
+
+def _dump_null(value: object) -> None:
+    if value is not JSON_NULL:
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def load_json(document: str | bytes) -> Any:
+    """Return the document's value; the document ``null`` is JSON_NULL."""
+    value = json.loads(document)
+    return JSON_NULL if value is None else value

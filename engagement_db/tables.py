@@ -1,0 +1,298 @@
+"""The shape of a table, as small frozen records.
+
+Migration scripts declare these, models derive them, the catalog reads them back from a live
+server: three sources, one vocabulary, so that comparing is ``==``. Nothing here knows a server.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Id:
+    """The auto-incremented integer primary key."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A four byte integer."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text of at most 65,535 bytes."""
+
+
+@dataclass(frozen=True)
+class Varchar:
+    """Text of at most ``length`` characters."""
+
+    length: int
+
+
+@dataclass(frozen=True)
+class Enum:
+    """One of ``labels``, in this order."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Time:
+    """An instant, in UTC. ``digits`` are those of the fraction of a second that the column keeps."""
+
+    digits: int = 6
+
+
+@dataclass(frozen=True)
+class Json:
+    """A JSON document."""
+
+
+@dataclass(frozen=True)
+class Money:
+    """An exact amount of 18 digits, four of them behind the point."""
+
+
+@dataclass(frozen=True)
+class Other:
+    """A type that no contract of ours uses, in the server's own spelling."""
+
+    spelling: str
+
+
+ColumnType = Id | Integer | Text | Varchar | Enum | Time | Json | Money | Other
+
+
+@dataclass(frozen=True)
+class Now:
+    """The default that is the current time."""
+
+    def __str__(self) -> str:
+        return "the current time"
+
+
+NOW = Now()
+Default = Now | str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``default`` is NOW, a literal in its plain spelling (``"public"``, ``"0"``), or None."""
+
+    name: str
+    type: ColumnType
+    null: bool = False
+    default: Default = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """``column`` references ``parent``'s ``parent_column``. ``validated`` is False while old rows are unchecked."""
+
+    name: str
+    column: str
+    parent: str
+    on_delete: str = "NO ACTION"
+    on_update: str = "NO ACTION"
+    parent_column: str = "id"
+    validated: bool = True
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index over ``columns``. ``valid`` is False when a concurrent build was left unfinished."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+    valid: bool = True
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule that every row holds; ``expression`` is SQL with double-quoted column names."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table: its columns in order, its keys, indexes and checks sorted by name."""
+
+    name: str
+    columns: tuple[Column, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def index(self, name: str) -> Index | None:
+        """Return the index of this name, or None."""
+        return next((index for index in self.indexes if index.name == name), None)
+
+    def check(self, name: str) -> Check | None:
+        """Return the check of this name, or None."""
+        return next((check for check in self.checks if check.name == name), None)
+
+    def foreign_key(self, column: str) -> ForeignKey | None:
+        """Return the foreign key on this column, or None."""
+        return next((key for key in self.foreign_keys if key.column == column), None)
+
+
+def snake_case(name: str) -> str:
+    """Return ``name`` in snake_case: ``createdAt`` becomes ``created_at``."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+
+
+def index_name(table: str, columns: Iterable[str]) -> str:
+    """Return the name of an index over these columns: ``feed_posts_user_id_created_at``."""
+    return "_".join([table, *map(snake_case, columns)])
+
+
+def foreign_key_name(table: str, column: str) -> str:
+    """Return the name of the foreign key on this column: ``feed_posts_user_id_fkey``."""
+    return f"{table}_{snake_case(column)}_fkey"
+
+
+def check_name(table: str, column: str) -> str:
+    """Return the name of the check on this column: ``escrow_transactions_amount_check``."""
+    return f"{table}_{snake_case(column)}_check"
+
+
+def enum_type_name(table: str, column: str) -> str:
+    """Return the name of a column's enum type: ``enum_feed_posts_visibility``."""
+    return f"enum_{table}_{column}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key column, as ``references`` declares it."""
+
+    column: Column
+    parent: str
+    on_delete: str
+    on_update: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check on one column, as ``check`` declares it."""
+
+    column: str
+    expression: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """An index, as ``index`` and ``unique`` declare it."""
+
+    columns: tuple[str, ...]
+    unique: bool
+
+
+Part = Column | Reference | Rule | Walk
+
+
+def key() -> Column:
+    """Declare the primary key ``id``."""
+    return Column("id", Id())
+
+
+def integer(name: str, *, null: bool = False, default: int | None = None) -> Column:
+    """Declare a four byte integer column."""
+    return Column(name, Integer(), null, None if default is None else str(default))
+
+
+def text(name: str, *, null: bool = False) -> Column:
+    """Declare a text column of at most 65,535 bytes."""
+    return Column(name, Text(), null)
+
+
+def varchar(name: str, length: int, *, null: bool = False, default: str | None = None) -> Column:
+    """Declare a text column of at most ``length`` characters."""
+    return Column(name, Varchar(length), null, default)
+
+
+def enum(name: str, labels: Iterable[str], *, null: bool = False, default: str | None = None) -> Column:
+    """Declare a column that holds one of ``labels``."""
+    return Column(name, Enum(tuple(labels)), null, default)
+
+
+def time(name: str, *, null: bool = False, default: Now | None = None) -> Column:
+    """Declare a column that holds an instant."""
+    return Column(name, Time(), null, default)
+
+
+def json(name: str, *, null: bool = False) -> Column:
+    """Declare a column that holds a JSON document."""
+    return Column(name, Json(), null)
+
+
+def money(name: str, *, null: bool = False, default: int | None = None) -> Column:
+    """Declare a column that holds an amount of money."""
+    return Column(name, Money(), null, None if default is None else str(default))
+
+
+def references(
+    name: str, parent: str, *, on_delete: str, on_update: str = "NO ACTION", null: bool = False
+) -> Reference:
+    """Declare an integer column that references ``parent``'s ``id``."""
+    return Reference(Column(name, Integer(), null), parent, on_delete, on_update)
+
+
+def index(*columns: str) -> Walk:
+    """Declare an index over these columns."""
+    return Walk(columns, unique=False)
+
+
+def unique(*columns: str) -> Walk:
+    """Declare a unique index over these columns."""
+    return Walk(columns, unique=True)
+
+
+def check(column: str, expression: str) -> Rule:
+    """Declare a rule that is named after ``column``; ``expression`` double-quotes its column names."""
+    return Rule(column, expression)
+
+
+def table(name: str, *parts: Part) -> Table:
+    """Return the table that these parts declare, everything in it named.
+
+    Raises ValueError when a foreign key column does not lead an index: a server would then invent
+    one (MySQL) or scan the table at each delete of a parent (the others).
+    """
+    columns = tuple(
+        part.column if isinstance(part, Reference) else part
+        for part in parts
+        if isinstance(part, Column | Reference)
+    )
+    keys = [
+        ForeignKey(
+            foreign_key_name(name, part.column.name), part.column.name, part.parent, part.on_delete, part.on_update
+        )
+        for part in parts
+        if isinstance(part, Reference)
+    ]
+    indexes = [Index(index_name(name, part.columns), part.columns, part.unique) for part in parts if isinstance(part, Walk)]
+    checks = [Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)]
+    leading = {walk.columns[0] for walk in indexes}
+    bare = [foreign_key.column for foreign_key in keys if foreign_key.column not in leading]
+    if bare:
+        raise ValueError(f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one")
+    return sort(Table(name, columns, tuple(keys), tuple(indexes), tuple(checks)))
+
+
+def sort(shape: Table) -> Table:
+    """Return the same table with keys, indexes and checks in the order of their names."""
+    return replace(
+        shape,
+        foreign_keys=tuple(sorted(shape.foreign_keys, key=lambda item: item.name)),
+        indexes=tuple(sorted(shape.indexes, key=lambda item: item.name)),
+        checks=tuple(sorted(shape.checks, key=lambda item: item.name)),
+    )
