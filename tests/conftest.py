@@ -1,0 +1,60 @@
+"""Which servers the tests run on, and a fresh database for each test.
+
+`TEST_SERVERS` chooses them: a comma-separated list out of sqlite, postgres, mariadb and mysql; all four by
+default.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import servers
+
+CHOSEN_SERVERS = [name.strip() for name in os.environ.get("TEST_SERVERS", ",".join(servers.NAMES)).split(",")]
+
+_what_became_of_servers: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unknown = set(CHOSEN_SERVERS) - set(servers.NAMES)
+    if unknown:
+        raise pytest.UsageError(
+            f"TEST_SERVERS names {', '.join(sorted(unknown))}; known are {', '.join(servers.NAMES)}."
+        )
+    # A request to end is Ctrl-C to us, so that the servers are stopped and their folders removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    return f"servers: {', '.join(CHOSEN_SERVERS)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _what_became_of_servers:
+        terminalreporter.section("servers")
+        for name, what in _what_became_of_servers.items():
+            terminalreporter.write_line(f"{name}: {what}")
+
+
+@pytest.fixture(scope="session", params=CHOSEN_SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    """A running server; each test that uses it runs once on every chosen server."""
+    name = request.param
+    try:
+        with servers.running(name) as running_server:
+            _what_became_of_servers[name] = running_server.version
+            yield running_server
+    except servers.Unavailable as reason:
+        _what_became_of_servers[name] = f"not available: {reason}"
+        servers.skip_or_fail(name, reason)
+
+
+@pytest.fixture
+def url(server: servers.Server) -> Iterator[str]:
+    """The URL of a fresh, empty database, dropped after the test."""
+    server.start()
+    database_url = server.create_database()
+    yield database_url
+    server.start()
+    server.drop_database(database_url)
