@@ -71,7 +71,7 @@ class Process:
                     self._initialize, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )
                 if made.returncode != 0:
-                    raise Unavailable(f"{self._initialize[-1]} could not be initialized:\n{self.last_words}")
+                    raise RuntimeError(f"{self._initialize[-1]} could not be initialized:\n{self.last_words}")
                 self._initialized = True
             # A session of its own: Ctrl-C reaches the tests, and they stop the server in their own time.
             self._popen = subprocess.Popen(
@@ -170,7 +170,7 @@ class Server:
                         "Correct it, or unset it to have a throwaway server."
                     ) from None
                 if not self._process.is_running or time.monotonic() > deadline:
-                    raise Unavailable(
+                    raise RuntimeError(
                         f"{self.name} does not answer: {error}\n{self._process.last_words}"
                     ) from None
             time.sleep(0.05)
@@ -268,7 +268,10 @@ class MySQLServer(Server):
 
 @contextlib.contextmanager
 def running(name: str) -> Iterator[Server]:
-    """The server of that name, answering; if it is ours, removed afterwards. Raises `Unavailable`."""
+    """The server of that name, answering; if it is ours, removed afterwards.
+
+    Raises `Unavailable` when the server is not installed, and `RuntimeError` when it is there but does not work.
+    """
     server = _server(name)
     try:
         server.start()
@@ -353,16 +356,16 @@ def _throwaway_mysql() -> Server:
     _remove_abandoned_folders(tree / "srv")
     folder = tree / "srv" / f"engagement-{os.getpid()}-{next(_database_numbers)}"
     folder.mkdir()
-    os.chown(folder, *USER_IN_MYSQL_TREE)
-    (folder / "root.sql").write_text(
-        "CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
-    )
+    root = folder / "root.sql"
+    root.write_text("CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n")
+    for path in (folder, root):
+        os.chown(path, *USER_IN_MYSQL_TREE)
     seen_inside = Path("/srv") / folder.name
     data = f"--datadir={seen_inside}/data"
     port = _free_port()
     process = Process(
         folder,
-        [*chroot, "--no-defaults", "--initialize-insecure", f"--init-file={seen_inside}/root.sql", data],
+        [*chroot, "--no-defaults", "--initialize-insecure", f"--init-file={seen_inside / root.name}", data],
         [*chroot, *_mysql_options(port), "--mysqlx=OFF", "--secure-file-priv=NULL", "--pid-file=pid", data],
         signal.SIGTERM,
     )
@@ -389,7 +392,7 @@ def _mysql_tree() -> Path:
     tree = Path(os.environ.get("TEST_MYSQL_TREE") or Path(cache) / "engagement_db" / "mysql").resolve()
     if os.geteuid() != 0:
         raise Unavailable(
-            "MySQL runs in a chroot, which only root may enter: run as root, or set TEST_MYSQL_URL"
+            "it runs in a chroot, which only root may enter: run as root, or set TEST_MYSQL_URL"
         )
     if not (tree / "usr" / "sbin" / "mysqld").exists():
         reason = os.environ.get("TEST_MYSQL_UNAVAILABLE") or "tests/run makes it; or set TEST_MYSQL_URL"
