@@ -270,7 +270,7 @@ class MySQLServer(Server):
 def running(name: str) -> Iterator[Server]:
     """The server of that name, answering; if it is ours, removed afterwards.
 
-    Raises `Unavailable` when the server is not installed, and `RuntimeError` when it is there but does not work.
+    Raises `Unavailable` when the server is not installed, and `RuntimeError` when it is but does not work.
     """
     server = _server(name)
     try:
