@@ -1,17 +1,20 @@
 """Connecting: the one proxy that every model hangs on, sessions set up right, transactions with retry."""
 
+import contextlib
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import peewee
 from playhouse import pool
 
 from engagement_db import ddl, dialects, tables
+from engagement_db.dialects import Dialect
 from engagement_db.errors import ConfigurationError, Contention
 from engagement_db.fields import ReferenceField, load_json
 
@@ -19,6 +22,10 @@ Result = TypeVar("Result")
 
 BUSY_TIMEOUT_SECONDS: Final = 5
 RETRIES: Final = 8
+_UNREADABLE: Final = (
+    "the url cannot be read; in user and password write : / ? # [ ] @ as percent-escapes "
+    "(urllib.parse.quote(password, safe='') does)."
+)
 
 _DATABASES: Final[dict[str, tuple[type[peewee.Database], type[peewee.Database]]]] = {
     "sqlite": (peewee.SqliteDatabase, pool.PooledSqliteDatabase),
@@ -86,10 +93,11 @@ class BaseModel(peewee.Model):
     @classmethod
     def declared(cls) -> tables.Table:
         """Return the table that this model declares, in the vocabulary of ``engagement_db.tables``."""
-        meta = cls._meta
+        meta: Any = cls._meta
         columns, keys = [], []
         for field in meta.sorted_fields:
-            columns.append(tables.Column(field.column_name, field.column_type, field.null, _database_default(field)))
+            default = _database_default(field)
+            columns.append(tables.Column(field.column_name, field.column_type, field.null, default))
             if isinstance(field, ReferenceField):
                 keys.append(_declared_key(field))
         indexes = tuple(
@@ -97,7 +105,8 @@ class BaseModel(peewee.Model):
             for index in meta.fields_to_index()
         )
         checks = tuple(
-            tables.Check(tables.check_name(meta.table_name, column), expression) for column, expression in meta.checks
+            tables.Check(tables.check_name(meta.table_name, column), expression)
+            for column, expression in meta.checks
         )
         return tables.sort(tables.Table(meta.table_name, tuple(columns), tuple(keys), indexes, checks))
 
@@ -108,16 +117,16 @@ class BaseModel(peewee.Model):
         For scratch databases. With ``safe`` a table that exists is left alone.
         """
         database = cls._meta.database
-        if safe and cls.table_exists():
+        if safe and cls.table_exists():  # type: ignore[no-untyped-call]
             return
         for statement in ddl.create_whole(dialects.of(target(database)), cls.declared()):
             database.execute_sql(statement)
 
     @classmethod
-    def drop_table(cls, safe: bool = True, **options: Any) -> None:
+    def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: Any) -> None:
         """Drop the table and its enum types; with ``safe`` a table that does not exist is passed over."""
         database = cls._meta.database
-        if safe and not cls.table_exists():
+        if safe and not cls.table_exists():  # type: ignore[no-untyped-call]
             return
         for statement in ddl.drop_whole(dialects.of(target(database)), cls.declared()):
             database.execute_sql(statement)
@@ -126,16 +135,19 @@ class BaseModel(peewee.Model):
     def update(cls, *args: Any, **values: Any) -> Any:
         """Return an UPDATE query; ``updated_at`` moves unless it is set by name."""
         given = dict(*args, **values)
-        if "updated_at" in cls._meta.fields and not {"updated_at", cls.updated_at} & set(given):
-            given[cls.updated_at] = now()
+        updated_at = cls._meta.fields.get("updated_at")
+        if updated_at is not None and not {"updated_at", updated_at} & set(given):
+            given[updated_at] = now()
         return super().update(given)
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
         """Insert or update the row; ``updated_at`` moves with every update. Returns the rows changed."""
-        if "updated_at" in self._meta.fields and self.get_id() is not None and not force_insert:
+        key = self.get_id()  # type: ignore[no-untyped-call]
+        updated_at = self._meta.fields.get("updated_at")
+        if updated_at is not None and key is not None and not force_insert:
             self.updated_at = now()
             if only is not None:
-                only = [*only, type(self).updated_at]
+                only = [*only, updated_at]
         return super().save(force_insert=force_insert, only=only)
 
 
@@ -161,7 +173,7 @@ def target(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     if isinstance(database, peewee.Proxy):
         if database.obj is None:
             raise Unbound
-        return database.obj
+        return cast(peewee.Database, database.obj)
     return database
 
 
@@ -169,12 +181,13 @@ def connect(url: str, **options: Any) -> peewee.Database:
     """Bind every model to the database at ``url`` and return it. No connection is opened yet.
 
     ``url`` is ``scheme://user:password@host:port/name?parameter=value`` with one of the schemes
-    sqlite, postgresql, postgres, mysql and mariadb, each also with ``+pool``. Percent-escapes in user,
-    password and name are decoded. Query parameters and ``options`` go to the driver and, with
-    ``+pool``, to peewee's pool (``max_connections``, ``stale_timeout`` in seconds, ``timeout`` in seconds).
+    sqlite, postgresql, postgres, mysql and mariadb, each also with ``+pool``. Percent-escapes are
+    decoded; in user and password ``: / ? # [ ] @`` have to be escaped. Query parameters and ``options``
+    go to the driver and, with ``+pool``, to peewee's pool (``max_connections``, ``stale_timeout`` in
+    seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does.
 
-    Raises ConfigurationError, and binds nothing, for an unknown scheme, a name that is missing or a
-    driver that is not installed.
+    Raises ConfigurationError, and binds nothing, for a url that cannot be read, an unknown scheme, a
+    name that is missing or a driver that is not installed.
     """
     return bind(open_database(url, **options))
 
@@ -184,37 +197,33 @@ def open_database(url: str, **options: Any) -> peewee.Database:
 
     Takes and raises what ``connect`` does.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     scheme, _, suffix = parts.scheme.partition("+")
-    if scheme not in _DATABASES or suffix not in ("", "pool"):
+    if "://" not in url or scheme not in _DATABASES or suffix not in ("", "pool"):
         known = ", ".join(_DATABASES)
-        raise ConfigurationError(f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool).")
+        raise ConfigurationError(
+            f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool), followed by ://."
+        )
     dialect = dialects.named(scheme)
     if not any(find_spec(driver) for driver in dialect.drivers):
         raise ConfigurationError(
             f"{dialect.title} needs a driver that is not installed; install engagement_db[{dialect.extra}]."
         )
-    arguments: dict[str, Any] = {name: _converted(value) for name, value in parse_qsl(parts.query)}
     name = unquote(parts.path.removeprefix("/"))
+    arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
     if scheme == "sqlite":
+        if parts.netloc:
+            raise ConfigurationError(
+                f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db."
+            )
         name = name or ":memory:"
         arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
-        arguments["pragmas"] = [("journal_mode", "wal"), *dict(arguments.get("pragmas", {})).items()]
-        if parts.netloc:
-            raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///{parts.netloc}.")
     else:
+        arguments.update(_login(url, parts))
         if not name:
-            raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
-        try:
-            port = parts.port
-        except ValueError:
-            raise ConfigurationError(f"{shown_url(url)}: the port is not a number from 0 to 65535.") from None
-        for argument, value in (("host", parts.hostname), ("port", port)):
-            if value:
-                arguments[argument] = value
-        for argument, value in (("user", parts.username), ("password", parts.password)):
-            if value is not None:
-                arguments[argument] = unquote(value)
+            raise ConfigurationError(
+                f"{shown_url(url)}: the name of the database is missing after the host."
+            )
     if scheme == "mariadb":
         arguments["mariadb"] = True
     arguments.update(options)
@@ -223,12 +232,36 @@ def open_database(url: str, **options: Any) -> peewee.Database:
     return database
 
 
+def _split(url: str) -> SplitResult:
+    # The errors of urllib quote the url, so they are not chained.
+    with contextlib.suppress(ValueError):
+        return urlsplit(url)
+    raise ConfigurationError(f"{shown_url(url)}: {_UNREADABLE}")
+
+
+def _login(url: str, parts: SplitResult) -> dict[str, Any]:
+    if parts.fragment or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc):
+        raise ConfigurationError(f"{shown_url(url)}: {_UNREADABLE}")
+    with contextlib.suppress(ValueError):
+        found = {
+            "host": unquote(parts.hostname or ""),
+            "port": parts.port,
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+        }
+        return {argument: value for argument, value in found.items() if value}
+    raise ConfigurationError(f"{shown_url(url)}: the port is not a number from 0 to 65535.")
+
+
 def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     """Bind every model to a peewee database that the service already has, and return it.
 
-    Each session that it opens from now on, and the open one, gets foreign keys on (SQLite), UTC
-    (the others) and strict mode (MySQL, MariaDB); nothing that outlives a session is changed.
-    Raises ConfigurationError for a database that is none of SQLite, PostgreSQL, MySQL and MariaDB.
+    Each session that it opens from now on, and the open one, gets foreign keys on and WAL, which stays
+    with the file (SQLite), UTC (the others), strict mode and utf8mb4 (MySQL, MariaDB); no setting of a
+    server is changed.
+
+    Raises ConfigurationError, and binds nothing, for a database that is none of SQLite, PostgreSQL, MySQL
+    and MariaDB, and inside a transaction, where a session cannot be set up.
     """
     database = target(database)
     set_up_sessions(database)
@@ -237,25 +270,45 @@ def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
 
 
 def set_up_sessions(database: peewee.Database) -> None:
-    """See to it that each session of ``database`` starts with what its dialect asks for; once only."""
+    """See to it that each session of ``database`` starts with what its dialect asks for; once only.
+
+    Raises ConfigurationError inside a transaction.
+    """
     dialect = dialects.family(database)
     if getattr(database, "_engagement_db_sessions", False):
         return
-    initialize = database._initialize_connection
+    if database.in_transaction():
+        raise ConfigurationError(
+            "a session cannot be set up inside a transaction; call bind before it begins."
+        )
+    hooked: Any = database
+    initialize = hooked._initialize_connection
 
     def initialize_connection(connection: Any) -> None:
-        initialize(connection)
-        cursor = connection.cursor()
-        for statement in dialect.session:
-            cursor.execute(statement)
-        cursor.close()
-        if dialect.driver_parses_json:
-            _keep_json_null(connection)
+        try:
+            initialize(connection)
+            _set_up_session(database, dialect, connection)
+        except BaseException:
+            # peewee counts the connection as open by now; left so, it would be used half set up.
+            database.close()
+            raise
 
-    database._initialize_connection = initialize_connection
-    database._engagement_db_sessions = True
     if not database.is_closed():
-        initialize_connection(database.connection())
+        _set_up_session(database, dialect, hooked.connection())
+    hooked._initialize_connection = initialize_connection
+    hooked._engagement_db_sessions = True
+
+
+def _set_up_session(database: peewee.Database, dialect: Dialect, connection: Any) -> None:
+    dialects.recognize(database, connection)
+    if dialect.charset is not None and connection.character_set_name() != dialect.charset:
+        connection.set_character_set(dialect.charset)
+    cursor = connection.cursor()
+    for statement in dialect.session:
+        cursor.execute(statement)
+    cursor.close()
+    if dialect.driver_parses_json:
+        _keep_json_null(connection)
 
 
 def _keep_json_null(connection: Any) -> None:
@@ -265,22 +318,30 @@ def _keep_json_null(connection: Any) -> None:
 
 
 def shown_url(url: str) -> str:
-    """Return ``url`` fit for a message: without its password."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return parts._replace(netloc=f"{name}{':***' if colon else ''}@{host}").geturl()
+    """Return ``url`` fit for a message: without its password and its parameters, however it is mangled."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "the url of the database"
+    login, at, place = rest.rpartition("@")
+    if at:
+        user, colon, _ = login.partition(":")
+        login = f"{user}:***@" if colon else f"{login}@"
+    place = re.split("[?#]", place)[0]
+    # What stands where a port belongs may be a password whose host was forgotten.
+    place = re.sub(r"^(\[[^]]*\]|[^:/]*):(?!\d{1,5}(?:/|$)).*", r"\1:***", place)
+    return f"{scheme}://{login}{place}"
 
 
-def _converted(value: str) -> Any:
+def _converted(parameter: str, value: str) -> Any:
+    if parameter in ("user", "password"):
+        return value
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
-    try:
-        return int(value)
-    except ValueError:
-        return value
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            if str(kind(value)) == value:
+                return kind(value)
+    return value
 
 
 def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result:

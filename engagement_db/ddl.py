@@ -96,7 +96,8 @@ def create_table(dialect: Dialect, table: Table) -> str:
     parts += [check_constraint(dialect, check) for check in table.checks]
     if dialect.indexes_inside_create_table:
         parts += [
-            f"{'UNIQUE ' if index.unique else ''}KEY {dialect.quoted(index.name)} {columns_list(dialect, index.columns)}"
+            f"{'UNIQUE ' if index.unique else ''}KEY {dialect.quoted(index.name)} "
+            f"{columns_list(dialect, index.columns)}"
             for index in table.indexes
         ]
     body = ",\n    ".join(parts)

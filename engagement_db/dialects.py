@@ -6,6 +6,7 @@ The rest of the code asks a flag, never a name. A flag is a claim about a live s
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import peewee
 
@@ -62,8 +63,11 @@ class Dialect:
     adds_column_with_key: bool = False
     # How is the lock that keeps deployers apart taken: "advisory", "named" or "write"?
     migration_lock: str = "named"
-    # How is the wait for a table's lock bounded, in a session?
-    lock_wait_setting: str | None = None
+    # How is a session's wait for a table's lock read and set, and how long may one attempt wait?
+    # Whoever comes after us queues behind us for that long, so it is short and we try again.
+    read_lock_wait: str | None = None
+    set_lock_wait: str = ""
+    lock_wait: str = ""
     # Does a DECIMAL column keep every digit? (SQLite keeps a double: 15 digits.)
     keeps_decimals: bool = True
     # Is an instant kept as text, which has to sort like the instants themselves?
@@ -74,6 +78,8 @@ class Dialect:
     locks_rows: bool = True
     # Does SUM over DECIMAL stay exact?
     sums_exactly: bool = True
+    # In which character set does the driver have to talk, where it can talk in another?
+    charset: str | None = None
     # What does a fresh session need?
     session: tuple[str, ...] = ()
     # How does a writing transaction begin? (One isolation on all servers: what is committed is seen.)
@@ -161,7 +167,7 @@ SQLITE = Dialect(
     keeps_time_as_text=True,
     locks_rows=False,
     sums_exactly=False,
-    session=("PRAGMA foreign_keys = ON",),
+    session=("PRAGMA foreign_keys = ON", "PRAGMA journal_mode = WAL"),
     begin=("IMMEDIATE",),
     drivers=("sqlite3",),
     retry_codes=frozenset({5, 6, 261, 517}),
@@ -186,7 +192,9 @@ POSTGRESQL = Dialect(
     validates_later=True,
     driver_parses_json=True,
     migration_lock="advisory",
-    lock_wait_setting="SET lock_timeout = '{milliseconds}ms'",
+    read_lock_wait="SHOW lock_timeout",
+    set_lock_wait="SET lock_timeout = '{}'",
+    lock_wait="50ms",
     session=("SET TIME ZONE 'UTC'",),
     begin=("READ COMMITTED",),
     drivers=("psycopg2",),
@@ -214,11 +222,13 @@ MYSQL = Dialect(
     rolls_back_ddl=False,
     indexes_inside_create_table=True,
     names_algorithm=True,
-    lock_wait_setting="SET SESSION lock_wait_timeout = {seconds}",
+    read_lock_wait="SELECT @@SESSION.lock_wait_timeout",
+    set_lock_wait="SET SESSION lock_wait_timeout = {}",
+    lock_wait="1",
+    charset="utf8mb4",
     session=(
-        "SET NAMES utf8mb4",
-        "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,"
-        "NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO')",
+        "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, "
+        "',STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO')",
     ),
     begin=("READ COMMITTED",),
     drivers=("pymysql", "MySQLdb"),
@@ -259,21 +269,25 @@ def family(database: peewee.Database) -> Dialect:
     if isinstance(database, peewee.MySQLDatabase):
         return MARIADB if database.mariadb else MYSQL
     raise ConfigurationError(
-        f"{type(database).__name__} is not supported; use a peewee SqliteDatabase, PostgresqlDatabase or MySQLDatabase."
+        f"{type(database).__name__} is not supported; "
+        "use a peewee SqliteDatabase, PostgresqlDatabase or MySQLDatabase."
     )
 
 
 def of(database: peewee.Database) -> Dialect:
     """Return the dialect of a peewee database.
 
-    Opens a connection when only the server can tell MySQL and MariaDB apart, and remembers its
-    answer in ``database.mariadb``, which peewee's own JSON operators ask too.
+    Opens a connection when only the server can tell MySQL and MariaDB apart.
     """
-    dialect = family(database)
-    if dialect is MYSQL and "maria" in str(database.connection().get_server_info()).lower():
-        database.mariadb = True
-        return MARIADB
-    return dialect
+    if isinstance(database, peewee.MySQLDatabase) and "mariadb" not in vars(database):
+        recognize(database, database.connection())  # type: ignore[no-untyped-call]
+    return family(database)
+
+
+def recognize(database: peewee.Database, connection: Any) -> None:
+    """Keep in ``database.mariadb``, which peewee's JSON operators ask too, what the server says of itself."""
+    if isinstance(database, peewee.MySQLDatabase):
+        database.mariadb = "maria" in str(connection.get_server_info()).lower()
 
 
 def error_code(error: BaseException | None) -> int | str | None:

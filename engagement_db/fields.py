@@ -20,7 +20,9 @@ from engagement_db.errors import RefusedValue
 TEXT_LIMIT_BYTES: Final = 65_535
 MONEY_DIGITS: Final = 18
 MONEY_PLACES: Final = 4
+JSON_DEPTH: Final = 31
 _CENT = Decimal(1).scaleb(-MONEY_PLACES)
+_ZERO = Decimal(0).quantize(_CENT)
 _MONEY_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
 _EXACT = Context(prec=40)
 _KEY_LIMIT = 2**31
@@ -47,7 +49,10 @@ def refuse(field: peewee.Field, reason: str) -> NoReturn:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits.
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -104,7 +109,7 @@ def _key_value(field: peewee.Field, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
         refuse(field, f"{_shown(value)} is not an id; pass a row or a whole number")
     if not -_KEY_LIMIT <= value < _KEY_LIMIT:
-        refuse(field, f"{value} does not fit a four byte integer")
+        refuse(field, f"{_shown(value)} does not fit a four byte integer")
     return value
 
 
@@ -228,24 +233,34 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
             return value
         if isinstance(value, bool) or not isinstance(value, Decimal | int):
             refuse(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
+        # The caller's decimal context may round or trap; nothing below consults it.
         amount = Decimal(value)
         if not amount.is_finite():
             refuse(self, f"{amount} is not an amount")
-        if abs(amount) >= _MONEY_LIMIT:
-            refuse(self, f"{amount} is too large; at most {MONEY_DIGITS - MONEY_PLACES} digits stand before the point")
+        if amount.copy_abs() >= _MONEY_LIMIT:
+            digits = MONEY_DIGITS - MONEY_PLACES
+            refuse(self, f"{_shown(value)} is too large; at most {digits} digits stand before the point")
         exact = amount.quantize(_CENT, context=_EXACT)
         if exact != amount:
-            refuse(self, f"{amount} has more than {MONEY_PLACES} decimal places; round it first")
-        if self.dialect is not None and not self.dialect.keeps_decimals and Decimal(repr(float(exact))) != exact:
+            refuse(self, f"{_shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
+        if (
+            self.dialect is not None
+            and not self.dialect.keeps_decimals
+            and Decimal(repr(float(exact))) != exact
+        ):
             refuse(self, f"{amount} has more significant digits than {self.dialect.title} keeps (15)")
-        return exact + 0
+        return exact if exact else _ZERO
 
     def python_value(self, value: Any) -> Any:
         return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)
 
 
 class JsonField(peewee.JSONField):
-    """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``."""
+    """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
+
+    Refused is what not every server gives back as it was: keys that are not text, integers beyond 64
+    bits (MySQL makes doubles of them), more than 31 levels (MariaDB), NUL characters (PostgreSQL).
+    """
 
     column_type = tables.Json()
 
@@ -254,16 +269,41 @@ class JsonField(peewee.JSONField):
 
     def _dump(self, value: object) -> str:
         try:
-            document = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_dump_null)
+            _check_document(value, JSON_DEPTH)
+            # Without spaces, as JSON.stringify writes: equal documents are equal text.
+            document = json.dumps(
+                value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null
+            )
             document.encode()
         except (TypeError, ValueError) as error:
-            refuse(self, f"{_shown(value)} is not JSON: {error}")
+            refuse(self, f"{_shown(value)} is not JSON that every server keeps: {error}")
         if _NUL.search(document):
             refuse(self, "the document holds a NUL character, which PostgreSQL cannot store; remove it")
         return document
 
     def db_value(self, value: Any) -> Any:
         return value if value is None or isinstance(value, peewee.Node) else self._dump(value)
+
+    def _compare(self, left: Any, equal: Any, same: Any, right: Any, as_text: Any) -> Any:
+        if left is self and right is not None and not isinstance(right, peewee.Node):
+            # MySQL takes bare text for a JSON string, so there a document has to be marked as one.
+            right = self._helper.compare_value(self, right) if self._helper else self._dump(right)
+            right = right if isinstance(right, peewee.Node) else peewee.Value(right, converter=False)
+        return super()._compare(left, equal, same, right, as_text)  # type: ignore[misc]
+
+
+def _check_document(value: object, depth: int) -> None:
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            raise ValueError(f"it is nested more than {JSON_DEPTH} levels deep")
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise TypeError(f"the key {_shown(key)} is not text")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_document(item, depth - 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("it holds an integer beyond 64 bits; pass it as text")
 
 
 def _dump_null(value: object) -> None:

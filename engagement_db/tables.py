@@ -89,7 +89,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """``column`` references ``parent``'s ``parent_column``. ``validated`` is False while old rows are unchecked."""
+    """``column`` references ``parent``'s ``parent_column``. Not ``validated``: old rows are unchecked."""
 
     name: str
     column: str
@@ -274,17 +274,29 @@ def table(name: str, *parts: Part) -> Table:
     )
     keys = [
         ForeignKey(
-            foreign_key_name(name, part.column.name), part.column.name, part.parent, part.on_delete, part.on_update
+            foreign_key_name(name, part.column.name),
+            part.column.name,
+            part.parent,
+            part.on_delete,
+            part.on_update,
         )
         for part in parts
         if isinstance(part, Reference)
     ]
-    indexes = [Index(index_name(name, part.columns), part.columns, part.unique) for part in parts if isinstance(part, Walk)]
-    checks = [Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)]
+    indexes = [
+        Index(index_name(name, part.columns), part.columns, part.unique)
+        for part in parts
+        if isinstance(part, Walk)
+    ]
+    checks = [
+        Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)
+    ]
     leading = {walk.columns[0] for walk in indexes}
     bare = [foreign_key.column for foreign_key in keys if foreign_key.column not in leading]
     if bare:
-        raise ValueError(f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one")
+        raise ValueError(
+            f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one"
+        )
     return sort(Table(name, columns, tuple(keys), tuple(indexes), tuple(checks)))
 
 
