@@ -8,8 +8,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+import peewee
 import pytest
 import servers
+
+import engagement_db as edb
 
 CHOSEN_SERVERS = [name.strip() for name in os.environ.get("TEST_SERVERS", ",".join(servers.NAMES)).split(",")]
 
@@ -58,3 +61,25 @@ def url(server: servers.Server) -> Iterator[str]:
     yield database_url
     server.start()
     server.drop_database(database_url)
+
+@pytest.fixture(scope="session")
+def url_of_tables(server: servers.Server) -> Iterator[str]:
+    """The URL of a database that has all tables, made once for each server."""
+    database_url = server.create_database()
+    database = edb.connect(database_url)
+    with database.connection_context():
+        database.create_tables(edb.MODELS)
+    yield database_url
+    server.start()
+    server.drop_database(database_url)
+
+
+@pytest.fixture
+def database(server: servers.Server, url_of_tables: str) -> Iterator[peewee.Database]:
+    """A connected database, every model bound to it, all tables there and empty."""
+    server.start()
+    database = edb.connect(url_of_tables)
+    with database.connection_context():
+        for model in reversed(edb.MODELS):
+            model.delete().execute()
+        yield database
