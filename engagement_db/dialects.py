@@ -61,6 +61,8 @@ class Dialect:
     names_algorithm: bool = False
     # Can ADD COLUMN carry the key inline, leaving the rest of the table as it is?
     adds_column_with_key: bool = False
+    # Is a constraint changed by editing the text of the table's definition?
+    edits_definition: bool = False
     # How is the lock that keeps deployers apart taken: "advisory", "named" or "write"?
     migration_lock: str = "named"
     # How is a session's wait for a table's lock read and set, and how long may one attempt wait?
@@ -80,6 +82,9 @@ class Dialect:
     sums_exactly: bool = True
     # In which character set does the driver have to talk, where it can talk in another?
     charset: str | None = None
+    # How is a connection's number found, and how far its statement has come: (words, percent or NULL)?
+    connection_id: str | None = None
+    progress: str | None = None
     # What does a fresh session need?
     session: tuple[str, ...] = ()
     # How does a writing transaction begin? (One isolation on all servers: what is committed is seen.)
@@ -162,6 +167,7 @@ SQLITE = Dialect(
     checks_enum_and_json=True,
     enforces_length=False,
     adds_column_with_key=True,
+    edits_definition=True,
     migration_lock="write",
     keeps_decimals=False,
     keeps_time_as_text=True,
@@ -195,6 +201,9 @@ POSTGRESQL = Dialect(
     read_lock_wait="SHOW lock_timeout",
     set_lock_wait="SET lock_timeout = '{}'",
     lock_wait="50ms",
+    connection_id="SELECT pg_backend_pid()",
+    progress="SELECT phase, 100.0 * blocks_done / NULLIF(blocks_total, 0) "
+    "FROM pg_stat_progress_create_index WHERE pid = %s",
     session=("SET TIME ZONE 'UTC'",),
     begin=("READ COMMITTED",),
     drivers=("psycopg2",),
@@ -225,6 +234,7 @@ MYSQL = Dialect(
     read_lock_wait="SELECT @@SESSION.lock_wait_timeout",
     set_lock_wait="SET SESSION lock_wait_timeout = {}",
     lock_wait="1",
+    connection_id="SELECT CONNECTION_ID()",
     charset="utf8mb4",
     session=(
         "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, "
@@ -243,6 +253,7 @@ MARIADB = replace(
     title="MariaDB",
     least_version=(10, 6),
     table_options=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
+    progress="SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s",
     # 1020: a row changed since it was read (innodb_snapshot_isolation, on by default from 11.6).
     retry_codes=frozenset({1020, 1205, 1213}),
 )

@@ -1,0 +1,1 @@
+"""Migrations: what a live database has, what a revision changes, and how a run is kept safe."""

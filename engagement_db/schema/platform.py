@@ -1,0 +1,51 @@
+"""Stand-ins for the platform's own tables, for scratch databases only: demo, tests, the embedded default."""
+
+import peewee
+
+from engagement_db import ddl, dialects
+from engagement_db.schema import catalog
+from engagement_db.tables import NOW, Table, key, table, text, time, varchar
+
+USERS = table(
+    "users",
+    key(),
+    varchar("firstName", 255),
+    varchar("lastName", 255),
+    varchar("email", 255),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+)
+
+PROJECTS = table(
+    "projects",
+    key(),
+    varchar("title", 255),
+    text("description", null=True),
+    varchar("status", 60, null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+)
+
+GIGS = table(
+    "gigs",
+    key(),
+    varchar("title", 255),
+    text("description", null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+)
+
+STAND_INS: tuple[Table, ...] = (USERS, PROJECTS, GIGS)
+
+
+def create_stand_ins(database: peewee.Database) -> tuple[str, ...]:
+    """Create those of users, projects and gigs that are missing, empty; return the names of the new ones.
+
+    Never call it on a database of the platform: its own tables have more columns.
+    """
+    live, dialect = catalog.of(database), dialects.of(database)
+    missing = [shape for shape in STAND_INS if live.table(shape.name) is None]
+    for shape in missing:
+        for statement in ddl.create_whole(dialect, shape):
+            database.execute_sql(statement)
+    return tuple(shape.name for shape in missing)

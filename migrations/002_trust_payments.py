@@ -1,0 +1,148 @@
+"""The trust suite: escrow accounts and transactions, dispute cases and their events.
+
+Financial and dispute records never vanish by cascade: their parents are RESTRICT.
+"""
+
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import create_table, require_tables
+from engagement_db.tables import (
+    NOW,
+    check,
+    enum,
+    index,
+    json,
+    key,
+    money,
+    references,
+    table,
+    text,
+    time,
+    unique,
+    varchar,
+)
+
+accounts = table(
+    "escrow_accounts",
+    key(),
+    references("userId", "users", on_delete="RESTRICT"),
+    varchar("provider", 80),
+    varchar("externalId", 120, null=True),
+    enum("status", ["pending", "active", "suspended", "closed"], default="pending"),
+    varchar("currencyCode", 3, default="USD"),
+    money("currentBalance", default=0),
+    money("pendingReleaseTotal", default=0),
+    json("metadata", null=True),
+    time("lastReconciledAt", null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+    check("currentBalance", '"currentBalance" >= 0'),
+    check("pendingReleaseTotal", '"pendingReleaseTotal" >= 0'),
+    index("userId"),
+    index("provider"),
+    index("status"),
+)
+
+transactions = table(
+    "escrow_transactions",
+    key(),
+    references("accountId", "escrow_accounts", on_delete="RESTRICT"),
+    varchar("reference", 120),
+    varchar("externalId", 120, null=True),
+    enum("type", ["project", "gig", "milestone", "retainer"], default="project"),
+    enum(
+        "status",
+        ["initiated", "funded", "in_escrow", "released", "refunded", "cancelled", "disputed"],
+        default="initiated",
+    ),
+    money("amount"),
+    varchar("currencyCode", 3, default="USD"),
+    money("feeAmount", default=0),
+    money("netAmount", default=0),
+    references("initiatedById", "users", on_delete="RESTRICT"),
+    references("counterpartyId", "users", on_delete="SET NULL", null=True),
+    references("projectId", "projects", on_delete="SET NULL", null=True),
+    references("gigId", "gigs", on_delete="SET NULL", null=True),
+    varchar("milestoneLabel", 180, null=True),
+    time("scheduledReleaseAt", null=True),
+    time("releasedAt", null=True),
+    time("refundedAt", null=True),
+    time("cancelledAt", null=True),
+    json("metadata", null=True),
+    json("auditTrail", null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+    check("amount", '"amount" > 0'),
+    check("feeAmount", '"feeAmount" >= 0 AND "feeAmount" <= "amount"'),
+    index("accountId"),
+    unique("reference"),
+    index("status"),
+    index("projectId"),
+    index("gigId"),
+    index("scheduledReleaseAt"),
+    index("initiatedById"),
+    index("counterpartyId"),
+)
+
+cases = table(
+    "dispute_cases",
+    key(),
+    references("escrowTransactionId", "escrow_transactions", on_delete="RESTRICT"),
+    references("openedById", "users", on_delete="RESTRICT"),
+    references("assignedToId", "users", on_delete="SET NULL", null=True),
+    enum("stage", ["intake", "mediation", "arbitration", "resolved"], default="intake"),
+    enum("status", ["open", "awaiting_customer", "under_review", "settled", "closed"], default="open"),
+    enum("priority", ["low", "medium", "high", "urgent"], default="medium"),
+    varchar("reasonCode", 80),
+    text("summary"),
+    time("customerDeadlineAt", null=True),
+    time("providerDeadlineAt", null=True),
+    text("resolutionNotes", null=True),
+    time("openedAt", default=NOW),
+    time("resolvedAt", null=True),
+    json("metadata", null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+    index("escrowTransactionId"),
+    index("stage"),
+    index("status"),
+    index("priority"),
+    index("openedById"),
+    index("assignedToId"),
+)
+
+events = table(
+    "dispute_events",
+    key(),
+    references("disputeCaseId", "dispute_cases", on_delete="RESTRICT"),
+    references("actorId", "users", on_delete="SET NULL", null=True),
+    enum("actorType", ["customer", "provider", "mediator", "admin", "system"], default="system"),
+    enum(
+        "actionType",
+        ["comment", "evidence_upload", "deadline_adjusted", "stage_advanced", "status_change", "system_notice"],
+        default="comment",
+    ),
+    text("notes", null=True),
+    varchar("evidenceKey", 255, null=True),
+    text("evidenceUrl", null=True),
+    varchar("evidenceFileName", 180, null=True),
+    varchar("evidenceContentType", 80, null=True),
+    time("eventAt", default=NOW),
+    json("metadata", null=True),
+    time("createdAt", default=NOW),
+    time("updatedAt", default=NOW),
+    index("disputeCaseId", "eventAt"),
+    index("actorType"),
+    index("actionType"),
+    index("actorId"),
+)
+
+revision = Revision(
+    "002_trust_payments",
+    require_tables("users", "projects", "gigs"),
+    create_table(accounts),
+    create_table(transactions),
+    create_table(cases),
+    create_table(events),
+)
+migrate = revision.migrate
+rollback = revision.rollback
