@@ -18,16 +18,23 @@ from engagement_db.errors import (
     StepFailed,
 )
 from engagement_db.feed import (
+    FeedAction,
     FeedActivityLog,
     FeedComment,
     FeedPost,
     FeedReaction,
     FeedShare,
+    ReactionChange,
     ReactionType,
+    Thread,
+    ThreadEntry,
+    TimelineEntry,
+    TimelinePage,
     Visibility,
 )
 from engagement_db.fields import JSON_NULL
 from engagement_db.host import Gig, Project, User
+from engagement_db.paging import Page
 from engagement_db.trust import (
     AccountStatus,
     ActionType,
@@ -74,6 +81,7 @@ __all__ = [
     "EngagementError",
     "EscrowAccount",
     "EscrowTransaction",
+    "FeedAction",
     "FeedActivityLog",
     "FeedComment",
     "FeedPost",
@@ -85,7 +93,9 @@ __all__ = [
     "MigrationBusy",
     "MigrationError",
     "NotFound",
+    "Page",
     "Project",
+    "ReactionChange",
     "ReactionType",
     "ReferenceConflict",
     "Refused",
@@ -93,6 +103,10 @@ __all__ = [
     "RowsAtStake",
     "SchemaConflict",
     "StepFailed",
+    "Thread",
+    "ThreadEntry",
+    "TimelineEntry",
+    "TimelinePage",
     "TransactionStatus",
     "TransactionType",
     "Unbound",

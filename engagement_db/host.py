@@ -1,7 +1,16 @@
 """The platform's own tables, as far as we read them. They may have any number of other columns."""
 
-from engagement_db.database import BaseModel, now
-from engagement_db.fields import KeyField, ReferenceField, TextField, TimeField, VarcharField
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+import peewee
+
+from engagement_db.database import BaseModel, locked, now, transaction
+from engagement_db.errors import NotFound
+from engagement_db.fields import KeyField, ReferenceField, TextField, TimeField, VarcharField, refuse
+
+OWNERS_AT_ONCE: Final = 200
 
 
 class User(BaseModel):
@@ -41,6 +50,63 @@ class Project(BaseModel):
         table_name = "projects"
         index_names = {("owner",): "projects_owner_id_idx"}
         indexes = ((("owner",), False),)
+
+    @classmethod
+    def owned_by(cls, user: Any) -> Any:
+        """Return a SELECT of the projects of this user, a row or an id, newest first.
+
+        Walks ``projects_owner_id_idx``.
+        """
+        return cls.select().where(cls.owner == _owner_key(user)).order_by(cls.id.desc())
+
+    @classmethod
+    def counts_by_owner(cls, owners: Iterable[Any]) -> Counter[int]:
+        """Return how many projects each of up to 200 users owns, by user id; absent means 0.
+
+        Walks ``projects_owner_id_idx`` alone.
+        """
+        owner_ids = {_owner_key(owner) for owner in owners}
+        if len(owner_ids) > OWNERS_AT_ONCE:
+            refuse(
+                cls.owner, f"{len(owner_ids)} owners are too many; ask for at most {OWNERS_AT_ONCE} at once"
+            )
+        if not owner_ids:
+            return Counter()
+        query = cls.select(cls.owner, peewee.fn.COUNT(cls.id)).where(cls.owner.in_(owner_ids))
+        rows: Any = query.group_by(cls.owner).tuples()
+        return Counter(dict(rows))
+
+    def assign_owner(self, user: Any) -> bool:
+        """The project belongs to ``user``, a row or an id; with None to nobody. Returns whether that is new.
+
+        Raises NotFound when the project or the user does not exist; nothing is changed then.
+        """
+        owner_id = None if user is None else _owner_key(user)
+
+        def work() -> bool:
+            row = locked(Project.select(Project.id, Project.owner).where(Project.id == self.id)).first()
+            if row is None:
+                raise NotFound(f"projects {self.id} does not exist; nothing was changed.")
+            if row.owner_id == owner_id:
+                return False
+            Project.update(owner=owner_id).where(Project.id == self.id).execute()
+            return True
+
+        try:
+            is_new = transaction(work)
+        except peewee.IntegrityError:
+            if not User.select(User.id).where(User.id == owner_id).exists():
+                raise NotFound(f"users {owner_id} does not exist; nothing was changed.") from None
+            raise
+        self.owner = owner_id
+        return is_new
+
+
+def _owner_key(user: Any) -> int:
+    key = Project.owner.db_value(user)
+    if key is None:
+        refuse(Project.owner, "a user is required; a row has to be saved before it can own a project")
+    return key  # type: ignore[no-any-return]
 
 
 class Gig(BaseModel):
