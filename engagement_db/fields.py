@@ -170,13 +170,25 @@ class EnumField(peewee.CharField):
         return None if value is None else self.enum(value)
 
 
-class _FollowsDialect(peewee.FieldDatabaseHook):
-    """Keeps ``dialect`` at that of the database to which the model is bound."""
+class _FollowsDialect:
+    """Keeps ``dialect`` at that of the database to which the model is bound.
+
+    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
+    """
 
     dialect: Dialect | None = None
 
-    def _db_hook(self, database: peewee.Database | None) -> None:
+    def _follow(self, database: peewee.Database | None) -> None:
         self.dialect = None if database is None else family(database)
+
+    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
+        database = model._meta.database
+        if isinstance(database, peewee.Proxy):
+            database.attach_callback(self._follow)
+            database = database.obj
+        self._follow(database)
+        model._meta._db_hooks.append(self._follow)
+        super().bind(model, name, set_attribute)  # type: ignore[misc]
 
 
 class TimeField(_FollowsDialect, peewee.DateTimeField):

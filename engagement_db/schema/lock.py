@@ -18,7 +18,7 @@ from engagement_db.errors import MigrationBusy
 
 TIMEOUT_SECONDS: Final = 60.0
 _KEYS: Final = (0x656E6761, 0x67656462)
-_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA1(DATABASE()), 32))"
+_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 256), 32))"
 
 
 @contextmanager

@@ -4,18 +4,33 @@ from typing import TYPE_CHECKING, Any
 
 import peewee
 
-from engagement_db.tables import Column, Enum, Id, Integer, Json, Money, Table, Text, Time, Varchar
+from engagement_db.schema.steps import CreateTable
+from engagement_db.tables import (
+    Column,
+    Enum,
+    ForeignKey,
+    Id,
+    Integer,
+    Json,
+    Money,
+    Table,
+    Text,
+    Time,
+    Varchar,
+    snake_case,
+)
 
 if TYPE_CHECKING:
     from engagement_db.schema.revision import Revision
 
 
 def register(migrator: Any, revision: "Revision") -> None:
-    """Put the tables that ``revision`` leaves into the migrator's picture of the schema."""
+    """Put the tables that ``revision`` leaves into the migrator's picture; the platform's own stay out of it."""
     known = {model._meta.table_name: model for model in migrator.orm}
     before = {name: model.declared for name, model in known.items()}
+    ours = {*known, *(step.table.name for step in revision.steps if isinstance(step, CreateTable))}
     for name, shape in revision.declared(before).items():
-        if before.get(name) != shape:
+        if name in ours and before.get(name) != shape:
             if name in known:
                 migrator.orm.remove(known[name])
             known[name] = model_of(shape, known)
@@ -23,20 +38,19 @@ def register(migrator: Any, revision: "Revision") -> None:
 
 
 def model_of(shape: Table, parents: dict[str, Any]) -> Any:
-    """Return a plain peewee model with the columns, keys and indexes of ``shape``."""
-    attributes: dict[str, Any] = {column.name: _field(column) for column in shape.columns}
-    for key in shape.foreign_keys:
-        parent = "self" if key.parent == shape.name else parents[key.parent]
-        attributes[key.column] = peewee.ForeignKeyField(
-            parent,
-            column_name=key.column,
-            object_id_name=f"{key.column}_key",
-            backref="+",
-            null=getattr(shape.column(key.column), "null", True),
-            on_delete=key.on_delete,
-            on_update=key.on_update,
-            index=False,
-        )
+    """Return a plain peewee model with the columns, keys and indexes of ``shape``.
+
+    Attributes are named as in our models: ``created_at`` over ``createdAt``, ``user`` over ``userId``.
+    """
+    attributes: dict[str, Any] = {}
+    for column in shape.columns:
+        key = shape.foreign_key(column.name)
+        name = snake_case(column.name)
+        if key is None:
+            attributes[name] = _field(column)
+        else:
+            parent = "self" if key.parent == shape.name else parents.get(key.parent) or _stub(key.parent)
+            attributes[name.removesuffix("_id")] = _reference(column, key, parent)
     attributes["Meta"] = type("Meta", (), {"table_name": shape.name})
     model: Any = type(shape.name, (peewee.Model,), attributes)
     model.declared = shape
@@ -46,23 +60,40 @@ def model_of(shape: Table, parents: dict[str, Any]) -> Any:
     return model
 
 
+def _stub(table: str) -> Any:
+    return type(table, (peewee.Model,), {"Meta": type("Meta", (), {"table_name": table})})
+
+
+def _reference(column: Column, key: ForeignKey, parent: Any) -> peewee.ForeignKeyField:
+    return peewee.ForeignKeyField(
+        parent,
+        column_name=column.name,
+        object_id_name=snake_case(column.name),
+        backref="+",
+        null=column.null,
+        on_delete=key.on_delete,
+        on_update=key.on_update,
+        index=False,
+    )
+
+
 def _field(column: Column) -> peewee.Field:
     match column.type:
         case Id():
-            return peewee.AutoField()
+            return peewee.AutoField(column_name=column.name)
         case Integer():
-            return peewee.IntegerField(null=column.null)
+            return peewee.IntegerField(column_name=column.name, null=column.null)
         case Text():
-            return peewee.TextField(null=column.null)
+            return peewee.TextField(column_name=column.name, null=column.null)
         case Varchar(length):
-            return peewee.CharField(max_length=length, null=column.null)
+            return peewee.CharField(max_length=length, column_name=column.name, null=column.null)
         case Enum():
-            return peewee.CharField(null=column.null)
+            return peewee.CharField(column_name=column.name, null=column.null)
         case Time():
-            return peewee.DateTimeField(null=column.null)
+            return peewee.DateTimeField(column_name=column.name, null=column.null)
         case Json():
-            return peewee.JSONField(null=column.null)
+            return peewee.JSONField(column_name=column.name, null=column.null)
         case Money():
-            return peewee.DecimalField(max_digits=18, decimal_places=4, null=column.null)
+            return peewee.DecimalField(max_digits=18, decimal_places=4, column_name=column.name, null=column.null)
         case _:
-            return peewee.BareField(null=column.null)
+            return peewee.BareField(column_name=column.name, null=column.null)

@@ -242,11 +242,14 @@ def _own_transactions(database: peewee.Database) -> Iterator[None]:
             "this revision needs transactions of its own, and was called within two; run it outside of yours. "
             "Nothing was changed."
         )
-    if depth:
-        database.commit()
+    if not depth:
+        yield
+        return
+    database.commit()
+    transaction = database.pop_transaction()
     try:
         yield
     finally:
-        if depth:
-            with suppress(peewee.PeeweeException):
-                database.begin()
+        with suppress(peewee.PeeweeException):
+            database.begin()
+        database.push_transaction(transaction)
