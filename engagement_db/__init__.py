@@ -1,6 +1,18 @@
 """Models, rules and migrations for a social feed and a trust suite. Importing opens no connection."""
 
+from engagement_db.books import (
+    Problem,
+    Reconciliation,
+    Total,
+    escrow_totals,
+    escrow_totals_per_owner,
+    escrow_totals_per_project,
+    find_problems,
+    reconcile,
+    release_queue,
+)
 from engagement_db.database import Unbound, bind, connect, now, transaction
+from engagement_db.disputes import DisputeCase, DisputeEvent, DisputeStep
 from engagement_db.errors import (
     ConfigurationError,
     Contention,
@@ -34,18 +46,16 @@ from engagement_db.feed import (
 )
 from engagement_db.fields import JSON_NULL
 from engagement_db.host import Gig, Project, User
+from engagement_db.ledger import AccountMove, EscrowAccount, EscrowTransaction, Move
 from engagement_db.paging import Page
 from engagement_db.trust import (
     AccountStatus,
     ActionType,
     ActorType,
-    DisputeCase,
-    DisputeEvent,
     DisputePriority,
     DisputeStage,
     DisputeStatus,
-    EscrowAccount,
-    EscrowTransaction,
+    Resolution,
     TransactionStatus,
     TransactionType,
 )
@@ -68,6 +78,7 @@ MODELS = (
 __all__ = [
     "JSON_NULL",
     "MODELS",
+    "AccountMove",
     "AccountStatus",
     "ActionType",
     "ActorType",
@@ -78,6 +89,7 @@ __all__ = [
     "DisputePriority",
     "DisputeStage",
     "DisputeStatus",
+    "DisputeStep",
     "EngagementError",
     "EscrowAccount",
     "EscrowTransaction",
@@ -92,14 +104,18 @@ __all__ = [
     "IllegalMove",
     "MigrationBusy",
     "MigrationError",
+    "Move",
     "NotFound",
     "Page",
+    "Problem",
     "Project",
     "ReactionChange",
     "ReactionType",
+    "Reconciliation",
     "ReferenceConflict",
     "Refused",
     "RefusedValue",
+    "Resolution",
     "RowsAtStake",
     "SchemaConflict",
     "StepFailed",
@@ -107,6 +123,7 @@ __all__ = [
     "ThreadEntry",
     "TimelineEntry",
     "TimelinePage",
+    "Total",
     "TransactionStatus",
     "TransactionType",
     "Unbound",
@@ -114,6 +131,12 @@ __all__ = [
     "Visibility",
     "bind",
     "connect",
+    "escrow_totals",
+    "escrow_totals_per_owner",
+    "escrow_totals_per_project",
+    "find_problems",
     "now",
+    "reconcile",
+    "release_queue",
     "transaction",
 ]

@@ -1,20 +1,12 @@
-"""The trust suite: escrow accounts and transactions, dispute cases and their events."""
+"""The words and rules of the trust suite, as data: statuses, and which move leads from where to where.
 
-from decimal import Decimal
+``ledger`` and ``disputes`` hold the tables and the verbs that follow these rules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-
-from engagement_db.database import BaseModel, now
-from engagement_db.fields import (
-    EnumField,
-    JsonField,
-    KeyField,
-    MoneyField,
-    ReferenceField,
-    TextField,
-    TimeField,
-    VarcharField,
-)
-from engagement_db.host import Gig, Project, User
+from typing import Final
 
 
 class AccountStatus(StrEnum):
@@ -75,6 +67,13 @@ class DisputePriority(StrEnum):
     URGENT = "urgent"
 
 
+class Resolution(StrEnum):
+    """What settles a dispute: the money goes on to its receiver, or back. Names a move of the transaction."""
+
+    RELEASE = "release"
+    REFUND = "refund"
+
+
 class ActorType(StrEnum):
     """In which role somebody acts in a dispute."""
 
@@ -96,203 +95,62 @@ class ActionType(StrEnum):
     SYSTEM_NOTICE = "system_notice"
 
 
-class EscrowAccount(BaseModel):
-    """A person's account with a payment provider, in one currency."""
+@dataclass(frozen=True)
+class Rule:
+    """A legal move: from which statuses it starts and to which it leads.
 
-    id = KeyField()
-    user = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="escrow_accounts", on_delete="RESTRICT"
-    )
-    provider = VarcharField(max_length=80)
-    external_id = VarcharField(max_length=120, column_name="externalId", null=True)
-    status = EnumField(AccountStatus, default=AccountStatus.PENDING)
-    currency_code = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    current_balance = MoneyField(column_name="currentBalance", default=Decimal(0))
-    pending_release_total = MoneyField(column_name="pendingReleaseTotal", default=Decimal(0))
-    metadata = JsonField(null=True)
-    last_reconciled_at = TimeField(column_name="lastReconciledAt", null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    ``target`` None leads back to the status from which the transaction was disputed.
+    """
 
-    class Meta:
-        table_name = "escrow_accounts"
-        indexes = (
-            (("user",), False),
-            (("provider",), False),
-            (("status",), False),
-        )
-        checks = (
-            ("currentBalance", '"currentBalance" >= 0'),
-            ("pendingReleaseTotal", '"pendingReleaseTotal" >= 0'),
-        )
+    sources: tuple[TransactionStatus, ...]
+    target: TransactionStatus | None
 
 
-class EscrowTransaction(BaseModel):
-    """Money on its way from one person to another, held in an account until it is due."""
+MOVES: Final[Mapping[str, Rule]] = {
+    "fund": Rule((TransactionStatus.INITIATED,), TransactionStatus.FUNDED),
+    "hold": Rule((TransactionStatus.FUNDED,), TransactionStatus.IN_ESCROW),
+    "release": Rule((TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED), TransactionStatus.RELEASED),
+    "refund": Rule(
+        (TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED),
+        TransactionStatus.REFUNDED,
+    ),
+    "cancel": Rule((TransactionStatus.INITIATED,), TransactionStatus.CANCELLED),
+    "dispute": Rule((TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW), TransactionStatus.DISPUTED),
+    "withdraw": Rule((TransactionStatus.DISPUTED,), None),
+}
 
-    id = KeyField()
-    account = ReferenceField(
-        EscrowAccount,
-        column_name="accountId",
-        object_id_name="account_id",
-        backref="transactions",
-        on_delete="RESTRICT",
-    )
-    reference = VarcharField(max_length=120)
-    external_id = VarcharField(max_length=120, column_name="externalId", null=True)
-    type = EnumField(TransactionType, default=TransactionType.PROJECT)
-    status = EnumField(TransactionStatus, default=TransactionStatus.INITIATED)
-    amount = MoneyField()
-    currency_code = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    fee_amount = MoneyField(column_name="feeAmount", default=Decimal(0))
-    net_amount = MoneyField(column_name="netAmount", default=Decimal(0))
-    initiated_by = ReferenceField(
-        User,
-        column_name="initiatedById",
-        object_id_name="initiated_by_id",
-        backref="initiated_transactions",
-        on_delete="RESTRICT",
-    )
-    counterparty = ReferenceField(
-        User,
-        column_name="counterpartyId",
-        object_id_name="counterparty_id",
-        backref="counterparty_transactions",
-        null=True,
-        on_delete="SET NULL",
-    )
-    project = ReferenceField(
-        Project,
-        column_name="projectId",
-        object_id_name="project_id",
-        backref="escrow_transactions",
-        null=True,
-        on_delete="SET NULL",
-    )
-    gig = ReferenceField(
-        Gig,
-        column_name="gigId",
-        object_id_name="gig_id",
-        backref="escrow_transactions",
-        null=True,
-        on_delete="SET NULL",
-    )
-    milestone_label = VarcharField(max_length=180, column_name="milestoneLabel", null=True)
-    scheduled_release_at = TimeField(column_name="scheduledReleaseAt", null=True)
-    released_at = TimeField(column_name="releasedAt", null=True)
-    refunded_at = TimeField(column_name="refundedAt", null=True)
-    cancelled_at = TimeField(column_name="cancelledAt", null=True)
-    metadata = JsonField(null=True)
-    audit_trail = JsonField(column_name="auditTrail", null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+# While a transaction stands here, its amount is in the account's balance and its net is pending.
+HELD: Final = (TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED)
 
-    class Meta:
-        table_name = "escrow_transactions"
-        indexes = (
-            (("account",), False),
-            (("reference",), True),
-            (("status",), False),
-            (("project",), False),
-            (("gig",), False),
-            (("scheduled_release_at",), False),
-            (("initiated_by",), False),
-            (("counterparty",), False),
-        )
-        checks = (
-            ("amount", '"amount" > 0'),
-            ("feeAmount", '"feeAmount" >= 0 AND "feeAmount" <= "amount"'),
-        )
+# Which column of the transaction keeps the time of its last move.
+SETTLED_AT: Final[Mapping[TransactionStatus, str]] = {
+    TransactionStatus.RELEASED: "released_at",
+    TransactionStatus.REFUNDED: "refunded_at",
+    TransactionStatus.CANCELLED: "cancelled_at",
+}
 
+# From which statuses an account gets to each; a closed one can be activated again, since a person
+# has only one account per provider and currency.
+ACCOUNT_MOVES: Final[Mapping[AccountStatus, tuple[AccountStatus, ...]]] = {
+    AccountStatus.ACTIVE: (AccountStatus.PENDING, AccountStatus.SUSPENDED, AccountStatus.CLOSED),
+    AccountStatus.SUSPENDED: (AccountStatus.PENDING, AccountStatus.ACTIVE),
+    AccountStatus.CLOSED: (AccountStatus.PENDING, AccountStatus.ACTIVE, AccountStatus.SUSPENDED),
+}
 
-class DisputeCase(BaseModel):
-    """A dispute over one escrow transaction."""
+TAKES_NEW_MONEY: Final = (AccountStatus.PENDING, AccountStatus.ACTIVE)
 
-    id = KeyField()
-    escrow_transaction = ReferenceField(
-        EscrowTransaction,
-        column_name="escrowTransactionId",
-        object_id_name="escrow_transaction_id",
-        backref="dispute_cases",
-        on_delete="RESTRICT",
-    )
-    opened_by = ReferenceField(
-        User,
-        column_name="openedById",
-        object_id_name="opened_by_id",
-        backref="opened_disputes",
-        on_delete="RESTRICT",
-    )
-    assigned_to = ReferenceField(
-        User,
-        column_name="assignedToId",
-        object_id_name="assigned_to_id",
-        backref="assigned_disputes",
-        null=True,
-        on_delete="SET NULL",
-    )
-    stage = EnumField(DisputeStage, default=DisputeStage.INTAKE)
-    status = EnumField(DisputeStatus, default=DisputeStatus.OPEN)
-    priority = EnumField(DisputePriority, default=DisputePriority.MEDIUM)
-    reason_code = VarcharField(max_length=80, column_name="reasonCode")
-    summary = TextField()
-    customer_deadline_at = TimeField(column_name="customerDeadlineAt", null=True)
-    provider_deadline_at = TimeField(column_name="providerDeadlineAt", null=True)
-    resolution_notes = TextField(column_name="resolutionNotes", null=True)
-    opened_at = TimeField(column_name="openedAt", default=now)
-    resolved_at = TimeField(column_name="resolvedAt", null=True)
-    metadata = JsonField(null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+# A case in one of these statuses is active; a transaction has at most one such case.
+ACTIVE_DISPUTE: Final = (DisputeStatus.OPEN, DisputeStatus.AWAITING_CUSTOMER, DisputeStatus.UNDER_REVIEW)
 
-    class Meta:
-        table_name = "dispute_cases"
-        indexes = (
-            (("escrow_transaction",), False),
-            (("stage",), False),
-            (("status",), False),
-            (("priority",), False),
-            (("opened_by",), False),
-            (("assigned_to",), False),
-        )
+# Stages in the order in which a case goes through them, priorities in the order of attention.
+# Written out, because servers sort enums each in their own way.
+STAGES: Final = (DisputeStage.INTAKE, DisputeStage.MEDIATION, DisputeStage.ARBITRATION, DisputeStage.RESOLVED)
+PRIORITIES: Final = (
+    DisputePriority.URGENT,
+    DisputePriority.HIGH,
+    DisputePriority.MEDIUM,
+    DisputePriority.LOW,
+)
 
-
-class DisputeEvent(BaseModel):
-    """One thing that happened in a dispute."""
-
-    id = KeyField()
-    dispute_case = ReferenceField(
-        DisputeCase,
-        column_name="disputeCaseId",
-        object_id_name="dispute_case_id",
-        backref="events",
-        on_delete="RESTRICT",
-    )
-    actor = ReferenceField(
-        User,
-        column_name="actorId",
-        object_id_name="actor_id",
-        backref="dispute_events",
-        null=True,
-        on_delete="SET NULL",
-    )
-    actor_type = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
-    action_type = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
-    notes = TextField(null=True)
-    evidence_key = VarcharField(max_length=255, column_name="evidenceKey", null=True)
-    evidence_url = TextField(column_name="evidenceUrl", null=True)
-    evidence_file_name = VarcharField(max_length=180, column_name="evidenceFileName", null=True)
-    evidence_content_type = VarcharField(max_length=80, column_name="evidenceContentType", null=True)
-    event_at = TimeField(column_name="eventAt", default=now)
-    metadata = JsonField(null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
-
-    class Meta:
-        table_name = "dispute_events"
-        indexes = (
-            (("dispute_case", "event_at"), False),
-            (("actor_type",), False),
-            (("action_type",), False),
-            (("actor",), False),
-        )
+# What anybody may record in a case; the other actions are written by the verb that does them.
+RECORDED: Final = (ActionType.COMMENT, ActionType.EVIDENCE_UPLOAD, ActionType.SYSTEM_NOTICE)
