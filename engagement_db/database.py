@@ -220,6 +220,9 @@ def open_database(url: str, **options: Any) -> peewee.Database:
         arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
     else:
         arguments.update(_login(url, parts))
+        if dialect.charset is not None and not str(arguments.get("password", "")).isascii():
+            # The server knows a password by its bytes; left as text, pymysql makes them Latin-1.
+            arguments["password"] = arguments["password"].encode()
         if not name:
             raise ConfigurationError(
                 f"{shown_url(url)}: the name of the database is missing after the host."
@@ -290,7 +293,8 @@ def set_up_sessions(database: peewee.Database) -> None:
             _set_up_session(database, dialect, connection)
         except BaseException:
             # peewee counts the connection as open by now; left so, it would be used half set up.
-            database.close()
+            hooked._close(connection)
+            hooked._state.reset()
             raise
 
     if not database.is_closed():
