@@ -36,6 +36,8 @@ class Dialect:
     # What is it called, in a URL and in a sentence?
     name: str
     title: str
+    # Which peewee class writes its SQL? (Made without a connection, to print SQL for a server that is not there.)
+    database_class: type[peewee.Database]
     # From which version on is it supported?
     least_version: tuple[int, ...]
     # How does it spell each column type, the current time, and what follows a CREATE TABLE?
@@ -45,6 +47,8 @@ class Dialect:
     table_options: str = ""
     # Which reader of the catalog understands it?
     catalog: str = "information_schema"
+    # Is a database one file, which connecting would create?
+    lives_in_file: bool = False
     # Does ROLLBACK undo DDL?
     rolls_back_ddl: bool = True
     # Is an enum a named type, with a life of its own?
@@ -152,6 +156,7 @@ _COMMON: dict[type[ColumnType], Spelling] = {
 SQLITE = Dialect(
     name="sqlite",
     title="SQLite",
+    database_class=peewee.SqliteDatabase,
     least_version=(3, 38),
     spellings={
         **_COMMON,
@@ -164,6 +169,7 @@ SQLITE = Dialect(
     # The very text that Sequelize writes: milliseconds and the zone, so that all rows sort alike.
     now="(strftime('%Y-%m-%d %H:%M:%f +00:00', 'now'))",
     catalog="sqlite_master",
+    lives_in_file=True,
     checks_enum_and_json=True,
     enforces_length=False,
     adds_column_with_key=True,
@@ -183,6 +189,7 @@ SQLITE = Dialect(
 POSTGRESQL = Dialect(
     name="postgresql",
     title="PostgreSQL",
+    database_class=peewee.PostgresqlDatabase,
     least_version=(13,),
     spellings={
         **_COMMON,
@@ -215,6 +222,7 @@ POSTGRESQL = Dialect(
 MYSQL = Dialect(
     name="mysql",
     title="MySQL",
+    database_class=peewee.MySQLDatabase,
     least_version=(8, 0, 16),
     spellings={
         **_COMMON,
