@@ -20,6 +20,10 @@ PENDING_EXIT_CODE = 1
 ERROR_EXIT_CODE = 2
 
 
+class _Failure(click.ClickException):
+    exit_code = ERROR_EXIT_CODE
+
+
 class _Commands(click.Group):
     """Says what went wrong in words; a traceback is for faults of ours."""
 
@@ -27,9 +31,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(context)
         except (EngagementError, peewee.PeeweeException) as error:
-            failure = click.ClickException(command.words_of(error))
-            failure.exit_code = ERROR_EXIT_CODE
-            raise failure from None
+            raise _Failure(command.words_of(error)) from None
 
 
 def _database_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,9 +136,7 @@ def status(context: click.Context, url: str | None, as_json: bool) -> None:
 @click.pass_context
 def check(context: click.Context, url: str | None, as_json: bool) -> None:
     """Compare the live schema with the revisions and the models; exit with 1 when it drifted."""
-    found = drifts(
-        _existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS]
-    )
+    found = drifts(_existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS])
     serious = [drift for drift in found if not drift.harmless]
     if as_json:
         rows = [
@@ -186,19 +186,17 @@ def _existing(url: str | None) -> peewee.Database:
     """Return the chosen database; reading must not create the file of one that is not there."""
     chosen, _ = command.chosen_url(url)
     database = open_database(chosen)
-    if dialects.family(database).lives_in_file and database.database != ":memory:":
-        if not Path(database.database).exists():
-            raise ConfigurationError(
-                f"the file {database.database} does not exist; run `engagement-db migrate` to make it, or name another "
-                "database with --database."
-            )
+    is_file = dialects.family(database).lives_in_file and database.database != ":memory:"
+    if is_file and not Path(database.database).exists():
+        raise ConfigurationError(
+            f"the file {database.database} does not exist; run `engagement-db migrate` to make it, or name another "
+            "database with --database."
+        )
     return database
 
 
 def _seconds(lock_timeout: float | None) -> float:
     return command.lock_timeout_seconds() if lock_timeout is None else lock_timeout
-
-
 
 
 if __name__ == "__main__":

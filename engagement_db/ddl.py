@@ -62,9 +62,8 @@ def foreign_key_clause(dialect: Dialect, key: ForeignKey) -> str:
 
 def foreign_key_constraint(dialect: Dialect, key: ForeignKey) -> str:
     """Return the key as a table constraint."""
-    return (
-        f"CONSTRAINT {dialect.quoted(key.name)} FOREIGN KEY ({dialect.quoted(key.column)}) "
-        + foreign_key_clause(dialect, key)
+    return f"CONSTRAINT {dialect.quoted(key.name)} FOREIGN KEY ({dialect.quoted(key.column)}) " + foreign_key_clause(
+        dialect, key
     )
 
 

@@ -299,7 +299,7 @@ def of(database: peewee.Database) -> Dialect:
     Opens a connection when only the server can tell MySQL and MariaDB apart.
     """
     if isinstance(database, peewee.MySQLDatabase) and "mariadb" not in vars(database):
-        recognize(database, database.connection())  # type: ignore[no-untyped-call]
+        recognize(database, database.connection())
     return family(database)
 
 

@@ -268,9 +268,7 @@ def table(name: str, *parts: Part) -> Table:
     one (MySQL) or scan the table at each delete of a parent (the others).
     """
     columns = tuple(
-        part.column if isinstance(part, Reference) else part
-        for part in parts
-        if isinstance(part, Column | Reference)
+        part.column if isinstance(part, Reference) else part for part in parts if isinstance(part, Column | Reference)
     )
     keys = [
         ForeignKey(
@@ -284,19 +282,13 @@ def table(name: str, *parts: Part) -> Table:
         if isinstance(part, Reference)
     ]
     indexes = [
-        Index(index_name(name, part.columns), part.columns, part.unique)
-        for part in parts
-        if isinstance(part, Walk)
+        Index(index_name(name, part.columns), part.columns, part.unique) for part in parts if isinstance(part, Walk)
     ]
-    checks = [
-        Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)
-    ]
+    checks = [Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)]
     leading = {walk.columns[0] for walk in indexes}
     bare = [foreign_key.column for foreign_key in keys if foreign_key.column not in leading]
     if bare:
-        raise ValueError(
-            f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one"
-        )
+        raise ValueError(f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one")
     return sort(Table(name, columns, tuple(keys), tuple(indexes), tuple(checks)))
 
 

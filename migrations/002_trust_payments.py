@@ -118,7 +118,14 @@ events = table(
     enum("actorType", ["customer", "provider", "mediator", "admin", "system"], default="system"),
     enum(
         "actionType",
-        ["comment", "evidence_upload", "deadline_adjusted", "stage_advanced", "status_change", "system_notice"],
+        [
+            "comment",
+            "evidence_upload",
+            "deadline_adjusted",
+            "stage_advanced",
+            "status_change",
+            "system_notice",
+        ],
         default="comment",
     ),
     text("notes", null=True),

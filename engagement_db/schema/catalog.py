@@ -134,9 +134,7 @@ class SqliteCatalog(_Reader):
         ]
         return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), tuple(checks.values())))
 
-    def _type(
-        self, column: str, spelling: str, is_key: bool, counts_up: bool, checks: dict[str, Check]
-    ) -> ColumnType:
+    def _type(self, column: str, spelling: str, is_key: bool, counts_up: bool, checks: dict[str, Check]) -> ColumnType:
         """Return the logical type; a check that stands in for a type is taken out of ``checks``."""
         word = spelling.upper().replace(" ", "")
         if is_key and word == "INTEGER" and counts_up:
@@ -251,7 +249,12 @@ class PostgresqlCatalog(_Reader):
             )
         ]
         indexes = [
-            Index(index, tuple(part.strip('"') for part in parts) + (("a condition",) if partial else ()), unique, valid)
+            Index(
+                index,
+                tuple(part.strip('"') for part in parts) + (("a condition",) if partial else ()),
+                unique,
+                valid,
+            )
             for index, parts, unique, valid, partial in self.rows(
                 "SELECT c.relname, array_to_json(array(SELECT pg_get_indexdef(i.indexrelid, k, true) "
                 "FROM generate_series(1, i.indnkeyatts) AS k)), i.indisunique, i.indisvalid, i.indpred IS NOT NULL "
@@ -450,7 +453,9 @@ class MysqlCatalog(_Reader):
         if column is None or shape is None:
             return tuple(found)
         found += [Dependent("index", index.name, table) for index in shape.indexes if column in index.columns]
-        found += [Dependent("constraint", key.name, table) for key in shape.foreign_keys if column in key.column.split(", ")]
+        found += [
+            Dependent("constraint", key.name, table) for key in shape.foreign_keys if column in key.column.split(", ")
+        ]
         found += [
             Dependent("check", check.name, table) for check in shape.checks if _mentions(check.expression, column)
         ]

@@ -23,9 +23,7 @@ class Drift:
         return f"{self.difference}{' (harmless)' if self.harmless else ''}"
 
 
-def drifts(
-    database: peewee.Database, contract: Mapping[str, Table], models: Sequence[Table]
-) -> tuple[Drift, ...]:
+def drifts(database: peewee.Database, contract: Mapping[str, Table], models: Sequence[Table]) -> tuple[Drift, ...]:
     """Return everything in which the database is unlike the contract or the models. Reads only.
 
     Of the platform's own tables only what we read and what we added is compared: whatever else they

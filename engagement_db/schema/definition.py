@@ -13,15 +13,11 @@ _TOKEN = re.compile(
 
 
 def _tokens(sql: str) -> list[tuple[str, str]]:
-    return [
-        (match.lastgroup or "", match.group())
-        for match in _TOKEN.finditer(sql)
-        if match.lastgroup != "comment"
-    ]
+    return [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(sql) if match.lastgroup != "comment"]
 
 
 def _plain(token: str) -> str:
-    return token[1:-1].replace('""', '"').replace("``", "`") if token[0] in "\"`[" else token
+    return token[1:-1].replace('""', '"').replace("``", "`") if token[0] in '"`[' else token
 
 
 def table_checks(table: str, sql: str) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import peewee
 from peewee_migrate import models as peewee_migrate_models
@@ -11,7 +11,7 @@ from peewee_migrate import models as peewee_migrate_models
 from engagement_db.errors import HistoryError
 
 TABLE: Final = peewee_migrate_models.MIGRATE_TABLE
-_history = peewee.Table(TABLE, ("id", "name", "migrated_at"))
+_history: Any = peewee.Table(TABLE, ("id", "name", "migrated_at"))
 
 
 @dataclass(frozen=True)

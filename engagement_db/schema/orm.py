@@ -64,36 +64,37 @@ def _stub(table: str) -> Any:
     return type(table, (peewee.Model,), {"Meta": type("Meta", (), {"table_name": table})})
 
 
-def _reference(column: Column, key: ForeignKey, parent: Any) -> peewee.ForeignKeyField:
+def _reference(column: Column, key: ForeignKey, parent: Any) -> Any:
+    options: dict[str, Any] = {"column_name": column.name, "null": column.null}
     return peewee.ForeignKeyField(
         parent,
-        column_name=column.name,
         object_id_name=snake_case(column.name),
         backref="+",
-        null=column.null,
         on_delete=key.on_delete,
         on_update=key.on_update,
         index=False,
+        **options,
     )
 
 
-def _field(column: Column) -> peewee.Field:
+def _field(column: Column) -> Any:
+    options: dict[str, Any] = {"column_name": column.name, "null": column.null}
     match column.type:
         case Id():
             return peewee.AutoField(column_name=column.name)
         case Integer():
-            return peewee.IntegerField(column_name=column.name, null=column.null)
+            return peewee.IntegerField(**options)
         case Text():
-            return peewee.TextField(column_name=column.name, null=column.null)
+            return peewee.TextField(**options)
         case Varchar(length):
-            return peewee.CharField(max_length=length, column_name=column.name, null=column.null)
+            return peewee.CharField(max_length=length, **options)
         case Enum():
-            return peewee.CharField(column_name=column.name, null=column.null)
+            return peewee.CharField(**options)
         case Time():
-            return peewee.DateTimeField(column_name=column.name, null=column.null)
+            return peewee.DateTimeField(**options)
         case Json():
-            return peewee.JSONField(column_name=column.name, null=column.null)
+            return peewee.JSONField(**options)
         case Money():
-            return peewee.DecimalField(max_digits=18, decimal_places=4, column_name=column.name, null=column.null)
+            return peewee.DecimalField(max_digits=18, decimal_places=4, **options)
         case _:
-            return peewee.BareField(column_name=column.name, null=column.null)
+            return peewee.BareField(**options)

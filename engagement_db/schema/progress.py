@@ -25,7 +25,10 @@ def watched(database: peewee.Database, dialect: Dialect, report: Callable[[str],
     number = database.execute_sql(dialect.connection_id).fetchone()[0]
     over = threading.Event()
     thread = threading.Thread(
-        target=_watch, args=(database, dialect.progress, number, over, report), name="engagement_db progress", daemon=True
+        target=_watch,
+        args=(database, dialect.progress, number, over, report),
+        name="engagement_db progress",
+        daemon=True,
     )
     thread.start()
     try:

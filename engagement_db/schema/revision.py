@@ -164,16 +164,18 @@ class Revision:
         """
         leaving = frozenset(step.table.name for step in self.steps if isinstance(step, CreateTable))
         steps = [step for step in reversed(self.steps) if not isinstance(step, RequireTables)]
-        conflicts = [
-            words for step in steps for words in step.undo_conflicts(run.catalog, run.dialect, leaving)
-        ]
+        conflicts = [words for step in steps for words in step.undo_conflicts(run.catalog, run.dialect, leaving)]
         if conflicts:
             raise SchemaConflict(
                 f"{self.name} cannot be taken back; nothing was changed:",
                 conflicts,
                 "Drop or change these first, then run the same command again.",
             )
-        self._run(run, [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps], True)
+        self._run(
+            run,
+            [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps],
+            True,
+        )
 
     def at_stake(self, run: Run) -> list[tuple[str, int]]:
         """Return (what, how many rows) for everything that ``down`` would throw away."""
@@ -199,14 +201,14 @@ class Revision:
                     run.make(change)
                     made += 1
             except (peewee.PeeweeException, MigrationError) as error:
-                raise self._failure(run, error, f"step {number} of {len(steps)} ({title})", committed, in_one) from error
+                raise self._failure(
+                    run, error, f"step {number} of {len(steps)} ({title})", committed, in_one
+                ) from error
             committed.append(title)
             taken = f"{time.monotonic() - started:.2f} s" if made else "nothing left to do"
             run.report(f"{self.name}: {title}: {taken}")
 
-    def _failure(
-        self, run: Run, error: Exception, place: str, committed: list[str], in_one: bool
-    ) -> MigrationError:
+    def _failure(self, run: Run, error: Exception, place: str, committed: list[str], in_one: bool) -> MigrationError:
         words = str(error) if isinstance(error, MigrationError) else dialects.server_words(error)
         if in_one and run.dialect.rolls_back_ddl:
             stands = "Nothing of this revision stands: its transaction is rolled back."

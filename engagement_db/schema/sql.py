@@ -1,8 +1,9 @@
 """The exact statements of a run, printed instead of executed."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
+import peewee
 from peewee_migrate.models import MigrateHistory
 
 from engagement_db.dialects import Dialect, literal
@@ -96,10 +97,9 @@ def _opening(dialect: Dialect) -> Iterator[str]:
 
 
 def _history_table(dialect: Dialect) -> str:
-    database = dialect.database_class("unused")
-    with MigrateHistory.bind_ctx(database):
-        sql, _ = MigrateHistory._schema._create_table(safe=True).query()
-    return str(sql)
+    with MigrateHistory.bind_ctx(dialect.database_class("unused")):
+        manager: Any = peewee.SchemaManager(MigrateHistory)
+        return str(manager._create_table(safe=True).query()[0])
 
 
 def _block(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engagement_db import ddl
-from engagement_db.dialects import Dialect
+from engagement_db.dialects import Dialect, literal
 from engagement_db.schema.catalog import Catalog, canonical
 from engagement_db.schema.difference import Kind, differences, spelled
 from engagement_db.tables import (
@@ -330,7 +330,9 @@ class AddIndex(_Step):
         if live and live.index(self.index.name) is not None:
             name = dialect.quoted(self.index.name)
             if dialect.names_algorithm:
-                yield Change(f"ALTER TABLE {dialect.quoted(self.table)} DROP INDEX {name}, ALGORITHM=INPLACE, LOCK=NONE")
+                yield Change(
+                    f"ALTER TABLE {dialect.quoted(self.table)} DROP INDEX {name}, ALGORITHM=INPLACE, LOCK=NONE"
+                )
             else:
                 yield Change(f"DROP INDEX {name}")
 
@@ -373,7 +375,7 @@ class AddCheck(_Step):
                     dialect,
                     self.table,
                     f"substr(rtrim(sql, char(10) || ' '), 1, length(rtrim(sql, char(10) || ' ')) - 1) || "
-                    f"{ddl.literal(f', {constraint})')}",
+                    f"{literal(f', {constraint})')}",
                     f"SELECT id FROM {dialect.quoted(self.table)} WHERE NOT ({self.check.expression})",
                 )
         elif dialect.validates_later:
@@ -388,7 +390,7 @@ class AddCheck(_Step):
         if live is None or live.check(self.check.name) is None:
             return
         if dialect.edits_definition:
-            constraint = ddl.literal(f", {ddl.check_constraint(dialect, self.check)}")
+            constraint = literal(f", {ddl.check_constraint(dialect, self.check)}")
             yield from _edit_definition(dialect, self.table, f"replace(sql, {constraint}, '')")
         else:
             yield Change(f"ALTER TABLE {dialect.quoted(self.table)} DROP CONSTRAINT {dialect.quoted(self.check.name)}")
@@ -440,7 +442,7 @@ class AddEnumLabel(_Step):
             return
         if dialect.has_enum_types:
             name = dialect.quoted(enum_type_name(self.table, self.column.name))
-            yield Change(f"ALTER TYPE {name} ADD VALUE {ddl.literal(self.label)}")
+            yield Change(f"ALTER TYPE {name} ADD VALUE {literal(self.label)}")
         else:
             yield from self._redefine(dialect, self.column, self.wider)
 
@@ -461,12 +463,12 @@ class AddEnumLabel(_Step):
         name = enum_type_name(self.table, self.column.name)
         old, new = dialect.quoted(f"{name}_old"), dialect.quoted(name)
         column, alter = dialect.quoted(self.column.name), f"ALTER TABLE {dialect.quoted(self.table)}"
-        labels = ", ".join(map(ddl.literal, self._labels))
+        labels = ", ".join(map(literal, self._labels))
         cast = f"ALTER COLUMN {column} TYPE {new} USING {column}::text::{new}"
         default = self.column.default
         if default is not None:
-            literal = ddl.literal(str(default))
-            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {literal}::{new}"
+            spelled_default = literal(str(default))
+            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {spelled_default}::{new}"
         yield Change(f"ALTER TYPE {new} RENAME TO {old}")
         yield Change(f"CREATE TYPE {new} AS ENUM ({labels})")
         yield Change(f"{alter} {cast}")
@@ -479,7 +481,7 @@ class AddEnumLabel(_Step):
                 for column in (before, after)
                 for check in ddl.type_checks(dialect, self.table, column)
             )
-            yield from _edit_definition(dialect, self.table, f"replace(sql, {ddl.literal(old)}, {ddl.literal(new)})")
+            yield from _edit_definition(dialect, self.table, f"replace(sql, {literal(old)}, {literal(new)})")
         else:
             definition = ddl.column_definition(dialect, self.table, after)
             yield Change(f"ALTER TABLE {dialect.quoted(self.table)} MODIFY COLUMN {definition}")
@@ -541,7 +543,7 @@ def _edit_definition(dialect: Dialect, table: str, expression: str, orphans: str
     children, triggers and indexes are not touched. Never used on a table of the platform.
     """
     yield Change(
-        f"UPDATE sqlite_master SET sql = {expression} WHERE type = 'table' AND name = {ddl.literal(table)}",
+        f"UPDATE sqlite_master SET sql = {expression} WHERE type = 'table' AND name = {literal(table)}",
         before=("PRAGMA writable_schema = ON",),
         # RESET makes this connection read the definition again; a change of the schema, the others.
         after=(
