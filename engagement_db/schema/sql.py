@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import peewee
-from peewee_migrate.models import MigrateHistory
+from peewee_migrate import models as peewee_migrate_models
 
 from engagement_db.dialects import Dialect, literal
 from engagement_db.schema.catalog import Catalog, Dependent
@@ -97,8 +97,8 @@ def _opening(dialect: Dialect) -> Iterator[str]:
 
 
 def _history_table(dialect: Dialect) -> str:
-    with MigrateHistory.bind_ctx(dialect.database_class("unused")):
-        manager: Any = peewee.SchemaManager(MigrateHistory)
+    with peewee_migrate_models.MigrateHistory.bind_ctx(dialect.database_class("unused")):
+        manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory)
         return str(manager._create_table(safe=True).query()[0])
 
 
