@@ -1,0 +1,336 @@
+"""On 100,000 rows a table, each query of the feed walks the index that its docstring names, and only a bit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import peewee
+import pytest
+import servers
+from playhouse.test_utils import count_queries
+
+import engagement_db as edb
+from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, Project, User
+
+AUTHORS = 1_000
+POSTS_EACH = 100
+FEW_ROWS = 5_000
+
+START = edb.now().replace(microsecond=0) - timedelta(days=30)
+
+
+@dataclass
+class Plan:
+    """What a server says about one statement, in words that all four share."""
+
+    indexes: set[str] = field(default_factory=set)
+    scanned_tables: set[str] = field(default_factory=set)
+    rows_read: int = 0
+    rows_sorted: int = 0
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Somewhere in the middle of the 100,000 rows."""
+
+    database: peewee.Database
+    post: int
+    user: int
+
+    def cursor(self, page: edb.Page) -> str:
+        """Return the cursor of the last row of this page."""
+        cursor = page.next_cursor
+        assert cursor is not None
+        return cursor
+
+
+@pytest.fixture(scope="module")
+def crowded_url(server: servers.Server) -> Iterator[str]:
+    """The URL of a database in which every table of the feed, and projects, has 100,000 rows or more."""
+    server.start()
+    url = server.create_database()
+    database = edb.connect(url)
+    with database.connection_context():
+        database.create_tables(edb.MODELS)
+        with database.atomic():
+            fill(database)
+        refresh_statistics(server.name, database)
+    yield url
+    server.start()
+    server.drop_database(url)
+
+
+@pytest.fixture
+def crowd(server: servers.Server, crowded_url: str) -> Iterator[Crowd]:
+    server.start()
+    database = edb.connect(crowded_url)
+    with database.connection_context():
+        first = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
+        post = (
+            FeedPost.select()
+            .where(FeedPost.id >= first + AUTHORS * POSTS_EACH // 2)
+            .order_by(FeedPost.id)
+            .get()
+        )
+        yield Crowd(database, post.id, post.user_id)
+
+
+def fill(database: peewee.Database) -> None:
+    User.insert_many(
+        {
+            "first_name": "A",
+            "last_name": "B",
+            "email": f"{number}@example.org",
+            "created_at": START + timedelta(minutes=number),
+        }
+        for number in range(AUTHORS)
+    ).execute()
+    first_id = User.select(peewee.fn.MIN(User.id)).scalar()
+    author, turn = User.alias("author"), User.alias("turn")
+    hidden = peewee.Case(
+        None, [(turn.id < first_id + POSTS_EACH // 10, label(FeedPost.visibility, "connections"))]
+    )
+    visibility = peewee.fn.COALESCE(hidden, label(FeedPost.visibility, "public"))
+    copy(
+        author.select(author.id, author.email, visibility, author.created_at, author.created_at)
+        .join(turn, on=(turn.id < first_id + POSTS_EACH))
+        .order_by(author.id, turn.id),
+        FeedPost,
+        "user content visibility created_at updated_at",
+    )
+    post, times = FeedPost, (FeedPost.created_at, FeedPost.updated_at)
+    like = label(FeedReaction.reaction_type, "like")
+    copy(
+        post.select(post.id, post.user, like, *times),
+        FeedReaction,
+        "post user reaction_type created_at updated_at",
+    )
+    copy(
+        post.select(post.id, post.user, post.content, *times),
+        FeedComment,
+        "post user body created_at updated_at",
+    )
+    comment = FeedComment
+    copy(
+        comment.select(
+            comment.post, comment.user, comment.id, comment.body, comment.created_at, comment.updated_at
+        ).where(comment.id.bin_and(3) == 0),
+        FeedComment,
+        "post user parent body created_at updated_at",
+    )
+    channel = peewee.Case(
+        None, [(post.user < first_id + 300, "mail"), (post.user < first_id + 600, "chat")], "print"
+    )
+    copy(
+        post.select(post.id, post.user, channel, *times), FeedShare, "post user channel created_at updated_at"
+    )
+    action = peewee.Case(None, [(post.user < first_id + 100, "rare")], "common")
+    copy(
+        post.select(post.id, post.user, action, post.created_at),
+        FeedActivityLog,
+        "post actor action created_at",
+    )
+    copy(post.select(post.content, post.user, *times), Project, "title owner created_at updated_at")
+
+
+def copy(rows: Any, model: Any, names: str) -> None:
+    model.insert_from(rows, [getattr(model, name) for name in names.split()]).execute()
+
+
+def label(column: Any, value: str) -> Any:
+    """Return an enum's label as the server wants it in a SELECT that feeds an INSERT."""
+    if isinstance(edb.User._meta.database.obj, peewee.PostgresqlDatabase):
+        table = column.model._meta.table_name
+        return peewee.SQL(f"CAST('{value}' AS \"enum_{table}_{column.column_name}\")")
+    return peewee.SQL(f"'{value}'")
+
+
+def refresh_statistics(name: str, database: peewee.Database) -> None:
+    # SQLite stays without: few services ever run ANALYZE there.
+    if name == "postgres":
+        database.execute_sql("VACUUM ANALYZE")
+    elif name != "sqlite":
+        tables = ", ".join(model._meta.table_name for model in edb.MODELS)
+        database.execute_sql(f"ANALYZE TABLE {tables}")
+
+
+def plans_of(name: str, database: peewee.Database, call: Callable[[], object]) -> list[Plan]:
+    """Run the call and return the plan of each SELECT that it sent."""
+    with count_queries() as counted:
+        call()
+    explain = {"sqlite": explain_sqlite, "postgres": explain_postgres}.get(name, explain_mysql)
+    statements = [record.msg for record in counted.get_queries()]
+    return [
+        explain(database, sql, params or ())
+        for sql, params in statements
+        if sql.lstrip("(").startswith(("SELECT", "WITH"))
+    ]
+
+
+def explain_sqlite(database: peewee.Database, sql: str, params: Any) -> Plan:
+    plan = Plan()
+    for *_, detail in database.execute_sql("EXPLAIN QUERY PLAN " + sql, params).fetchall():
+        words = detail.split()
+        if "INDEX" in words[2:]:
+            plan.indexes.add(words[words.index("INDEX", 2) + 1])
+        elif words[0] == "SCAN" and words[1] != "level":
+            plan.scanned_tables.add(words[1])
+        if detail == "USE TEMP B-TREE FOR ORDER BY" and "WITH RECURSIVE" not in sql:
+            plan.rows_sorted = AUTHORS * POSTS_EACH
+    return plan
+
+
+def explain_postgres(database: peewee.Database, sql: str, params: Any) -> Plan:
+    plan = Plan()
+    (answer,) = database.execute_sql("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, params).fetchone()
+    waiting = [answer[0]["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        if "Index Name" in node and not node["Index Name"].endswith("_pkey"):
+            plan.indexes.add(node["Index Name"])
+        if node["Node Type"] == "Seq Scan":
+            plan.scanned_tables.add(node["Relation Name"])
+        if "Relation Name" in node:
+            plan.rows_read += rows
+        if node["Node Type"] == "Sort":
+            plan.rows_sorted += rows
+        waiting.extend(node.get("Plans", ()))
+    return plan
+
+
+def explain_mysql(database: peewee.Database, sql: str, params: Any) -> Plan:
+    plan = Plan()
+    if not database.mariadb:
+        database.execute_sql("SET SESSION explain_format = 'TRADITIONAL'")
+    cursor = database.execute_sql("EXPLAIN " + sql, params)
+    columns = [column[0] for column in cursor.description]
+    for values in cursor.fetchall():
+        row = dict(zip(columns, values, strict=True))
+        if row["key"]:
+            plan.indexes.update(key for key in row["key"].replace("|", ",").split(",") if "_" in key)
+        if row["type"] == "ALL" and row["table"][0] != "<" and row["table"] != "level":
+            plan.scanned_tables.add(row["table"])
+    database.execute_sql("FLUSH STATUS")
+    database.execute_sql(sql, params).fetchall()
+    status = dict(database.execute_sql("SHOW SESSION STATUS").fetchall())
+    plan.rows_read = sum(
+        int(status[f"Handler_read_{how}"])
+        for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next")
+    )
+    plan.rows_sorted = int(status["Sort_rows"])
+    return plan
+
+
+def timeline_after_a_while(**filters: Any) -> str:
+    """Return a cursor some 400 posts down the timeline."""
+    second = FeedPost.timeline(
+        limit=200, after=FeedPost.timeline(limit=200, **filters).next_cursor, **filters
+    )
+    assert second.next_cursor is not None
+    return second.next_cursor
+
+
+QUERIES: dict[str, tuple[Callable[[Crowd], object], set[str]]] = {
+    "a timeline": (lambda crowd: list(FeedPost.timeline()), {"feed_posts_created_at"}),
+    "a timeline after a cursor": (
+        lambda crowd: list(FeedPost.timeline(after=CURSORS["plain"])),
+        {"feed_posts_created_at"},
+    ),
+    "a timeline before a cursor": (
+        lambda crowd: list(FeedPost.timeline(before=CURSORS["plain"])),
+        {"feed_posts_created_at"},
+    ),
+    "a timeline of one visibility": (
+        lambda crowd: list(FeedPost.timeline(visibility="connections", after=CURSORS["connections"])),
+        {"feed_posts_visibility_created_at"},
+    ),
+    "a timeline of one author": (
+        lambda crowd: list(FeedPost.timeline(author=crowd.user)),
+        {"feed_posts_user_id_created_at"},
+    ),
+    "a timeline of one author after a cursor": (
+        lambda crowd: list(
+            FeedPost.timeline(author=crowd.user, after=FeedPost.timeline(author=crowd.user).next_cursor)
+        ),
+        {"feed_posts_user_id_created_at"},
+    ),
+    "a viewer's timeline": (
+        lambda crowd: list(FeedPost.timeline(viewer=crowd.user, connections=[crowd.user + 1])),
+        {"feed_posts_created_at"},
+    ),
+    "a viewer's timeline after a cursor": (
+        lambda crowd: list(
+            FeedPost.timeline(viewer=crowd.user, connections=[crowd.user + 1], after=CURSORS["plain"])
+        ),
+        {"feed_posts_created_at"},
+    ),
+    "the reaction summary of 200 posts": (
+        lambda crowd: FeedReaction.summary(range(crowd.post, crowd.post + 200)),
+        {"feed_reactions_post_id_reaction_type"},
+    ),
+    "the comments of a post": (
+        lambda crowd: list(FeedComment.of_post(crowd.post)),
+        {"feed_comments_post_id_created_at"},
+    ),
+    "a thread": (
+        lambda crowd: FeedComment.thread(crowd.post),
+        {"feed_comments_post_id_created_at", "feed_comments_parent_id"},
+    ),
+    "the shares of two channels": (
+        lambda crowd: FeedShare.counts_by_channel(["mail", "chat"], START, START + timedelta(minutes=20)),
+        {"feed_shares_channel_created_at"},
+    ),
+    "the history of a post": (
+        lambda crowd: list(FeedActivityLog.history(crowd.post)),
+        {"feed_activity_logs_post_id_created_at"},
+    ),
+    "what a user did": (
+        lambda crowd: list(FeedActivityLog.by_actor(crowd.user)),
+        {"feed_activity_logs_actor_id_created_at"},
+    ),
+    "one kind of entry": (
+        lambda crowd: list(FeedActivityLog.by_action("common")),
+        {"feed_activity_logs_action_created_at"},
+    ),
+    "a user's projects": (lambda crowd: list(Project.owned_by(crowd.user)), {"projects_owner_id_idx"}),
+    "the projects of 20 users": (
+        lambda crowd: Project.counts_by_owner(range(crowd.user, crowd.user + 20)),
+        {"projects_owner_id_idx"},
+    ),
+}
+
+CURSORS: dict[str, str] = {}
+
+
+@pytest.fixture
+def cursors(crowd: Crowd) -> None:
+    CURSORS["plain"] = timeline_after_a_while()
+    CURSORS["connections"] = timeline_after_a_while(visibility="connections")
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_walks_a_little_of_its_index(
+    server: servers.Server, crowd: Crowd, cursors: None, query: str
+) -> None:
+    call, indexes = QUERIES[query]
+    plan = plans_of(server.name, crowd.database, lambda: call(crowd))[-1]
+    assert plan.indexes == indexes
+    assert plan.scanned_tables == set()
+    assert plan.rows_read <= FEW_ROWS
+    assert plan.rows_sorted <= FEW_ROWS
+
+
+def test_a_page_with_everything_reads_in_proportion_to_the_page(server: servers.Server, crowd: Crowd) -> None:
+    page = FeedPost.timeline(viewer=crowd.user, limit=50)
+    plans = plans_of(server.name, crowd.database, page.entries)
+    assert len(plans) == 3
+    assert all(plan.scanned_tables == set() for plan in plans)
+    assert sum(plan.rows_read for plan in plans) <= FEW_ROWS
+    assert sum(plan.rows_sorted for plan in plans) <= FEW_ROWS
+    assert plans[2].indexes >= {
+        "feed_reactions_post_id_reaction_type",
+        "feed_comments_post_id_created_at",
+        "feed_shares_post_id_created_at",
+    }
