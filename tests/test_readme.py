@@ -1,0 +1,55 @@
+"""What the README shows is what happens."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def run(*command: str, folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_tour_prints_what_it_says(tmp_path):
+    run(sys.executable, "-m", "engagement_db.cli", "migrate", folder=tmp_path)
+    printed = run(sys.executable, "-c", blocks("python")[0], folder=tmp_path)
+    assert printed == blocks("text")[0]
+
+
+def test_the_tour_takes_some_twenty_lines():
+    lines = [line for line in blocks("python")[0].splitlines() if line]
+    assert len(lines) <= 20
+
+
+def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
+    run(sys.executable, "-c", blocks("python")[1], folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_of_the_operators_table_exists(tmp_path):
+    commands = set(re.findall(r"`engagement-db (\w+)", README))
+    assert commands >= {"migrate", "rollback", "status", "check", "sql", "adopt"}
+    for command in commands:
+        assert "Usage:" in run(sys.executable, "-m", "engagement_db.cli", command, "--help", folder=tmp_path)
+
+
+def test_every_page_that_is_linked_is_there():
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_continuous_integration_runs_the_test_command():
+    command = blocks("sh")[1].strip()
+    assert command in (ROOT / ".ci" / "run").read_text("utf-8")
