@@ -146,7 +146,28 @@ class VarcharField(peewee.CharField):
         return value
 
 
-class EnumField(peewee.CharField):
+class _FollowsDialect:
+    """Keeps ``dialect`` at that of the database to which the model is bound.
+
+    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
+    """
+
+    dialect: Dialect | None = None
+
+    def _follow(self, database: peewee.Database | None) -> None:
+        self.dialect = None if database is None else family(database)
+
+    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
+        database = model._meta.database
+        if isinstance(database, peewee.Proxy):
+            database.attach_callback(self._follow)  # type: ignore[no-untyped-call]
+            database = database.obj
+        self._follow(database)
+        model._meta._db_hooks.append(self._follow)
+        super().bind(model, name, set_attribute)  # type: ignore[misc]
+
+
+class EnumField(_FollowsDialect, peewee.CharField):
     """A member of ``enum``, read back as the member; the label's text is taken too."""
 
     def __init__(self, enum: type[StrEnum], **options: Any) -> None:
@@ -166,29 +187,16 @@ class EnumField(peewee.CharField):
             labels = ", ".join(member.value for member in self.enum)
             refuse(self, f"{_shown(value)} is not one of {labels}")
 
+    def case_value(self, value: Any) -> Any:
+        """Return what stands for ``value`` in a CASE of bulk_update, whose parts PostgreSQL takes for text."""
+        label = self.db_value(value)
+        if label is None or self.dialect is None or not self.dialect.has_enum_types:
+            return label
+        name = tables.enum_type_name(self.model._meta.table_name, self.column_name)
+        return peewee.Value(label, converter=False).cast(self.dialect.quoted(name))
+
     def python_value(self, value: Any) -> Any:
         return None if value is None else self.enum(value)
-
-
-class _FollowsDialect:
-    """Keeps ``dialect`` at that of the database to which the model is bound.
-
-    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
-    """
-
-    dialect: Dialect | None = None
-
-    def _follow(self, database: peewee.Database | None) -> None:
-        self.dialect = None if database is None else family(database)
-
-    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
-        database = model._meta.database
-        if isinstance(database, peewee.Proxy):
-            database.attach_callback(self._follow)
-            database = database.obj
-        self._follow(database)
-        model._meta._db_hooks.append(self._follow)
-        super().bind(model, name, set_attribute)  # type: ignore[misc]
 
 
 class TimeField(_FollowsDialect, peewee.DateTimeField):
@@ -240,9 +248,8 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
     def __init__(self, **options: Any) -> None:
         super().__init__(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES, **options)
 
-    def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
-            return value
+    def exact(self, value: Any) -> Decimal:
+        """Return ``value`` with four places; raises RefusedValue when the column would not keep it exactly."""
         if isinstance(value, bool) or not isinstance(value, Decimal | int):
             refuse(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
         # The caller's decimal context may round or trap; nothing below consults it.
@@ -255,13 +262,19 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         exact = amount.quantize(_CENT, context=_EXACT)
         if exact != amount:
             refuse(self, f"{_shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
-        if (
-            self.dialect is not None
-            and not self.dialect.keeps_decimals
-            and Decimal(repr(float(exact))) != exact
-        ):
-            refuse(self, f"{amount} has more significant digits than {self.dialect.title} keeps (15)")
+        if self._keeps_doubles() and Decimal(repr(float(exact))) != exact:
+            refuse(self, f"{amount} has more significant digits than SQLite keeps (15)")
         return exact if exact else _ZERO
+
+    def _keeps_doubles(self) -> bool:
+        return self.dialect is not None and not self.dialect.keeps_decimals
+
+    def db_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, peewee.Node):
+            return value
+        exact = self.exact(value)
+        # Bound as text it would be larger than every number in an expression.
+        return float(exact) if self._keeps_doubles() else exact
 
     def python_value(self, value: Any) -> Any:
         return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)

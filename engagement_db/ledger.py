@@ -320,8 +320,8 @@ class EscrowTransaction(BaseModel):
             account=cls.account.db_value(account),
             reference=required_text(cls.reference, reference),
             type=type,
-            amount=_amount(cls.amount, amount),
-            fee_amount=_amount(cls.fee_amount, fee_amount),
+            amount=cls.amount.exact(amount),
+            fee_amount=cls.fee_amount.exact(fee_amount),
             initiated_by=cls.initiated_by.db_value(initiated_by),
             counterparty=cls.counterparty.db_value(counterparty),
             project=cls.project.db_value(project),
@@ -331,19 +331,22 @@ class EscrowTransaction(BaseModel):
             external_id=external_id,
             metadata=metadata,
         )
+        if currency_code is not None:
+            _currency(cls.currency_code, currency_code)
         if wanted.amount <= 0:
             refuse(cls.amount, f"{wanted.amount} is not more than 0")
         if not 0 <= wanted.fee_amount <= wanted.amount:
             refuse(cls.fee_amount, f"{wanted.fee_amount} is not between 0 and the amount, {wanted.amount}")
-        wanted.net_amount = _amount(cls.net_amount, EXACT.subtract(wanted.amount, wanted.fee_amount))
+        wanted.net_amount = cls.net_amount.exact(EXACT.subtract(wanted.amount, wanted.fee_amount))
+        cls.metadata.db_value(metadata)
+        payload = _payload(wanted)
 
         def find() -> Any:
             return cls.select().where(cls.reference == wanted.reference)
 
         def work() -> Any:
             home = locked_account(wanted.account_id)
-            wanted.currency_code = _currency(cls.currency_code, currency_code or home.currency_code)
-            payload = _payload(wanted)
+            payload["currency_code"] = wanted.currency_code = currency_code or home.currency_code
             first = find().first()
             if first is None:
                 home._take_new_money(wanted.currency_code)
@@ -588,7 +591,7 @@ def _plain(field: Any, value: Any) -> Any:
         return None
     if isinstance(field, JsonField):
         # As text, since a server may spell a number of its own accord.
-        return json.dumps(json.loads(field.db_value(value)), sort_keys=True)
+        return json.dumps(value, sort_keys=True, default=lambda null: None)
     value = field.python_value(field.db_value(value))
     if isinstance(value, datetime):
         return value.isoformat()
@@ -647,13 +650,6 @@ def _currency(field: VarcharField, value: str) -> str:
     if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
         refuse(field, f"{code!r} is not a currency code, which has three capital letters, as USD has")
     return code
-
-
-def _amount(field: MoneyField, value: Any) -> Decimal:
-    amount = field.db_value(value)
-    if not isinstance(amount, Decimal):
-        refuse(field, f"{value!r} is not an amount; pass a Decimal or an int")
-    return amount
 
 
 def assign(row: Any, changes: Mapping[str, Any]) -> None:
