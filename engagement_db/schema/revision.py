@@ -154,7 +154,8 @@ class Revision:
             )
         alone = any(step.runs_alone(run.dialect) for step in self.steps)
         with _own_transactions(run.database) if alone else _given_transaction():
-            self._run(run, [(step.title, step.changes(run.catalog, run.dialect)) for step in self.steps], not alone)
+            changes = [(step.title, step.changes(run.catalog, run.dialect)) for step in self.steps]
+            self._run(run, changes, in_one=not alone, nothing_left="already there")
 
     def down(self, run: Run) -> None:
         """Take this revision back, from wherever an earlier run left it.
@@ -171,11 +172,8 @@ class Revision:
                 conflicts,
                 "Drop or change these first, then run the same command again.",
             )
-        self._run(
-            run,
-            [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps],
-            True,
-        )
+        changes = [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps]
+        self._run(run, changes, in_one=True, nothing_left="already gone")
 
     def at_stake(self, run: Run) -> list[tuple[str, int]]:
         """Return (what, how many rows) for everything that ``down`` would throw away."""
@@ -191,7 +189,7 @@ class Revision:
                 "Upgrade the server first.",
             )
 
-    def _run(self, run: Run, steps: list[tuple[str, Iterator[Change]]], in_one: bool) -> None:
+    def _run(self, run: Run, steps: list[tuple[str, Iterator[Change]]], *, in_one: bool, nothing_left: str) -> None:
         committed: list[str] = []
         for number, (title, changes) in enumerate(steps, 1):
             started = time.monotonic()
@@ -205,7 +203,7 @@ class Revision:
                     run, error, f"step {number} of {len(steps)} ({title})", committed, in_one
                 ) from error
             committed.append(title)
-            taken = f"{time.monotonic() - started:.2f} s" if made else "nothing left to do"
+            taken = f"{time.monotonic() - started:.2f} s" if made else nothing_left
             run.report(f"{self.name}: {title}: {taken}")
 
     def _failure(self, run: Run, error: Exception, place: str, committed: list[str], in_one: bool) -> MigrationError:
