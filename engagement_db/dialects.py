@@ -53,6 +53,8 @@ class Dialect:
     rolls_back_ddl: bool = True
     # Is an enum a named type, with a life of its own?
     has_enum_types: bool = False
+    # Does a CASE need to be told the type of its values?
+    casts_in_case: bool = False
     # Must a CHECK stand in for the enum and json types that it lacks?
     checks_enum_and_json: bool = False
     # Does it enforce VARCHAR lengths?
@@ -202,6 +204,7 @@ POSTGRESQL = Dialect(
     now="CURRENT_TIMESTAMP",
     catalog="pg_catalog",
     has_enum_types=True,
+    casts_in_case=True,
     validates_later=True,
     driver_parses_json=True,
     migration_lock="advisory",

@@ -68,6 +68,37 @@ def _clean_text(field: peewee.Field, value: object) -> str:
     return value
 
 
+class _FollowsDialect:
+    """Keeps ``dialect`` at that of the database to which the model is bound.
+
+    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
+    """
+
+    dialect: Dialect | None = None
+
+    def _follow(self, database: peewee.Database | None) -> None:
+        self.dialect = None if database is None else family(database)
+
+    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
+        database = model._meta.database
+        if isinstance(database, peewee.Proxy):
+            database.attach_callback(self._follow)  # type: ignore[no-untyped-call]
+            database = database.obj
+        self._follow(database)
+        model._meta._db_hooks.append(self._follow)
+        super().bind(model, name, set_attribute)  # type: ignore[misc]
+
+    def case_value(self, value: Any) -> Any:
+        """Return what stands for ``value`` in the CASE of a bulk_update."""
+        field: Any = self
+        value = field.db_value(value)
+        if self.dialect is None or not self.dialect.casts_in_case:
+            return value
+        column = tables.Column(field.column_name, field.column_type)
+        spelling = self.dialect.spell(field.model._meta.table_name, column)
+        return peewee.Value(value, converter=False).cast(spelling)
+
+
 class KeyField(peewee.AutoField):
     """The primary key ``id``."""
 
@@ -77,7 +108,7 @@ class KeyField(peewee.AutoField):
         return _key_value(self, value)
 
 
-class IntegerField(peewee.IntegerField):
+class IntegerField(_FollowsDialect, peewee.IntegerField):
     """A four byte integer; anything else is refused."""
 
     column_type = tables.Integer()
@@ -86,7 +117,7 @@ class IntegerField(peewee.IntegerField):
         return _key_value(self, value)
 
 
-class ReferenceField(peewee.ForeignKeyField):
+class ReferenceField(_FollowsDialect, peewee.ForeignKeyField):
     """A foreign key to another model's ``id``; takes the other row or its id."""
 
     column_type = tables.Integer()
@@ -146,27 +177,6 @@ class VarcharField(peewee.CharField):
         return value
 
 
-class _FollowsDialect:
-    """Keeps ``dialect`` at that of the database to which the model is bound.
-
-    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
-    """
-
-    dialect: Dialect | None = None
-
-    def _follow(self, database: peewee.Database | None) -> None:
-        self.dialect = None if database is None else family(database)
-
-    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
-        database = model._meta.database
-        if isinstance(database, peewee.Proxy):
-            database.attach_callback(self._follow)  # type: ignore[no-untyped-call]
-            database = database.obj
-        self._follow(database)
-        model._meta._db_hooks.append(self._follow)
-        super().bind(model, name, set_attribute)  # type: ignore[misc]
-
-
 class EnumField(_FollowsDialect, peewee.CharField):
     """A member of ``enum``, read back as the member; the label's text is taken too."""
 
@@ -186,14 +196,6 @@ class EnumField(_FollowsDialect, peewee.CharField):
         except ValueError:
             labels = ", ".join(member.value for member in self.enum)
             refuse(self, f"{_shown(value)} is not one of {labels}")
-
-    def case_value(self, value: Any) -> Any:
-        """Return what stands for ``value`` in a CASE of bulk_update, whose parts PostgreSQL takes for text."""
-        label = self.db_value(value)
-        if label is None or self.dialect is None or not self.dialect.has_enum_types:
-            return label
-        name = tables.enum_type_name(self.model._meta.table_name, self.column_name)
-        return peewee.Value(label, converter=False).cast(self.dialect.quoted(name))
 
     def python_value(self, value: Any) -> Any:
         return None if value is None else self.enum(value)
@@ -280,7 +282,7 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)
 
 
-class JsonField(peewee.JSONField):
+class JsonField(_FollowsDialect, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
     Refused is what not every server gives back as it was: keys that are not text, integers beyond 64
