@@ -333,6 +333,8 @@ class EscrowTransaction(BaseModel):
         )
         if currency_code is not None:
             _currency(cls.currency_code, currency_code)
+        if wanted.initiated_by_id is None:
+            refuse(cls.initiated_by, "nobody initiated it; pass a user")
         if wanted.amount <= 0:
             refuse(cls.amount, f"{wanted.amount} is not more than 0")
         if not 0 <= wanted.fee_amount <= wanted.amount:

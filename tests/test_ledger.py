@@ -1,0 +1,634 @@
+"""Money moves by the legal moves alone, once each, and the books add up after every one of them."""
+
+import decimal
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import escrow
+import peewee
+import pytest
+from playhouse.test_utils import count_queries
+
+import engagement_db as edb
+from engagement_db import trust
+
+pytestmark = pytest.mark.usefixtures("database")
+
+VERBS = ("fund", "hold", "release", "refund", "cancel")
+STATUSES = ("initiated", "funded", "in_escrow", "released", "refunded", "cancelled", "disputed")
+LEGAL = {
+    ("initiated", "fund"): "funded",
+    ("initiated", "cancel"): "cancelled",
+    ("funded", "hold"): "in_escrow",
+    ("funded", "refund"): "refunded",
+    ("in_escrow", "release"): "released",
+    ("in_escrow", "refund"): "refunded",
+}
+REPEATED = {
+    ("funded", "fund"),
+    ("in_escrow", "hold"),
+    ("released", "release"),
+    ("refunded", "refund"),
+    ("cancelled", "cancel"),
+}
+
+
+# Worked examples
+
+
+def test_a_milestone_is_paid_held_and_released():
+    customer, designer = escrow.user(), escrow.user()
+    home = edb.EscrowAccount.open(customer, "stripe", "EUR")
+    payment = edb.EscrowTransaction.initiate(
+        home,
+        reference="logo-1",
+        amount=Decimal("1200.50"),
+        fee_amount=Decimal("60.03"),
+        initiated_by=customer,
+        counterparty=designer,
+        type=edb.TransactionType.MILESTONE,
+        milestone_label="First draft",
+    )
+    assert payment.net_amount == Decimal("1140.47")
+    assert escrow.books(home) == (0, 0)
+
+    payment.fund(by=customer)
+    assert escrow.books(home) == (Decimal("1200.50"), Decimal("1140.47"))
+    payment.hold()
+    assert escrow.books(home) == (Decimal("1200.50"), Decimal("1140.47"))
+
+    move = payment.release(by=customer)
+    assert (move.changed, move.before, move.after) == (True, "in_escrow", "released")
+    assert move.transaction.account.current_balance == 0
+    assert escrow.books(home) == (0, 0)
+    stored = edb.EscrowTransaction.get_by_id(payment.id)
+    assert stored.released_at == move.transaction.released_at
+    assert [(entry["by"], entry["move"], entry["from"], entry["to"]) for entry in stored.audit_trail] == [
+        (customer.id, "initiate", None, "initiated"),
+        (customer.id, "fund", "initiated", "funded"),
+        (None, "hold", "funded", "in_escrow"),
+        (customer.id, "release", "in_escrow", "released"),
+    ]
+    for entry in stored.audit_trail:
+        assert (entry["amount"], entry["fee"], entry["net"], entry["currency"]) == (
+            "1200.5000",
+            "60.0300",
+            "1140.4700",
+            "EUR",
+        )
+        assert datetime.fromisoformat(entry["at"]).utcoffset() == timedelta(0)
+    assert datetime.fromisoformat(stored.audit_trail[-1]["at"]) == stored.released_at
+
+
+def test_a_refund_takes_out_what_came_in_and_leaves_the_rest():
+    home = escrow.account()
+    kept, returned = escrow.payment(home, "30", "3"), escrow.payment(home, "12.3456", "0")
+    kept.fund()
+    returned.fund()
+    assert escrow.books(home) == (Decimal("42.3456"), Decimal("39.3456"))
+    returned.refund()
+    assert escrow.books(home) == (30, 27)
+    assert returned.refunded_at is not None
+    assert edb.find_problems() == []
+
+
+def test_a_payment_that_never_came_is_cancelled():
+    home = escrow.account()
+    payment = escrow.payment(home)
+    assert payment.cancel().after == "cancelled"
+    assert payment.cancelled_at is not None
+    assert escrow.books(home) == (0, 0)
+
+
+def test_ten_cents_and_twenty_cents_are_thirty_cents():
+    home = escrow.account()
+    for cents in ("0.1", "0.2", "0.0001"):
+        escrow.payment(home, cents, "0").fund()
+    assert escrow.books(home) == (Decimal("0.3001"), Decimal("0.3001"))
+    assert edb.find_problems() == []
+    assert edb.reconcile(home).adds_up
+    assert [(total.count, total.amount) for total in edb.escrow_totals()] == [(3, Decimal("0.3001"))]
+
+
+def test_a_callers_decimal_context_does_not_round_the_books():
+    home = escrow.account()
+    with decimal.localcontext(decimal.Context(prec=3)):
+        payment = escrow.payment(home, "1234.5678", "0.0001")
+        payment.fund()
+        escrow.payment(home, "1000.0001", "0").fund()
+        assert edb.reconcile(home).adds_up
+        assert edb.find_problems() == []
+    assert payment.net_amount == Decimal("1234.5677")
+    assert escrow.books(home) == (Decimal("2234.5679"), Decimal("2234.5678"))
+
+
+# Moves
+
+
+def test_the_table_of_moves_is_the_contract():
+    edges = {
+        (source, target)
+        for rule in trust.MOVES.values()
+        for source in rule.sources
+        for target in ([rule.target] if rule.target else ["funded", "in_escrow"])
+    }
+    assert edges == {
+        *((before, after) for (before, _), after in LEGAL.items()),
+        ("funded", "disputed"),
+        ("in_escrow", "disputed"),
+        ("disputed", "funded"),
+        ("disputed", "in_escrow"),
+        ("disputed", "released"),
+        ("disputed", "refunded"),
+    }
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_move_from_each_status_is_legal_a_repetition_or_refused(status, verb):
+    payment = escrow.payment_in(status)
+    before = edb.EscrowTransaction.get_by_id(payment.id)
+    books_before = escrow.books(before.account)
+    if (status, verb) in LEGAL:
+        move = getattr(payment, verb)()
+        assert (move.changed, move.before, move.after) == (True, status, LEGAL[status, verb])
+        assert payment.status == edb.EscrowTransaction.get_by_id(payment.id).status == LEGAL[status, verb]
+        assert len(payment.audit_trail) == len(before.audit_trail) + 1
+    else:
+        if (status, verb) in REPEATED:
+            move = getattr(payment, verb)()
+            assert (move.changed, move.before, move.after) == (False, status, status)
+        else:
+            with pytest.raises(edb.IllegalMove, match=f"{payment.reference}.* is {status}"):
+                getattr(payment, verb)()
+        assert edb.EscrowTransaction.get_by_id(payment.id).__data__ == before.__data__
+        assert escrow.books(before.account) == books_before
+    assert edb.find_problems() == []
+
+
+def test_a_refusal_says_what_can_be_done_instead():
+    with pytest.raises(edb.IllegalMove) as refusal:
+        escrow.payment_in("funded").release()
+    assert "is funded; release starts from in_escrow or disputed" in str(refusal.value)
+    assert "it can: hold, refund, dispute" in str(refusal.value)
+    with pytest.raises(edb.IllegalMove, match="It is settled: initiate a new one"):
+        escrow.payment_in("released").refund()
+
+
+def test_a_row_read_long_ago_moves_from_where_it_is_now():
+    payment = escrow.payment_in("initiated")
+    old = edb.EscrowTransaction.get_by_id(payment.id)
+    payment.fund()
+    assert not old.fund().changed
+    assert old.status == "funded"
+    assert old.account.current_balance == 100
+
+
+def test_unsaved_changes_to_a_row_do_not_bend_its_move():
+    payment = escrow.payment_in("initiated")
+    payment.amount = Decimal(1)
+    payment.status = "in_escrow"
+    payment.fund()
+    assert payment.amount == 100
+    assert payment.dirty_fields == []
+    assert escrow.books(payment.account) == (100, 90)
+
+
+def test_a_trail_that_another_service_wrote_is_kept():
+    payment = escrow.payment_in("initiated")
+    edb.EscrowTransaction.update(audit_trail={"note": "made elsewhere"}).where(
+        edb.EscrowTransaction.id == payment.id
+    ).execute()
+    payment.fund()
+    assert payment.audit_trail[0] == {"note": "made elsewhere"}
+    assert payment.audit_trail[1]["move"] == "fund"
+
+
+def test_a_disputed_payment_without_a_case_can_be_released():
+    payment = escrow.payment_in("in_escrow")
+    edb.EscrowTransaction.update(status="disputed").where(edb.EscrowTransaction.id == payment.id).execute()
+    assert payment.release().after == "released"
+    assert escrow.books(payment.account) == (0, 0)
+
+
+def test_money_that_the_books_do_not_have_is_not_paid_out():
+    payment = escrow.payment_in("in_escrow")
+    edb.EscrowAccount.update(current_balance=Decimal(99)).execute()
+    with pytest.raises(edb.Refused, match="find_problems"):
+        payment.release()
+    assert edb.EscrowTransaction.get_by_id(payment.id).status == "in_escrow"
+
+
+# References
+
+
+def payload(**changes):
+    values = {
+        "reference": "order-7",
+        "amount": Decimal("10.50"),
+        "fee_amount": Decimal("0.5"),
+        "type": "gig",
+        "milestone_label": "Draft",
+        "external_id": "pi_1",
+        "scheduled_release_at": datetime(2027, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        "metadata": {"b": [1, 2.50, 1e30, None, "ü"], "a": {"deep": True}},
+    }
+    return {**values, **changes}
+
+
+def test_the_same_payload_again_returns_the_first_row_wherever_it_stands():
+    home = escrow.account()
+    first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload())
+    first.fund()
+    first.refund()
+    elsewhere = timezone(timedelta(hours=5, minutes=30))
+    again = edb.EscrowTransaction.initiate(
+        home.id,
+        initiated_by=home.user_id,
+        currency_code="USD",
+        **payload(
+            amount=Decimal("10.5"),
+            scheduled_release_at=payload()["scheduled_release_at"].astimezone(elsewhere),
+            metadata={"a": {"deep": True}, "b": [1, 2.5, 1e30, None, "ü"]},
+        ),
+    )
+    assert again.id == first.id
+    assert again.status == "refunded"
+    assert edb.EscrowTransaction.select().count() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("amount", 11),
+        ("fee_amount", 0),
+        ("type", "retainer"),
+        ("milestone_label", None),
+        ("external_id", "pi_2"),
+        ("scheduled_release_at", datetime(2027, 1, 2, 3, 4, 5, 678902, tzinfo=UTC)),
+        ("metadata", {"b": []}),
+    ],
+)
+def test_another_payload_under_a_reference_is_refused_by_the_name_of_its_field(field, value):
+    home = escrow.account()
+    first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload())
+    with pytest.raises(edb.ReferenceConflict, match=rf"'order-7'.* {first.id} .*{field} was ") as conflict:
+        edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(**{field: value}))
+    assert conflict.value.fields == (field,)
+    assert edb.EscrowTransaction.get() == first
+
+
+def test_other_people_projects_and_accounts_are_another_payload():
+    home, other = escrow.account(), escrow.account()
+    project, gig = edb.Project.create(title="Site"), edb.Gig.create(title="Logo")
+    edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload())
+    for field, value in {
+        "initiated_by": other.user,
+        "counterparty": other.user,
+        "project": project,
+        "gig": gig,
+    }.items():
+        with pytest.raises(edb.ReferenceConflict) as conflict:
+            edb.EscrowTransaction.initiate(home, **{"initiated_by": home.user, **payload(), field: value})
+        assert conflict.value.fields == (field,)
+    with pytest.raises(edb.ReferenceConflict) as conflict:
+        edb.EscrowTransaction.initiate(other, initiated_by=home.user, **payload())
+    assert conflict.value.fields == ("account",)
+
+
+def test_what_a_service_writes_later_does_not_make_a_repetition_a_conflict():
+    home, project = escrow.account(), edb.Project.create(title="Site")
+    first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, project=project, **payload())
+    key = project.id
+    project.delete_instance()
+    edb.EscrowTransaction.update(external_id="pi_9", scheduled_release_at=None).execute()
+    again = edb.EscrowTransaction.initiate(home, initiated_by=home.user, project=key, **payload())
+    assert again == first
+
+
+def test_a_row_that_another_service_wrote_is_compared_by_its_columns():
+    home, metadata = escrow.account(), {"b": [1, 2.5], "a": edb.JSON_NULL}
+    first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(metadata=metadata))
+    edb.EscrowTransaction.update(audit_trail=None).execute()
+    again = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(metadata=metadata))
+    assert again == first
+    with pytest.raises(edb.ReferenceConflict) as conflict:
+        edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(metadata=metadata, amount=9))
+    assert conflict.value.fields == ("amount",)
+
+
+def test_a_repetition_is_answered_by_a_closed_account_too():
+    home = escrow.account()
+    first = escrow.payment(home, reference="R")
+    home.close()
+    assert escrow.payment(home, reference="R") == first
+
+
+# Accounts
+
+
+def test_a_person_has_one_account_per_provider_and_currency():
+    person = escrow.user()
+    home = edb.EscrowAccount.open(person, "stripe")
+    assert home.status == "pending"
+    assert edb.EscrowAccount.open(person.id, "stripe", "USD") == home
+    others = [
+        edb.EscrowAccount.open(person, "stripe", "EUR"),
+        edb.EscrowAccount.open(person, "Stripe", "USD"),
+        edb.EscrowAccount.open(escrow.user(), "stripe", "USD"),
+    ]
+    assert len({home.id, *(other.id for other in others)}) == 4
+
+
+def test_an_account_is_activated_suspended_closed_and_activated_again():
+    home = escrow.account()
+    for verb, status in (
+        ("activate", "active"),
+        ("suspend", "suspended"),
+        ("close", "closed"),
+        ("activate", "active"),
+    ):
+        move = getattr(home, verb)()
+        assert (move.changed, move.after, home.status) == (True, status, status)
+        assert not getattr(home, verb)().changed
+        assert edb.EscrowAccount.get_by_id(home.id).status == status
+
+
+@pytest.mark.parametrize("verb", ["suspend", "close"])
+def test_a_suspended_or_closed_account_takes_no_new_money(verb):
+    home = escrow.account()
+    waiting = escrow.payment(home)
+    getattr(home, verb)()
+    with pytest.raises(edb.Refused, match=f"account {home.id} is {home.status} and takes no new money"):
+        escrow.payment(home)
+    with pytest.raises(edb.Refused, match="takes no new money"):
+        waiting.fund()
+    assert waiting.cancel().changed
+    assert escrow.books(home) == (0, 0)
+
+
+def test_a_suspended_account_still_pays_out():
+    payment = escrow.payment_in("in_escrow")
+    payment.account.suspend()
+    assert payment.release().changed
+
+
+def test_an_account_that_holds_money_is_not_closed():
+    payment = escrow.payment_in("funded")
+    with pytest.raises(edb.IllegalMove, match=r"still holds 100.0000 USD; release or refund"):
+        payment.account.close()
+    assert edb.EscrowAccount.get().status == "pending"
+
+
+def test_a_closed_account_is_not_suspended():
+    home = escrow.account()
+    home.close()
+    with pytest.raises(edb.IllegalMove, match="is closed and cannot become suspended"):
+        home.suspend()
+
+
+def test_currencies_match():
+    home = escrow.account("EUR")
+    with pytest.raises(edb.Refused, match=f"account {home.id} is in EUR, the transaction in USD"):
+        escrow.payment(home, currency_code="USD")
+    assert escrow.payment(home).currency_code == "EUR"
+
+
+# Books
+
+
+def test_problems_are_found_and_named():
+    home, sound = escrow.account(), escrow.account()
+    escrow.payment(sound).fund()
+    payment = escrow.payment(home)
+    payment.fund()
+    edb.EscrowAccount.update(current_balance=Decimal("99.9999"), pending_release_total=0).where(
+        edb.EscrowAccount.id == home.id
+    ).execute()
+    edb.EscrowTransaction.update(net_amount=Decimal("90.01"), currency_code="EUR").where(
+        edb.EscrowTransaction.id == payment.id
+    ).execute()
+    problems = edb.find_problems()
+    assert [(p.table, p.id, p.column, p.expected, p.found) for p in problems] == [
+        ("escrow_accounts", home.id, "currentBalance", 100, Decimal("99.9999")),
+        ("escrow_accounts", home.id, "pendingReleaseTotal", Decimal("90.01"), 0),
+        ("escrow_transactions", payment.id, "netAmount", 90, Decimal("90.01")),
+        ("escrow_transactions", payment.id, "currencyCode", "USD", "EUR"),
+    ]
+    assert str(problems[0]) == (
+        f"escrow_accounts {home.id}: currentBalance is 99.9999, and should be 100.0000"
+    )
+    assert edb.reconcile(sound).adds_up
+    reconciliation = edb.reconcile(home)
+    assert reconciliation.problems == tuple(problems)
+    assert home.last_reconciled_at is None
+    assert len(edb.find_problems(limit=1)) == 4
+
+
+def test_an_account_without_transactions_whose_balance_is_not_zero_is_a_problem():
+    home = escrow.account()
+    edb.EscrowAccount.update(current_balance=Decimal("0.0001")).execute()
+    assert [(p.id, p.expected, p.found) for p in edb.find_problems()] == [(home.id, 0, Decimal("0.0001"))]
+
+
+def test_reconciling_stamps_the_account_when_it_adds_up():
+    home = escrow.account()
+    escrow.payment(home).fund()
+    before = edb.now()
+    assert edb.reconcile(home).account is home
+    assert before <= home.last_reconciled_at <= edb.now()
+    assert edb.EscrowAccount.get().last_reconciled_at == home.last_reconciled_at
+    assert edb.reconcile(home.id).account == home
+
+
+def test_large_amounts_add_up_to_the_last_place():
+    home = escrow.account()
+    for amount in ("99999999999.9999", "12345678901.2345", "0.0001", "99999.9999"):
+        row = escrow.payment(home, amount, "0.0001")
+        if amount == "0.0001":
+            assert row.net_amount == 0
+    assert sum(total.amount for total in edb.escrow_totals()) == Decimal("112345778901.2344")
+    assert edb.find_problems() == []
+
+
+def test_totals_by_status_owner_and_project():
+    owner, home = escrow.user(), escrow.account()
+    site, shop = edb.Project.create(title="Site", owner=owner), edb.Project.create(title="Shop", owner=owner)
+    other = edb.Project.create(title="Other", owner=escrow.user())
+    for project, amount in ((site, 1), (site, 2), (shop, 4), (other, 8), (None, 16)):
+        escrow.payment(home, amount, "0.5", project=project).fund()
+    escrow.payment(home, 32, "1", project=site)
+
+    def shown(totals):
+        return sorted((t.status, t.currency_code, t.count, t.amount, t.fee_amount, t.net_amount) for t in totals)
+
+    assert shown(edb.escrow_totals_per_owner([owner])) == [
+        ("funded", "USD", 3, 7, Decimal("1.5"), Decimal("5.5")),
+        ("initiated", "USD", 1, 32, 1, 31),
+    ]
+    per_project = edb.escrow_totals_per_project([site, shop.id])
+    assert {(t.project_id, t.status): t.amount for t in per_project} == {
+        (site.id, "funded"): 3,
+        (site.id, "initiated"): 32,
+        (shop.id, "funded"): 4,
+    }
+    assert {t.status: t.amount for t in edb.escrow_totals()} == {"funded": 31, "initiated": 32}
+    assert edb.escrow_totals_per_owner([]) == []
+
+
+def test_the_release_queue_has_what_is_due_oldest_first():
+    home, start = escrow.account(), datetime(2027, 1, 1, tzinfo=UTC)
+    due = {}
+    for days in (3, 1, 2, 9):
+        payment = escrow.payment(home, scheduled_release_at=start + timedelta(days=days))
+        payment.fund()
+        payment.hold()
+        due[days] = payment
+    funded = escrow.payment(home, scheduled_release_at=start)
+    funded.fund()
+    unscheduled = escrow.payment(home)
+    unscheduled.fund()
+    unscheduled.hold()
+    now = start + timedelta(days=3)
+    assert list(edb.release_queue(now)) == [due[1], due[2], due[3]]
+    assert list(edb.release_queue(now, limit=1)) == [due[1]]
+    assert list(edb.release_queue(now).where(edb.EscrowTransaction.id != due[1].id)) == [due[2], due[3]]
+    due[1].release()
+    assert list(edb.release_queue(now)) == [due[2], due[3]]
+
+
+# Inside a caller's transaction
+
+
+def test_verbs_join_a_callers_transaction_and_go_with_it(database):
+    home = escrow.account()
+    with database.atomic() as outer:
+        payment = escrow.payment(home, reference="R")
+        payment.fund()
+        assert escrow.payment(home, reference="R") == payment
+        with pytest.raises(edb.IllegalMove):
+            payment.cancel()
+        with pytest.raises(edb.NotFound):
+            escrow.payment(home, gig=2_000_000_000)
+        assert escrow.books(home) == (100, 90)
+        outer.rollback()
+    assert edb.EscrowTransaction.select().count() == 0
+    assert escrow.books(home) == (0, 0)
+
+
+def on_another_connection(database, work):
+    """Run the work in a thread, which has a connection of its own, and wait for it."""
+    failures = []
+
+    def run():
+        try:
+            with database.connection_context():
+                work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failures == []
+
+
+def skip_where_one_writes(server):
+    if server.name == "sqlite":
+        pytest.skip("does not apply to SQLite: nobody writes while a transaction that has read will write")
+
+
+def moved_or_refused_by_the_server(work):
+    """Do the work, or see it refused as a whole because its snapshot is old."""
+    try:
+        return work()
+    except (edb.Contention, peewee.OperationalError) as error:
+        return error
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_an_old_snapshot_does_not_bend_a_balance(database, server, commits):
+    skip_where_one_writes(server)
+    home = escrow.account()
+    ours, theirs = escrow.payment(home), escrow.payment(home)
+    with database.atomic("REPEATABLE READ") as outer:
+        edb.EscrowTransaction.select().count()
+        on_another_connection(database, lambda: edb.EscrowTransaction.get_by_id(theirs.id).fund())
+        outcome = moved_or_refused_by_the_server(ours.fund)
+        if isinstance(outcome, edb.Move):
+            assert edb.reconcile(home).adds_up
+        if not commits or isinstance(outcome, Exception):
+            outer.rollback()
+    moved = isinstance(outcome, edb.Move) and commits
+    assert escrow.books(home) == ((200, 180) if moved else (100, 90))
+    assert edb.find_problems() == []
+
+
+def test_a_reference_taken_since_an_old_snapshot_is_answered_or_refused_as_contention(database, server):
+    skip_where_one_writes(server)
+    home = escrow.account()
+    with database.atomic("REPEATABLE READ") as outer:
+        edb.EscrowTransaction.select().count()
+        on_another_connection(database, lambda: escrow.payment(home, reference="R"))
+        outcome = moved_or_refused_by_the_server(lambda: escrow.payment(home, reference="R"))
+        outer.rollback()
+    first = edb.EscrowTransaction.get()
+    assert outcome == first or isinstance(outcome, edb.Contention | peewee.OperationalError)
+
+
+# Queries
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "queries"),
+    [
+        ("fund", "initiated", 4),
+        ("hold", "funded", 3),
+        ("release", "in_escrow", 4),
+        ("fund", "funded", 2),
+    ],
+)
+def test_a_move_takes_a_fixed_number_of_queries(verb, status, queries):
+    """A SELECT of the account and of the transaction, and an UPDATE of each that changes."""
+    payment = escrow.payment_in(status)
+    with count_queries() as counted:
+        getattr(payment, verb)()
+    assert len(without_begin_and_commit(counted)) == queries
+
+
+def without_begin_and_commit(counted):
+    words = ("BEGIN", "START TRANSACTION", "COMMIT", "SAVEPOINT", "RELEASE", "SET TRANSACTION", "ROLLBACK")
+    return [query for query in counted.get_queries() if not query.msg[0].startswith(words)]
+
+
+def test_initiating_takes_three_queries_and_so_do_the_books():
+    home = escrow.account()
+    with count_queries() as counted:
+        escrow.payment(home, reference="R")
+    assert len(without_begin_and_commit(counted)) == 3
+    with count_queries() as counted:
+        escrow.payment(home, reference="R")
+    assert len(without_begin_and_commit(counted)) == 2
+    for _ in range(20):
+        escrow.payment(home).fund()
+    with count_queries() as counted:
+        edb.find_problems()
+    assert counted.count == 2
+    with count_queries() as counted:
+        edb.reconcile(home)
+    assert len(without_begin_and_commit(counted)) == 4
+    with count_queries() as counted:
+        list(edb.release_queue())
+        edb.escrow_totals()
+    assert counted.count == 2
+
+
+def test_opening_an_account_that_is_there_takes_one_query():
+    person = escrow.user()
+    with count_queries() as counted:
+        edb.EscrowAccount.open(person, "stripe")
+    assert len(without_begin_and_commit(counted)) == 4
+    with count_queries() as counted:
+        edb.EscrowAccount.open(person, "stripe")
+    assert counted.count == 1
