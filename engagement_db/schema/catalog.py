@@ -62,6 +62,15 @@ class Catalog(Protocol):
     def table(self, name: str) -> Table | None:
         """Return the table of this name, or None."""
 
+    def definition(self, table: str) -> str:
+        """Return the text that the table was created with, where the server keeps it; else nothing."""
+
+    def breaking(self, table: str, rule: str) -> tuple[str, ...]:
+        """Return the ids of up to ten rows that break this rule."""
+
+    def repeated(self, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return, for up to ten values that these columns have more than once, the first and the last id."""
+
     def enum_type(self, name: str) -> tuple[str, ...] | None:
         """Return the labels of the enum type of this name, in order, or None."""
 
@@ -92,6 +101,22 @@ class _Reader:
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return list(self.database.execute_sql(sql, parameters).fetchall())
 
+    def definition(self, table: str) -> str:
+        return ""
+
+    def breaking(self, table: str, rule: str) -> tuple[str, ...]:
+        found = self.rows(f"SELECT id FROM {self.dialect.quoted(table)} WHERE NOT ({rule}) ORDER BY id LIMIT 10")
+        return tuple(str(number) for (number,) in found)
+
+    def repeated(self, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+        names = [self.dialect.quoted(column) for column in columns]
+        found = self.rows(
+            f"SELECT MIN(id), MAX(id) FROM {self.dialect.quoted(table)} "
+            f"WHERE {' AND '.join(f'{name} IS NOT NULL' for name in names)} "
+            f"GROUP BY {', '.join(names)} HAVING COUNT(*) > 1 ORDER BY 1 LIMIT 10"
+        )
+        return tuple(f"{first} and {last}" for first, last in found)
+
     def count(self, table: str, column: str | None = None) -> int:
         what = "*" if column is None else self.dialect.quoted(column)
         return int(self.rows(f"SELECT COUNT({what}) FROM {self.dialect.quoted(table)}")[0][0])
@@ -110,11 +135,14 @@ class SqliteCatalog(_Reader):
     def version(self) -> tuple[int, ...]:
         return tuple(map(int, self.rows("SELECT sqlite_version()")[0][0].split(".")))
 
+    def definition(self, table: str) -> str:
+        found = self.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", table)
+        return str(found[0][0]) if found else ""
+
     def table(self, name: str) -> Table | None:
-        found = self.rows("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", name)
-        if not found:
+        definition = self.definition(name)
+        if not definition:
             return None
-        definition = found[0][0]
         checks = {check.name: check for check in table_checks(name, definition)}
         columns = []
         for _, column, spelling, not_null, default, key, _ in self.rows(f'PRAGMA table_xinfo("{name}")'):

@@ -73,10 +73,11 @@ class Run:
             self.database.execute_sql(statement)
         try:
             self.database.execute_sql(change.statement)
-        finally:
-            for statement in change.after:
-                with suppress(peewee.PeeweeException):
-                    self.database.execute_sql(statement)
+        except peewee.PeeweeException:
+            with suppress(peewee.PeeweeException):
+                self._execute_all(change.after)
+            raise
+        self._execute_all(change.after)
         if change.orphans is None:
             return
         found = [str(row[0]) for row in self.database.execute_sql(change.orphans).fetchall()]
@@ -87,6 +88,10 @@ class Run:
                 f"rows break the rule that this step brings, among them those with id {', '.join(found[:10])}; "
                 "mend them, then run the same command again"
             )
+
+    def _execute_all(self, statements: tuple[str, ...]) -> None:
+        for statement in statements:
+            self.database.execute_sql(statement)
 
     @contextmanager
     def _short_lock_wait(self, change: Change) -> Iterator[None]:

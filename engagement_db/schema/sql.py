@@ -45,6 +45,15 @@ class Planned:
     def count_equal(self, table: str, column: str, value: str) -> int:
         return 0
 
+    def breaking(self, table: str, rule: str) -> tuple[str, ...]:
+        return ()
+
+    def repeated(self, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return ()
+
+    def definition(self, table: str) -> str:
+        return ""
+
 
 def script_up(dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
     """Yield the lines that apply ``revisions``: to an empty platform, or to what ``live`` has of our tables."""

@@ -10,6 +10,7 @@ it?), ``conflicts`` and ``changes`` for the way up, ``undo_conflicts``, ``undo_c
 ``at_stake`` for the way down.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -26,6 +27,7 @@ from engagement_db.tables import (
     Id,
     Index,
     Integer,
+    Json,
     Now,
     Reference,
     Rule,
@@ -231,7 +233,8 @@ class AddColumn(_Step):
         if dialect.has_enum_types and isinstance(self.column.type, Enum):
             yield from _enum_conflicts(catalog, self.table, self.column.name, self.column.type.labels)
         for difference in differences(self.declared({})[self.table], live):
-            if not difference.missing and difference.kind is not Kind.EXTRA:
+            brought = difference.missing and difference.kind in (Kind.COLUMN, Kind.KEY, Kind.INDEX)
+            if not brought and difference.kind is not Kind.EXTRA:
                 yield str(difference)
 
     def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
@@ -318,12 +321,28 @@ class AddIndex(_Step):
         if live is None:
             yield f"the table {self.table} is missing"
             return
+        yield from self._other_shape(live)
+        if self.index.unique and live.index(self.index.name) is None:
+            columns = self.index.columns
+            found = catalog.repeated(self.table, columns) if all(map(live.column, columns)) else ()
+            if found:
+                yield (
+                    f"{self.table}: rows have the same ({', '.join(columns)}), among them those with id "
+                    f"{'; '.join(found)}; the index {self.index.name} allows each only once"
+                )
+
+    def _other_shape(self, live: Table) -> Iterator[str]:
         for difference in differences(Table(self.table, (), indexes=(self.index,)), live):
             if difference.kind is Kind.INDEX and not difference.missing:
                 yield str(difference)
 
     def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         yield from _add_index(dialect, self.table, self.index, catalog.table(self.table))
+
+    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+        live = catalog.table(self.table)
+        if live is not None:
+            yield from self._other_shape(live)
 
     def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         live = catalog.table(self.table)
@@ -360,6 +379,26 @@ class AddCheck(_Step):
         if live is None:
             yield f"the table {self.table} is missing"
             return
+        yield from self._other_shape(live)
+        if live.check(self.check.name) is not None:
+            return
+        for column in live.columns:
+            if isinstance(column.type, Enum | Json) and check_name(self.table, column.name) == self.check.name:
+                yield (
+                    f"{self.check.name} is the name of the check by which SQLite keeps the type of "
+                    f"{self.table}.{column.name}; give the rule another name"
+                )
+        if dialect.edits_definition and not catalog.definition(self.table).endswith(")"):
+            yield f"{self.table}: its definition ends in an option (STRICT, WITHOUT ROWID), where no check can be added"
+        if all(map(live.column, re.findall(r'"([^"]+)"', self.check.expression))):
+            found = catalog.breaking(self.table, dialect.expression(self.check.expression))
+            if found:
+                yield (
+                    f"{self.table}: rows break {self.check.expression}, among them those with id {', '.join(found)}; "
+                    "mend them"
+                )
+
+    def _other_shape(self, live: Table) -> Iterator[str]:
         found = live.check(self.check.name)
         if found is not None and canonical(found.expression) != canonical(self.check.expression):
             yield f"{self.table}.{self.check.name}: the check is {found.expression}, not {self.check.expression}"
@@ -371,12 +410,11 @@ class AddCheck(_Step):
         present = live is not None and live.check(self.check.name) is not None
         if dialect.edits_definition:
             if not present:
+                # Without a table option the text ends with the parenthesis that closes it.
                 yield from _edit_definition(
-                    dialect,
                     self.table,
-                    f"substr(rtrim(sql, char(10) || ' '), 1, length(rtrim(sql, char(10) || ' ')) - 1) || "
-                    f"{literal(f', {constraint})')}",
-                    f"SELECT id FROM {dialect.quoted(self.table)} WHERE NOT ({self.check.expression})",
+                    f"substr(sql, 1, length(sql) - 1) || {literal(f', {constraint})')}",
+                    f"SELECT id FROM {dialect.quoted(self.table)} WHERE NOT ({self.check.expression}) LIMIT 10",
                 )
         elif dialect.validates_later:
             if not present:
@@ -385,13 +423,23 @@ class AddCheck(_Step):
         elif not present:
             yield Change(f"{alter} ADD {constraint}")
 
+    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+        live = catalog.table(self.table)
+        if live is None or live.check(self.check.name) is None:
+            return
+        yield from self._other_shape(live)
+        if dialect.edits_definition:
+            yield from _not_found_once(catalog, self.table, self._text(dialect))
+
+    def _text(self, dialect: Dialect) -> str:
+        return f", {ddl.check_constraint(dialect, self.check)}"
+
     def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         live = catalog.table(self.table)
         if live is None or live.check(self.check.name) is None:
             return
         if dialect.edits_definition:
-            constraint = literal(f", {ddl.check_constraint(dialect, self.check)}")
-            yield from _edit_definition(dialect, self.table, f"replace(sql, {constraint}, '')")
+            yield from _edit_definition(self.table, f"replace(sql, {literal(self._text(dialect))}, '')")
         else:
             yield Change(f"ALTER TABLE {dialect.quoted(self.table)} DROP CONSTRAINT {dialect.quoted(self.check.name)}")
 
@@ -424,14 +472,20 @@ class AddEnumLabel(_Step):
         return {**tables, self.table: replace(before, columns=columns)}
 
     def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
-        yield from self._conflicts(catalog)
+        yield from self._conflicts(catalog, dialect)
 
-    def _conflicts(self, catalog: Catalog) -> Iterator[str]:
+    def _conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
         live = catalog.table(self.table)
         found = live.column(self.column.name) if live else None
-        if found is None or found.type not in (self.column.type, self.wider.type):
-            words = spelled(found.type) if found else "missing"
-            yield f"{self.table}.{self.column.name}: it is {words}, not {spelled(self.column.type)}"
+        if live is None or found is None:
+            yield f"{self.table}.{self.column.name} is missing"
+        elif found not in (self.column, self.wider):
+            before = Table(self.table, (self.column,))
+            for difference in differences(before, replace(live, columns=(found,))):
+                if difference.kind is not Kind.EXTRA:
+                    yield str(difference)
+        elif dialect.edits_definition:
+            yield from _not_found_once(catalog, self.table, self._check_text(dialect, found))
 
     def _is_wide(self, catalog: Catalog) -> bool:
         live = catalog.table(self.table)
@@ -444,14 +498,21 @@ class AddEnumLabel(_Step):
             name = dialect.quoted(enum_type_name(self.table, self.column.name))
             yield Change(f"ALTER TYPE {name} ADD VALUE {literal(self.label)}")
         else:
-            yield from self._redefine(dialect, self.column, self.wider)
+            # Asked for by name: a server that cannot says so, and copies nothing.
+            yield from self._redefine(dialect, self.column, self.wider, ", ALGORITHM=INSTANT")
 
     def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
-        yield from self._conflicts(catalog)
-        if self._is_wide(catalog):
-            users = catalog.count_equal(self.table, self.column.name, self.label)
-            if users:
-                yield f"{users} rows of {self.table} have {self.column.name} = {self.label!r}; change them first"
+        yield from self._conflicts(catalog, dialect)
+        if not self._is_wide(catalog):
+            return
+        if dialect.has_enum_types:
+            for dependent in catalog.dependents(self.table, self.column.name):
+                if dependent.kind == "view":
+                    yield f"{dependent} stands on {self.table}.{self.column.name}, which gets a type anew"
+        users = catalog.count_equal(self.table, self.column.name, self.label)
+        if users:
+            rows = "1 row of" if users == 1 else f"{users:,} rows of"
+            yield f"{rows} {self.table} with {self.column.name} = {self.label!r}; change them first"
 
     def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         if not self._is_wide(catalog):
@@ -467,24 +528,24 @@ class AddEnumLabel(_Step):
         cast = f"ALTER COLUMN {column} TYPE {new} USING {column}::text::{new}"
         default = self.column.default
         if default is not None:
-            spelled_default = literal(str(default))
-            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {spelled_default}::{new}"
+            value = f"{literal(str(default))}::{new}"
+            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {value}"
         yield Change(f"ALTER TYPE {new} RENAME TO {old}")
         yield Change(f"CREATE TYPE {new} AS ENUM ({labels})")
         yield Change(f"{alter} {cast}")
         yield Change(f"DROP TYPE {old}")
 
-    def _redefine(self, dialect: Dialect, before: Column, after: Column) -> Iterator[Change]:
+    def _redefine(self, dialect: Dialect, before: Column, after: Column, how: str = "") -> Iterator[Change]:
         if dialect.edits_definition:
-            old, new = (
-                f"CHECK ({check.expression})"
-                for column in (before, after)
-                for check in ddl.type_checks(dialect, self.table, column)
-            )
-            yield from _edit_definition(dialect, self.table, f"replace(sql, {literal(old)}, {literal(new)})")
+            old, new = (literal(self._check_text(dialect, column)) for column in (before, after))
+            yield from _edit_definition(self.table, f"replace(sql, {old}, {new})")
         else:
             definition = ddl.column_definition(dialect, self.table, after)
-            yield Change(f"ALTER TABLE {dialect.quoted(self.table)} MODIFY COLUMN {definition}")
+            yield Change(f"ALTER TABLE {dialect.quoted(self.table)} MODIFY COLUMN {definition}{how}")
+
+    def _check_text(self, dialect: Dialect, column: Column) -> str:
+        (check,) = ddl.type_checks(dialect, self.table, column)
+        return f"CHECK ({check.expression})"
 
 
 def _enum_conflicts(catalog: Catalog, table: str, column: str, labels: tuple[str, ...]) -> Iterator[str]:
@@ -536,7 +597,12 @@ def _add_key(dialect: Dialect, table: str, key: ForeignKey, live: Table | None) 
         )
 
 
-def _edit_definition(dialect: Dialect, table: str, expression: str, orphans: str | None = None) -> Iterator[Change]:
+def _not_found_once(catalog: Catalog, table: str, text: str) -> Iterator[str]:
+    if catalog.definition(table).count(text) != 1:
+        yield f"{table}: its definition was written or changed by hand, and does not have, once, the text {text}"
+
+
+def _edit_definition(table: str, expression: str, orphans: str | None = None) -> Iterator[Change]:
     """Change the text of a table of ours in sqlite_master.
 
     SQLite's own procedure for changes that leave the stored rows as they are: nothing is copied, so
