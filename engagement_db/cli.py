@@ -11,6 +11,7 @@ import peewee
 from engagement_db import MODELS, dialects
 from engagement_db.database import open_database
 from engagement_db.errors import ConfigurationError, EngagementError
+from engagement_db.schema import adopt as adopting
 from engagement_db.schema import catalog, command, runner, sql
 from engagement_db.schema.check import drifts
 from engagement_db.schema.lock import TIMEOUT_SECONDS
@@ -156,6 +157,34 @@ def check(context: click.Context, url: str | None, as_json: bool) -> None:
             click.echo(f"- {drift}")
         click.echo(f"{len(serious)} differences to mend, {len(found) - len(serious)} harmless.")
     if serious:
+        context.exit(PENDING_EXIT_CODE)
+
+
+@main.command()
+@_database_option
+@_lock_timeout_option
+@click.option("--dry-run", is_flag=True, help="Look and tell; record nothing.")
+@click.option("--align", is_flag=True, help="Also add missing indexes, and the missing checks that every row holds.")
+@_json_option
+@click.pass_context
+def adopt(
+    context: click.Context,
+    url: str | None,
+    lock_timeout: float | None,
+    dry_run: bool,
+    align: bool,
+    as_json: bool,
+) -> None:
+    """Record what another tool migrated as applied; exit with 1 when it is not compatible."""
+    adoption = adopting.adopt(
+        _existing(url),
+        dry_run=dry_run,
+        align=align,
+        lock_timeout_seconds=_seconds(lock_timeout),
+        report=(lambda line: None) if as_json else click.echo,
+    )
+    click.echo(json.dumps(adopting.as_data(adoption), indent=2) if as_json else adopting.told(adoption, dry_run))
+    if adoption.refused:
         context.exit(PENDING_EXIT_CODE)
 
 

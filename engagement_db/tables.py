@@ -67,10 +67,12 @@ ColumnType = Id | Integer | Text | Varchar | Enum | Time | Json | Money | Other
 
 @dataclass(frozen=True)
 class Now:
-    """The default that is the current time."""
+    """The default that is the current time, with as many ``digits`` of a second or as the column keeps."""
+
+    digits: int = 6
 
     def __str__(self) -> str:
-        return "the current time"
+        return "the current time" if self.digits else "the current time in whole seconds"
 
 
 NOW = Now()

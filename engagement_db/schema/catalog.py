@@ -27,6 +27,7 @@ from engagement_db.tables import (
     Integer,
     Json,
     Money,
+    Now,
     Other,
     Table,
     Text,
@@ -87,6 +88,12 @@ class Catalog(Protocol):
     def count_equal(self, table: str, column: str, value: str) -> int:
         """Return the number of rows in which the column has this value."""
 
+    def count_breaking(self, table: str, expression: str) -> int:
+        """Return the number of rows for which a check's expression is false."""
+
+    def collations(self, table: str) -> tuple[str, ...]:
+        """Return the collations of the text columns, each once; none where the server has no say in them."""
+
 
 def of(database: peewee.Database) -> Catalog:
     """Return the reader for this database's catalog."""
@@ -125,8 +132,15 @@ class _Reader:
         place = f"{self.dialect.quoted(table)} WHERE {self.dialect.quoted(column)} = {self.database.param}"
         return int(self.rows(f"SELECT COUNT(*) FROM {place}", value)[0][0])
 
+    def count_breaking(self, table: str, expression: str) -> int:
+        condition = self.dialect.expression(expression)
+        return int(self.rows(f"SELECT COUNT(*) FROM {self.dialect.quoted(table)} WHERE NOT ({condition})")[0][0])
+
     def enum_type(self, name: str) -> tuple[str, ...] | None:
         return None
+
+    def collations(self, table: str) -> tuple[str, ...]:
+        return ()
 
 
 class SqliteCatalog(_Reader):
@@ -147,7 +161,8 @@ class SqliteCatalog(_Reader):
         columns = []
         for _, column, spelling, not_null, default, key, _ in self.rows(f'PRAGMA table_xinfo("{name}")'):
             kind = self._type(column, spelling, bool(key), "AUTOINCREMENT" in definition.upper(), checks)
-            columns.append(Column(column, kind, not not_null and not key, default_value(kind, default)))
+            value = Now(digits=0) if default == "CURRENT_TIMESTAMP" else default_value(kind, default)
+            columns.append(Column(column, kind, not not_null and not key, value))
         names = foreign_key_names(definition)
         keys = [
             ForeignKey(names.get(column, ""), column, parent, on_delete, on_update, parent_column or "id")
@@ -182,7 +197,6 @@ class SqliteCatalog(_Reader):
             "INT": Integer(),
             "TEXT": Text(),
             "DATETIME": Time(),
-            "JSON": Json(),
             "DECIMAL(18,4)": Money(),
         }
         return plain.get(word, Other(spelling))
@@ -408,6 +422,16 @@ class MysqlCatalog(_Reader):
             )
         ]
         return sort(Table(name, tuple(columns), tuple(keys), tuple(self._indexes(name)), tuple(checks.values())))
+
+    def collations(self, table: str) -> tuple[str, ...]:
+        return tuple(
+            _text(collation)
+            for (collation,) in self.rows(
+                "SELECT DISTINCT collation_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+                "AND table_name = %s AND data_type IN ('varchar', 'text') ORDER BY 1",
+                table,
+            )
+        )
 
     def _indexes(self, table: str) -> Iterable[Index]:
         found: dict[str, Index] = {}

@@ -5,21 +5,30 @@ from dataclasses import dataclass, replace
 
 import peewee
 
+from engagement_db import dialects
 from engagement_db.schema import catalog as catalogs
-from engagement_db.schema.difference import Difference, Kind, differences
+from engagement_db.schema.difference import Difference, Kind
+from engagement_db.schema.judgement import Weight, judged
 from engagement_db.schema.platform import STAND_INS
 from engagement_db.tables import Table
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference, whose declaration it contradicts, and whether anything has to be done about it."""
+    """One difference, whose declaration it contradicts, and its weight."""
 
     difference: Difference
     declared_by: str
-    harmless: bool
+    weight: Weight
+
+    @property
+    def harmless(self) -> bool:
+        """Whether nothing has to be done about it."""
+        return self.weight is Weight.HARMLESS
 
     def __str__(self) -> str:
+        if self.weight is Weight.MENDABLE:
+            return f"{self.difference} (`engagement-db adopt --align` mends it)"
         return f"{self.difference}{' (harmless)' if self.harmless else ''}"
 
 
@@ -27,21 +36,22 @@ def drifts(database: peewee.Database, contract: Mapping[str, Table], models: Seq
     """Return everything in which the database is unlike the contract or the models. Reads only.
 
     Of the platform's own tables only what we read and what we added is compared: whatever else they
-    have is theirs. What only the database has is listed as harmless.
+    have is theirs. Harmless is what serves every row and query of ours all the same, as most things do that
+    only the database has.
     """
-    live = catalogs.of(database)
+    live, dialect = catalogs.of(database), dialects.of(database)
     found: dict[tuple[str, Kind, str], Drift] = {}
     declarations = [("the revisions", table) for table in contract.values()]
     declarations += [("the models", table) for table in models]
     platform = {table.name for table in STAND_INS}
     for declared_by, declared in declarations:
         table = live.table(declared.name)
-        for difference in differences(_ours(declared) if declared.name in platform else declared, table):
-            extra = difference.kind is Kind.EXTRA
-            if extra and declared.name in platform:
+        for item in judged(_ours(declared) if declared.name in platform else declared, table, dialect):
+            difference = item.difference
+            if difference.kind is Kind.EXTRA and declared.name in platform:
                 continue
             place = (difference.table, difference.kind, difference.name)
-            found.setdefault(place, Drift(difference, declared_by, harmless=extra))
+            found.setdefault(place, Drift(difference, declared_by, item.weight))
     return tuple(found.values())
 
 

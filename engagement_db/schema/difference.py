@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engagement_db.schema.catalog import canonical
-from engagement_db.tables import Column, ColumnType, Enum, ForeignKey, Index, Other, Table, Time, Varchar
+from engagement_db.tables import Check, Column, ColumnType, Enum, ForeignKey, Index, Other, Table, Time, Varchar
 
 
 class Kind(StrEnum):
@@ -24,13 +24,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is unlike. ``missing`` says that the live table simply lacks it."""
+    """One thing that is unlike. ``missing``: the live table simply lacks it; ``extra``: what it has beyond ours."""
 
     table: str
     kind: Kind
     name: str
     words: str
     missing: bool = False
+    extra: Column | ForeignKey | Index | Check | None = None
 
     def __str__(self) -> str:
         return f"{self.table}{'' if self.name == self.table else '.' + self.name}: {self.words}"
@@ -71,7 +72,8 @@ def _columns(declared: Table, live: Table) -> Iterator[Difference]:
             yield from _column(live.name, column, found)
     for column in live.columns:
         if declared.column(column.name) is None:
-            yield Difference(live.name, Kind.EXTRA, column.name, f"a column that is not ours, {spelled(column.type)}")
+            words = f"a column that is not ours, {spelled(column.type)}"
+            yield Difference(live.name, Kind.EXTRA, column.name, words, extra=column)
 
 
 def _column(table: str, column: Column, found: Column) -> Iterator[Difference]:
@@ -112,7 +114,8 @@ def _keys(declared: Table, live: Table) -> Iterator[Difference]:
             yield Difference(live.name, Kind.KEY, key.column, words, missing=True)
     for key in live.foreign_keys:
         if declared.foreign_key(key.column) is None:
-            yield Difference(live.name, Kind.EXTRA, key.column, f"a foreign key that is not ours, {_target(key)}")
+            words = f"a foreign key that is not ours, {_target(key)}"
+            yield Difference(live.name, Kind.EXTRA, key.column, words, extra=key)
 
 
 def _target(key: ForeignKey) -> str:
@@ -131,7 +134,8 @@ def _indexes(declared: Table, live: Table) -> Iterator[Difference]:
             yield Difference(live.name, Kind.INDEX, index.name, words, missing=True)
     for index in live.indexes:
         if declared.index(index.name) is None:
-            yield Difference(live.name, Kind.EXTRA, index.name, f"an index that is not ours, {_index(index)}")
+            words = f"an index that is not ours, {_index(index)}"
+            yield Difference(live.name, Kind.EXTRA, index.name, words, extra=index)
 
 
 def _index(index: Index) -> str:
@@ -149,4 +153,5 @@ def _checks(declared: Table, live: Table) -> Iterator[Difference]:
             yield Difference(live.name, Kind.CHECK, check.name, words)
     for check in live.checks:
         if declared.check(check.name) is None:
-            yield Difference(live.name, Kind.EXTRA, check.name, f"a check that is not ours, {check.expression}")
+            words = f"a check that is not ours, {check.expression}"
+            yield Difference(live.name, Kind.EXTRA, check.name, words, extra=check)
