@@ -192,12 +192,19 @@ class FeedPost(BaseModel):
         a visibility, else ``feed_posts_created_at``, passing over what the viewer does not see.
         Raises RefusedValue for a limit out of bounds and for a cursor that is not one of a timeline.
         """
-        page = TimelinePage(cls, "timeline", limit, after, before)
+        index = "feed_posts_created_at"
+        if visibility is not None:
+            index = "feed_posts_visibility_created_at"
+        if author is not None:
+            index = "feed_posts_user_id_created_at"
+        page = TimelinePage(cls, "timeline", index, limit, after, before)
         if viewer is not None:
             page._viewer = _key(cls.user, viewer)
             seen = {page._viewer, *(_key(cls.user, user) for user in connections)}
             # CASE, because a plain OR invites two other indexes and a sort of everything that they find.
-            is_seen = peewee.Case(None, [(cls.visibility == Visibility.PUBLIC, 1), (cls.user.in_(seen), 1)], 0)
+            is_seen = peewee.Case(
+                None, [(cls.visibility == Visibility.PUBLIC, 1), (cls.user.in_(seen), 1)], 0
+            )
             page = page.where(is_seen == 1)
         if visibility is not None:
             page = page.where(cls.visibility == visibility)
@@ -382,7 +389,8 @@ class FeedComment(BaseModel):
         Deleted comments are left out unless ``with_deleted``. Walks ``feed_comments_post_id_created_at``.
         Raises RefusedValue for a limit outside 1 to 200 and for a cursor of another query.
         """
-        page = Page(cls, "comments", limit, after, before).where(cls.post == _key(cls.post, post))
+        page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before)
+        page = page.where(cls.post == _key(cls.post, post))
         return page if with_deleted else page.where(cls.deleted_at.is_null())
 
     @classmethod
@@ -545,7 +553,8 @@ class FeedShare(BaseModel):
         """
         table = cls._meta.table_name
         checked_limit(table, len(channels), name="channels")
-        start, end = instant_bound(cls.created_at, since), instant_bound(cls.created_at, until)
+        start = instant_bound(cls.created_at, _given(cls.created_at, since))
+        end = instant_bound(cls.created_at, _given(cls.created_at, until))
         if until < since:
             refuse(cls.created_at, f"the range from {since} to {until} ends before it starts; swap the two")
         query = (
@@ -630,7 +639,8 @@ class FeedActivityLog(BaseModel):
 
         Walks ``feed_activity_logs_post_id_created_at``.
         """
-        return Page(cls, "history", limit, after, before).where(cls.post == _key(cls.post, post))
+        page = Page(cls, "history", "feed_activity_logs_post_id_created_at", limit, after, before)
+        return page.where(cls.post == _key(cls.post, post))
 
     @classmethod
     def by_actor(
@@ -640,7 +650,8 @@ class FeedActivityLog(BaseModel):
 
         Walks ``feed_activity_logs_actor_id_created_at``.
         """
-        return Page(cls, "actor", limit, after, before).where(cls.actor == _key(cls.actor, actor))
+        page = Page(cls, "actor", "feed_activity_logs_actor_id_created_at", limit, after, before)
+        return page.where(cls.actor == _key(cls.actor, actor))
 
     @classmethod
     def by_action(
@@ -650,7 +661,8 @@ class FeedActivityLog(BaseModel):
 
         Walks ``feed_activity_logs_action_created_at``.
         """
-        return Page(cls, "action", limit, after, before).where(cls.action == str(action))
+        page = Page(cls, "action", "feed_activity_logs_action_created_at", limit, after, before)
+        return page.where(cls.action == str(_given(cls.action, action)))
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
         """Insert the entry. Raises Refused for one that is stored already."""
@@ -681,6 +693,12 @@ class FeedActivityLog(BaseModel):
     def insert_many(cls, rows: Any, fields: Any = None) -> Any:
         """Return an INSERT of many rows that refuses to update or replace rows on a conflict."""
         return _AppendOnlyInsert(cls, insert=rows, columns=fields)
+
+    @classmethod
+    def insert_from(cls, query: Any, fields: Any) -> Any:
+        """Return an INSERT of a query's rows that refuses to update or replace rows on a conflict."""
+        columns = [cls._meta.fields[field] if isinstance(field, str) else field for field in fields]
+        return _AppendOnlyInsert(cls, insert=query, columns=columns)
 
 
 def _refuse_rewrite(entry_id: int | None = None) -> NoReturn:
