@@ -56,6 +56,11 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _is_sql(value: object) -> bool:
+    # A row is a Node too, but no row stands for a value here.
+    return value is None or (isinstance(value, peewee.Node) and not isinstance(value, peewee.Model))
+
+
 def _clean_text(field: peewee.Field, value: object) -> str:
     if not isinstance(value, str):
         refuse(field, f"{_shown(value)} is not text; pass a str")
@@ -82,7 +87,7 @@ class _FollowsDialect:
     def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
         database = model._meta.database
         if isinstance(database, peewee.Proxy):
-            database.attach_callback(self._follow)  # type: ignore[no-untyped-call]
+            database.attach_callback(self._follow)
             database = database.obj
         self._follow(database)
         model._meta._db_hooks.append(self._follow)
@@ -100,12 +105,12 @@ class _FollowsDialect:
 
 
 class KeyField(peewee.AutoField):
-    """The primary key ``id``."""
+    """The primary key ``id``; takes a row of its model or an id."""
 
     column_type = tables.Id()
 
     def db_value(self, value: Any) -> Any:
-        return _key_value(self, value)
+        return _key_value(self, value, self.model)
 
 
 class IntegerField(_FollowsDialect, peewee.IntegerField):
@@ -127,13 +132,13 @@ class ReferenceField(_FollowsDialect, peewee.ForeignKeyField):
         super().__init__(model, index=False, **options)
 
     def db_value(self, value: Any) -> Any:
-        if isinstance(value, self.rel_model):
-            value = value.get_id()
-        return _key_value(self, value)
+        return _key_value(self, value, self.rel_model)
 
 
-def _key_value(field: peewee.Field, value: object) -> object:
-    if value is None or isinstance(value, peewee.Node):
+def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | None = None) -> object:
+    if model is not None and isinstance(value, model):
+        value = value.get_id()
+    if _is_sql(value):
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
@@ -150,7 +155,7 @@ class TextField(peewee.TextField):
     column_type = tables.Text()
 
     def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
+        if _is_sql(value):
             return value
         value = _clean_text(self, value)
         size = len(value.encode())
@@ -169,7 +174,7 @@ class VarcharField(peewee.CharField):
         return tables.Varchar(self.max_length)
 
     def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
+        if _is_sql(value):
             return value
         value = _clean_text(self, value)
         if len(value) > self.max_length:
@@ -189,7 +194,7 @@ class EnumField(_FollowsDialect, peewee.CharField):
         return tables.Enum(tuple(member.value for member in self.enum))
 
     def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
+        if _is_sql(value):
             return value
         try:
             return self.enum(value).value
@@ -207,7 +212,7 @@ class TimeField(_FollowsDialect, peewee.DateTimeField):
     column_type = tables.Time()
 
     def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
+        if _is_sql(value):
             return value
         if not isinstance(value, datetime):
             refuse(self, f"{_shown(value)} is not a time; pass an aware datetime")
@@ -272,7 +277,7 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         return self.dialect is not None and not self.dialect.keeps_decimals
 
     def db_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, peewee.Node):
+        if _is_sql(value):
             return value
         exact = self.exact(value)
         # Bound as text it would be larger than every number in an expression.
@@ -309,7 +314,7 @@ class JsonField(_FollowsDialect, peewee.JSONField):
         return document
 
     def db_value(self, value: Any) -> Any:
-        return value if value is None or isinstance(value, peewee.Node) else self._dump(value)
+        return value if _is_sql(value) else self._dump(value)
 
     def _compare(self, left: Any, equal: Any, same: Any, right: Any, as_text: Any) -> Any:
         if left is self and right is not None and not isinstance(right, peewee.Node):
