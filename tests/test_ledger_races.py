@@ -1,0 +1,150 @@
+"""Eight processes at once, some of them killed and replaced: no money appears or vanishes, nothing happens twice."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import escrow
+import escrow_worker
+
+import engagement_db as edb
+
+WORKERS = 8
+OPERATIONS = 200
+KILLS = 6
+TIMEOUT_SECONDS = 120
+
+
+def race(url, game, folder, users):
+    """Play the game in eight processes, kill some on the way and start others in their place.
+
+    Returns what the processes wrote down, and how many were killed.
+    """
+    chance = random.Random(game)
+    logs = [folder / f"{game}-{number}" for number in range(WORKERS)]
+
+    def start(number, seed, operations):
+        command = [sys.executable, escrow_worker.__file__, url, game, str(seed), str(operations), str(logs[number])]
+        return subprocess.Popen([*command, *(str(user.id) for user in users)])
+
+    def seed_of(number):
+        # All open the same accounts in the same order, to meet at each of them.
+        return game if game == "accounts" else f"{game} {number}"
+
+    def done(number):
+        return len(lines_of(logs[number]))
+
+    processes = [start(number, seed_of(number), OPERATIONS) for number in range(WORKERS)]
+    kills, end = 0, time.monotonic() + TIMEOUT_SECONDS
+    try:
+        while any(process.poll() is None for process in processes):
+            assert time.monotonic() < end, "the processes do not come to an end"
+            total = sum(done(number) for number in range(WORKERS))
+            victim = chance.randrange(WORKERS)
+            due = total > (kills + 1) * WORKERS * OPERATIONS / (KILLS + 2)
+            if kills < KILLS and due and processes[victim].poll() is None:
+                processes[victim].kill()
+                processes[victim].wait()
+                kills += 1
+                processes[victim] = start(victim, f"{seed_of(victim)} {kills}", OPERATIONS - done(victim))
+            time.sleep(0.01)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0] * WORKERS
+    assert [done(number) for number in range(WORKERS)] == [OPERATIONS] * WORKERS
+    return [line for log in logs for line in lines_of(log) if line != "-"], kills
+
+
+def lines_of(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def trails():
+    """Return each payment with the entries of its audit trail, after the first."""
+    return [(payment, payment.audit_trail[1:]) for payment in edb.EscrowTransaction.select()]
+
+
+def assert_each_change_happened_once(changes, kills):
+    """Every move that a process wrote down is in a trail once; a killed one may have made one more."""
+    recorded = Counter(f"{payment.reference} {entry['move']}" for payment, trail in trails() for entry in trail)
+    written = Counter(changes)
+    assert written - recorded == Counter()
+    assert (recorded - written).total() <= kills
+
+
+def assert_trails_are_whole():
+    for payment, trail in trails():
+        status = "initiated"
+        for entry in trail:
+            assert entry["from"] == status
+            status = entry["to"]
+        assert payment.status == status
+
+
+def assert_the_books_add_up():
+    assert edb.find_problems() == []
+    held = Counter()
+    for payment in edb.EscrowTransaction.select():
+        if payment.status in ("funded", "in_escrow", "disputed"):
+            held[payment.account_id] += payment.amount
+    for account in edb.EscrowAccount.select():
+        assert account.current_balance == held.get(account.id, 0)
+
+
+def test_money_in_a_race(database, url_of_tables, tmp_path):
+    users = [escrow.user() for _ in range(3)]
+    for user in users:
+        edb.EscrowAccount.open(user, "stripe")
+    changes, kills = race(url_of_tables, "ledger", tmp_path, users)
+    assert kills == KILLS
+    assert len(changes) > escrow_worker.PAYMENTS
+    references = [payment.reference for payment in edb.EscrowTransaction.select()]
+    assert sorted(references) == sorted(f"R{number}" for number in range(escrow_worker.PAYMENTS))
+    assert_trails_are_whole()
+    assert_each_change_happened_once(changes, kills)
+    assert_the_books_add_up()
+
+
+def test_accounts_in_a_race(database, url_of_tables, tmp_path):
+    users = [escrow.user() for _ in range(20)]
+    opened, kills = race(url_of_tables, "accounts", tmp_path, users)
+    assert kills == KILLS
+    keys = [(account.user_id, account.provider, account.currency_code) for account in edb.EscrowAccount.select()]
+    assert len(keys) == len(set(keys))
+    assert set(opened) == {
+        f"{account.user_id} {account.provider} {account.currency_code} {account.id}"
+        for account in edb.EscrowAccount.select()
+    }
+
+
+def test_disputes_in_a_race(database, url_of_tables, tmp_path):
+    users = [escrow.user() for _ in range(3)]
+    homes = [edb.EscrowAccount.open(user, "stripe") for user in users]
+    for number in range(30):
+        payment = escrow.payment(homes[number % 3], Decimal(number + 1), "0.5", reference=f"D{number}")
+        payment.fund()
+        if number % 2:
+            payment.hold()
+    before = len([entry for _, trail in trails() for entry in trail])
+    changes, kills = race(url_of_tables, "disputes", tmp_path, users)
+    assert kills == KILLS
+    changes += [f"{payment.reference} fund" for payment, _ in trails()]
+    changes += [f"{payment.reference} hold" for payment, _ in trails() if int(payment.reference[1:]) % 2]
+    assert len(changes) > before
+    assert_trails_are_whole()
+    assert_each_change_happened_once(changes, kills)
+    assert_the_books_add_up()
+    for payment in edb.EscrowTransaction.select():
+        cases = list(payment.dispute_cases)
+        active = [case for case in cases if case.status in ("open", "awaiting_customer", "under_review")]
+        assert len(active) == (payment.status == "disputed")
+        assert len(cases) == len([entry for entry in payment.audit_trail if entry["move"] == "dispute"])
+        for case in cases:
+            ends = [event.notes for event in case.events if event.action_type == "status_change"]
+            assert len(ends) == (1 if case in active else 2)
