@@ -82,6 +82,8 @@ class Dialect:
     keeps_time_as_text: bool = False
     # Does the driver parse JSON itself, before a field sees it?
     driver_parses_json: bool = False
+    # Does peewee have to be told that JSON is text here, as MariaDB has it?
+    reads_json_as_mariadb: bool = False
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time holds the whole file.)
     locks_rows: bool = True
     # Does SUM over DECIMAL stay exact?
@@ -263,6 +265,7 @@ MARIADB = replace(
     name="mariadb",
     title="MariaDB",
     least_version=(10, 6),
+    reads_json_as_mariadb=True,
     table_options=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
     progress="SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s",
     # 1020: a row changed since it was read (innodb_snapshot_isolation, on by default from 11.6).

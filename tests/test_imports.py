@@ -1,0 +1,132 @@
+"""The floor plan: imports go one way, and one module alone asks which server it is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import engagement_db as edb
+from engagement_db import dialects
+
+PACKAGE = Path(edb.__file__).parent
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+# A module imports from the floors below its own, and from nowhere else in the package.
+FLOORS = [
+    {"errors", "tables"},
+    {"dialects"},
+    {"ddl", "fields"},
+    {"database", "paging"},
+    {"host", "trust"},
+    {"feed", "ledger"},
+    {"disputes"},
+    {"books"},
+]
+UNDER_SCHEMA = {"errors", "tables", "dialects", "ddl"}
+UNDER_MIGRATIONS = {"tables", "schema"}
+UNDER_CLI = {"errors", "database", "schema"}
+# The stock command of peewee-migrate opens the database that a url names, as the cli does.
+ALSO = {"schema.command": {"database"}}
+
+SERVER_NAMES = {dialect.name for dialect in dialects.ALL} | {dialect.title for dialect in dialects.ALL}
+
+
+def modules():
+    """Each module of the package, by its name in it, with its parsed source."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if not name.startswith("migrations"):
+            yield name, ast.parse(path.read_text())
+
+
+def imported(tree):
+    """The modules of the package that the source imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("engagement_db.")}
+        assert "engagement_db" not in names, "a module of the package imports its neighbours, not the whole"
+    return found
+
+
+def allowed(name):
+    if name.startswith("schema"):
+        return UNDER_SCHEMA | {"schema"} | ALSO.get(name, set())
+    if name == "cli":
+        return UNDER_CLI
+    if name == "__init__":
+        return set().union(*FLOORS)
+    floor = next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+    return set().union(*FLOORS[:floor])
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_imports_go_one_way(name, tree):
+    assert imported(tree) - allowed(name) == set()
+
+
+@pytest.mark.parametrize("path", sorted(MIGRATIONS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_migration_imports_steps_and_never_a_model(path):
+    assert imported(ast.parse(path.read_text())) - UNDER_MIGRATIONS == set()
+
+
+def questions_of_servers(tree):
+    """Where the source asks for a database class, a dialect by identity, or a server's name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name("isinstance" | "issubclass"), args=[_, kinds]):
+                names = [getattr(kind, "attr", getattr(kind, "id", "")) for kind in ast.walk(kinds)]
+                if any(name.endswith("Database") for name in names):
+                    yield node.lineno, ast.unparse(node)
+            case ast.Attribute(value=ast.Name("dialects"), attr=attribute) if attribute.isupper():
+                if attribute != "ALL":
+                    yield node.lineno, ast.unparse(node)
+            case ast.Compare():
+                words = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+                if words & SERVER_NAMES:
+                    yield node.lineno, ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_only_the_dialects_ask_which_server_it_is(name, tree):
+    if name == "dialects":
+        assert list(questions_of_servers(tree)) != [], "the search finds what it looks for"
+    else:
+        assert list(questions_of_servers(tree)) == []
+
+
+def test_what_is_exported_is_there_once_and_in_order():
+    public = {name for name in vars(edb) if not name.startswith("_")}
+    submodules = {name.split(".")[0] for name, _ in modules()} | {"migrations"}
+    assert set(edb.__all__) == {name for name in public if name not in submodules}
+    constants = [name for name in edb.__all__ if name.isupper()]
+    classes = [name for name in edb.__all__ if name[0].isupper() and not name.isupper()]
+    functions = [name for name in edb.__all__ if name[0].islower()]
+    assert edb.__all__ == sorted(constants) + sorted(classes) + sorted(functions)
+
+
+def test_every_error_is_exported():
+    classes = {
+        name
+        for name, value in vars(sys.modules["engagement_db.errors"]).items()
+        if isinstance(value, type) and value.__module__ == "engagement_db.errors"
+    }
+    assert classes <= set(edb.__all__)
+
+
+def test_importing_prints_nothing_and_leaves_the_command_alone():
+    source = "import engagement_db, sys; print({'click', 'peewee_migrate'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
