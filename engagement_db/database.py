@@ -211,7 +211,7 @@ def open_database(url: str, **options: Any) -> peewee.Database:
         )
     name = unquote(parts.path.removeprefix("/"))
     arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
-    if scheme == "sqlite":
+    if dialect.lives_in_file:
         if parts.netloc:
             raise ConfigurationError(
                 f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db."
@@ -227,7 +227,7 @@ def open_database(url: str, **options: Any) -> peewee.Database:
             raise ConfigurationError(
                 f"{shown_url(url)}: the name of the database is missing after the host."
             )
-    if scheme == "mariadb":
+    if dialect.reads_json_as_mariadb:
         arguments["mariadb"] = True
     arguments.update(options)
     database = _DATABASES[scheme][suffix == "pool"](name, **arguments)
@@ -280,6 +280,9 @@ def set_up_sessions(database: peewee.Database) -> None:
     dialect = dialects.family(database)
     if getattr(database, "_engagement_db_sessions", False):
         return
+    if hasattr(database, "aconnect"):
+        _set_up_async_sessions(database, dialect)
+        return
     if database.in_transaction():
         raise ConfigurationError(
             "a session cannot be set up inside a transaction; call bind before it begins."
@@ -301,6 +304,50 @@ def set_up_sessions(database: peewee.Database) -> None:
         _set_up_session(database, dialect, hooked.connection())
     hooked._initialize_connection = initialize_connection
     hooked._engagement_db_sessions = True
+
+
+def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
+    """Do what ``set_up_sessions`` does for peewee's asyncio databases, which never call its hook."""
+    if not database.is_closed():
+        raise ConfigurationError("an async database is bound before its first connection is opened.")
+    hooked: Any = database
+    acquire = hooked._acquire_conn_async
+
+    async def acquire_connection() -> Any:
+        connection = await acquire()
+        try:
+            for statement in dialect.session:
+                await connection.execute(statement)
+        except BaseException:
+            await hooked._release_conn(connection)
+            raise
+        return connection
+
+    hooked._acquire_conn_async = acquire_connection
+    if _is_asyncpg(database):
+        register = hooked.register_adapters
+
+        async def register_adapters(connection: Any) -> None:
+            await register(connection)
+            await _keep_json_null_in_asyncpg(connection)
+
+        hooked.register_adapters = register_adapters
+    hooked._engagement_db_sessions = True
+
+
+def _is_asyncpg(database: peewee.Database) -> bool:
+    return hasattr(database, "register_adapters")
+
+
+async def _keep_json_null_in_asyncpg(connection: Any) -> None:
+    # A version byte leads the binary form of a jsonb value.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda document: b"\x01" + (document if isinstance(document, bytes) else document.encode()),
+        decoder=lambda document: load_json(document[1:]),
+    )
 
 
 def _set_up_session(database: peewee.Database, dialect: Dialect, connection: Any) -> None:
@@ -365,7 +412,7 @@ def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result
     dialect = dialects.of(database)
     for attempt in range(retries + 1):
         try:
-            with database.atomic(*dialect.begin):
+            with _outermost(database, dialect):
                 return work()
         except peewee.DatabaseError as error:
             if dialects.error_code(error) not in dialect.retry_codes:
@@ -377,6 +424,14 @@ def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result
                 ) from error
             time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _outermost(database: peewee.Database, dialect: Dialect) -> Any:
+    """Return the transaction block to enter, at the dialect's own isolation."""
+    if _is_asyncpg(database):
+        # asyncpg takes the level as a keyword, in its own spelling: "read_committed".
+        return database.atomic(isolation=dialect.begin[0].lower().replace(" ", "_"))
+    return database.atomic(*dialect.begin)
 
 
 def locked(query: Any) -> Any:

@@ -202,10 +202,10 @@ class FeedPost(BaseModel):
             page._viewer = _key(cls.user, viewer)
             seen = {page._viewer, *(_key(cls.user, user) for user in connections)}
             # CASE, because a plain OR invites two other indexes and a sort of everything that they find.
-            is_seen = peewee.Case(
-                None, [(cls.visibility == Visibility.PUBLIC, 1), (cls.user.in_(seen), 1)], 0
-            )
-            page = page.where(is_seen == 1)
+            yes, no = peewee.SQL("1"), peewee.SQL("0")
+            public = cls.visibility == Visibility.PUBLIC
+            is_seen = peewee.Case(None, [(public, yes), (cls.user.in_(seen), yes)], no)
+            page = page.where(is_seen == yes)
         if visibility is not None:
             page = page.where(cls.visibility == visibility)
         if author is not None:

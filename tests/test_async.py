@@ -1,0 +1,154 @@
+"""An async service on the same models: peewee's own asyncio bridge over aiosqlite and asyncpg."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from people import a_post, somebody
+from playhouse.pwasyncio import AsyncPostgresqlDatabase, AsyncSqliteDatabase
+
+import engagement_db as edb
+from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction
+
+READERS = 8
+
+
+@pytest.fixture
+def async_database(server, url_of_tables, database):
+    """A function that returns an async database, on the tables that ``database`` has emptied."""
+    parts = urlsplit(url_of_tables)
+
+    def connect():
+        if server.name == "sqlite":
+            return edb.bind(AsyncSqliteDatabase(parts.path.removeprefix("/")))
+        return edb.bind(
+            AsyncPostgresqlDatabase(
+                parts.path.removeprefix("/"), host=parts.hostname, port=parts.port, user=parts.username
+            )
+        )
+
+    if server.name not in ("sqlite", "postgres"):
+        pytest.skip("peewee's bridge has no driver here that the tests install: aiomysql is not in the extra")
+    yield connect
+    edb.bind(database)
+
+
+def run(connect, work):
+    async def main():
+        database = connect()
+        try:
+            return await work(database)
+        finally:
+            await database.close_pool()
+
+    return asyncio.run(main())
+
+
+def test_an_async_service_posts_reacts_and_reads_its_timeline(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            post = await database.run(a_post, ada, "Shipped!", metadata={"tags": ["news"]})
+            change = await database.run(FeedReaction.react, post, ada, "celebrate")
+            comment = await database.run(FeedComment.reply, post, ada, "Well done")
+            await database.run(comment.soft_delete, ada, "modesty")
+            page = FeedPost.timeline(viewer=ada, limit=1)
+            (entry,) = await database.run(page.entries)
+            return change, entry, page.next_cursor
+
+    change, entry, next_cursor = run(async_database, work)
+    assert change.previous is None
+    assert entry.post.metadata == {"tags": ["news"]}
+    assert entry.post.created_at.utcoffset().total_seconds() == 0
+    assert (entry.author.first_name, entry.comment_count) == ("ada", 0)
+    assert entry.own_reaction is edb.ReactionType.CELEBRATE
+    assert next_cursor is None
+
+
+def test_pages_and_cursors_are_the_same_in_an_async_service(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            for number in range(5):
+                await database.run(a_post, ada, str(number))
+            page = FeedPost.timeline(limit=2)
+            read = await database.list(page)
+            while page.next_cursor is not None:
+                page = FeedPost.timeline(limit=2, after=page.next_cursor)
+                read += await database.list(page)
+            return [post.content for post in read]
+
+    assert run(async_database, work) == ["4", "3", "2", "1", "0"]
+
+
+def test_tasks_that_react_at_once_leave_one_row(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            post = await database.run(a_post, ada)
+
+        async def react(number):
+            async with database:
+                return await database.run(FeedReaction.react, post, ada, list(edb.ReactionType)[number % 5])
+
+        changes = await asyncio.gather(*map(react, range(READERS)))
+        async with database:
+            rows = await database.count(FeedReaction.select())
+            logged = await database.count(FeedActivityLog.select())
+        return changes, rows, logged
+
+    changes, rows, logged = run(async_database, work)
+    assert rows == 1
+    assert [change.previous for change in changes].count(None) == 1
+    assert logged == sum(change.changed for change in changes)
+
+
+def test_a_verb_joins_the_transaction_of_an_async_service(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            post = await database.run(a_post, ada)
+            with pytest.raises(ZeroDivisionError):
+                async with database.atomic():
+                    await database.run(FeedReaction.react, post, ada)
+                    raise ZeroDivisionError
+            return await database.count(FeedReaction.select())
+
+    assert run(async_database, work) == 0
+
+
+def test_an_async_service_meets_the_same_errors(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            post = await database.run(a_post, ada)
+            with pytest.raises(edb.NotFound, match="users 1000000 does not exist"):
+                await database.run(FeedReaction.react, post, 10**6)
+            with pytest.raises(edb.NotFound, match="feed_posts 1000000 does not exist"):
+                await database.run(FeedComment.reply, 10**6, ada, "hello")
+
+    run(async_database, work)
+
+
+def test_the_document_null_is_not_the_absence_of_one_in_an_async_service(async_database):
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody, "ada")
+            await database.run(a_post, ada, "null", metadata=edb.JSON_NULL)
+            await database.run(a_post, ada, "none", metadata=None)
+            return {post.content: post.metadata for post in await database.list(FeedPost.timeline())}
+
+    assert run(async_database, work) == {"null": edb.JSON_NULL, "none": None}
+
+
+def test_foreign_keys_hold_in_each_session_of_an_async_service(async_database):
+    async def work(database):
+        async def orphan():
+            async with database:
+                with pytest.raises(edb.EngagementError):
+                    await database.run(FeedComment.reply, 10**6, 10**6, "hello")
+                return await database.count(FeedComment.select())
+
+        return await asyncio.gather(*(orphan() for _ in range(READERS)))
+
+    assert run(async_database, work) == [0] * READERS
