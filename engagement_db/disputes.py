@@ -156,6 +156,9 @@ class DisputeCase(BaseModel):
             "updated_at": at,
         }
 
+        if values["opened_by"] is None:
+            refuse(cls.opened_by, "nobody opened it; pass a user")
+
         def work() -> DisputeCase:
             disputed = locked_transaction(key)
             rival = active_case(disputed)

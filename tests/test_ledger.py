@@ -416,9 +416,7 @@ def test_problems_are_found_and_named():
         ("escrow_transactions", payment.id, "netAmount", 90, Decimal("90.01")),
         ("escrow_transactions", payment.id, "currencyCode", "USD", "EUR"),
     ]
-    assert str(problems[0]) == (
-        f"escrow_accounts {home.id}: currentBalance is 99.9999, and should be 100.0000"
-    )
+    assert str(problems[0]) == (f"escrow_accounts {home.id}: currentBalance is 99.9999, and should be 100.0000")
     assert edb.reconcile(sound).adds_up
     reconciliation = edb.reconcile(home)
     assert reconciliation.problems == tuple(problems)
@@ -515,6 +513,31 @@ def test_verbs_join_a_callers_transaction_and_go_with_it(database):
         outer.rollback()
     assert edb.EscrowTransaction.select().count() == 0
     assert escrow.books(home) == (0, 0)
+
+
+def test_a_reference_that_another_account_is_about_to_take_is_a_conflict(database):
+    home, other = escrow.account(), escrow.account()
+    refusals = []
+
+    def take_it_too():
+        try:
+            escrow.payment(other, reference="R", initiated_by=home.user_id)
+        except edb.ReferenceConflict as conflict:
+            refusals.append(conflict.fields)
+
+    def run():
+        with database.connection_context():
+            take_it_too()
+
+    with database.atomic("IMMEDIATE" if isinstance(database, peewee.SqliteDatabase) else None):
+        escrow.payment(home, reference="R")
+        second = threading.Thread(target=run)
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive()
+    second.join()
+    assert refusals == [("account",)]
+    assert edb.EscrowTransaction.get().account_id == home.id
 
 
 def on_another_connection(database, work):
