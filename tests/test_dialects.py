@@ -1,0 +1,357 @@
+"""A flag of a dialect is a claim about a live server; each is held against it here."""
+
+import contextlib
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import peewee
+import pytest
+
+import engagement_db as edb
+from engagement_db import database as connecting
+from engagement_db import ddl, dialects, tables
+from engagement_db.schema import catalog, lock
+
+SHAPE = tables.table(
+    "claims",
+    tables.key(),
+    tables.enum("mood", ["good", "bad"], default="good"),
+    tables.varchar("word", 3, null=True),
+    tables.money("amount", default=0),
+    tables.time("at", default=tables.NOW),
+    tables.json("document", null=True),
+    tables.index("word"),
+)
+
+
+@pytest.fixture
+def live(url):
+    """A connected, empty database."""
+    database = connecting.open_database(url)
+    with database.connection_context():
+        yield database
+
+
+@pytest.fixture
+def dialect(live):
+    return dialects.of(live)
+
+
+@pytest.fixture
+def claims(live, dialect):
+    """A database with the table of claims."""
+    for statement in ddl.create_whole(dialect, SHAPE):
+        live.execute_sql(statement)
+    return live
+
+
+def one(database, sql, *parameters):
+    return database.execute_sql(sql, parameters or None).fetchone()[0]
+
+
+def refuses(database, sql, *parameters):
+    """Whether the server refuses the statement."""
+    with database.atomic() as transaction:
+        try:
+            database.execute_sql(sql, parameters or None)
+        except peewee.DatabaseError:
+            transaction.rollback()
+            return True
+        transaction.rollback()
+    return False
+
+
+@contextlib.contextmanager
+def second_session(url):
+    other = connecting.open_database(url)
+    with other.connection_context():
+        yield other
+
+
+def test_it_is_the_dialect_of_this_server(server, live, dialect):
+    assert dialect is dialects.named(server.name)
+    assert dialect.title.lower().startswith(server.name)
+    assert isinstance(live, dialect.database_class)
+
+
+def test_least_version_is_met(server, dialect):
+    version = tuple(int(part) for part in server.version.split("-")[0].split("."))
+    assert version >= dialect.least_version
+
+
+def test_spellings_say_what_the_server_keeps(claims, dialect):
+    found = catalog.of(claims).table("claims")
+    assert [column.type for column in found.columns] == [column.type for column in SHAPE.columns]
+
+
+def test_now_is_the_current_time_in_utc(claims, dialect):
+    claims.execute_sql("INSERT INTO claims (word) VALUES (NULL)")
+    read = edb.FeedPost.created_at.python_value(one(claims, f"SELECT {dialect.quoted('at')} FROM claims"))
+    assert abs((read - datetime.now(UTC)).total_seconds()) < 60
+
+
+def test_quote_keeps_any_name(live, dialect):
+    name = f'a b"`{dialect.quote}c'
+    live.execute_sql(f"CREATE TABLE quoted ({dialect.quoted(name).replace('%', '%%')} INTEGER)")
+    assert [column.name for column in live.get_columns("quoted")] == [name]
+
+
+def test_table_options_compare_text_by_its_bytes(claims):
+    claims.execute_sql("INSERT INTO claims (word) VALUES ('ab')")
+    for other in ("AB", "ab ", "áb"):
+        assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = " + dialects.literal(other)) == 0
+    assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = 'ab'") == 1
+
+
+def test_catalog_names_a_reader_that_understands_the_server(claims):
+    assert catalog.of(claims).table("claims") is not None
+    assert catalog.of(claims).table("nothing") is None
+
+
+def test_lives_in_file(server, dialect, url):
+    assert dialect.lives_in_file == url.startswith("sqlite:///")
+
+
+def test_rolls_back_ddl(live, dialect):
+    with live.atomic() as transaction:
+        live.execute_sql("CREATE TABLE fleeting (id INTEGER)")
+        transaction.rollback()
+    assert live.table_exists("fleeting") != dialect.rolls_back_ddl
+
+
+def test_has_enum_types(claims, dialect):
+    name = tables.enum_type_name("claims", "mood")
+    if dialect.has_enum_types:
+        claims.execute_sql("DROP TABLE claims")
+        assert one(claims, "SELECT COUNT(*) FROM pg_type WHERE typname = %s", name) == 1
+    else:
+        assert refuses(claims, f"CREATE TYPE {name} AS ENUM ('good', 'bad')")
+
+
+def test_casts_in_case(claims, dialect):
+    update = "UPDATE claims SET mood = CASE id WHEN 1 THEN 'bad' WHEN 2 THEN 'good' END"
+    assert refuses(claims, update) == dialect.casts_in_case
+
+
+def test_checks_enum_and_json(claims, dialect):
+    bare = dialects.literal
+    assert bool(list(ddl.type_checks(dialect, "claims", SHAPE.columns[1]))) == dialect.checks_enum_and_json
+    assert refuses(claims, f"INSERT INTO claims (mood) VALUES ({bare('awful')})")
+    assert refuses(claims, f"INSERT INTO claims (document) VALUES ({bare('{')})")
+    assert not refuses(claims, f"INSERT INTO claims (document) VALUES ({bare('{}')})")
+    if dialect.checks_enum_and_json:
+        claims.execute_sql("CREATE TABLE bare (mood TEXT, document TEXT)")
+        assert not refuses(claims, "INSERT INTO bare VALUES ('awful', '{')")
+
+
+def test_enforces_length(claims, dialect):
+    assert refuses(claims, "INSERT INTO claims (word) VALUES ('long')") == dialect.enforces_length
+
+
+def test_indexes_inside_create_table(live, dialect):
+    statement = f"CREATE TABLE indexed (word VARCHAR(3), KEY {dialect.quoted('indexed_word')} (word))"
+    assert refuses(live, statement) != dialect.indexes_inside_create_table
+
+
+def test_validates_later(claims, dialect):
+    claims.execute_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+    later = "ALTER TABLE claims ADD CONSTRAINT later FOREIGN KEY (id) REFERENCES parents (id) NOT VALID"
+    assert refuses(claims, later) != dialect.validates_later
+    index = ddl.create_index(dialect, "claims", tables.Index("later", ("mood",)), concurrently=True)
+    if dialect.validates_later:
+        claims.execute_sql(index)
+    else:
+        assert refuses(claims, index)
+
+
+def test_names_algorithm(claims, dialect):
+    alter = "ALTER TABLE claims ADD COLUMN more INTEGER, ALGORITHM=INPLACE, LOCK=NONE"
+    if dialect.names_algorithm:
+        claims.execute_sql(alter)
+        assert refuses(claims, "ALTER TABLE claims MODIFY word INTEGER, ALGORITHM=INPLACE")
+    else:
+        assert refuses(claims, alter)
+
+
+def test_adds_column_with_key(claims, dialect):
+    claims.execute_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+    before = catalog.of(claims).table("claims")
+    claims.execute_sql("ALTER TABLE claims ADD COLUMN parent INTEGER REFERENCES parents (id)")
+    after = catalog.of(claims).table("claims")
+    if dialect.adds_column_with_key:
+        assert after.foreign_key("parent").parent == "parents"
+        assert after.columns[:-1] == before.columns
+        assert after.indexes == before.indexes
+
+
+def test_edits_definition(claims, dialect):
+    add = "ALTER TABLE claims ADD CONSTRAINT more CHECK (amount >= 0)"
+    assert refuses(claims, add) == dialect.edits_definition
+
+
+def test_migration_lock_keeps_a_second_session_out(live, dialect, url):
+    with (
+        second_session(url) as other,
+        lock.exclusive(live),
+        pytest.raises(edb.MigrationBusy),
+        lock.exclusive(other, 0),
+    ):
+        pass
+    with second_session(url) as other, lock.exclusive(other, 0):
+        assert other.execute_sql("SELECT 1").fetchone() == (1,)
+
+
+def test_lock_wait_is_read_and_set(live, dialect):
+    if dialect.read_lock_wait is None:
+        assert dialect.set_lock_wait == dialect.lock_wait == ""
+        return
+    before = one(live, dialect.read_lock_wait)
+    live.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
+    assert str(one(live, dialect.read_lock_wait)) == dialect.lock_wait != str(before)
+    live.execute_sql(dialect.set_lock_wait.format(before))
+    assert one(live, dialect.read_lock_wait) == before
+
+
+def test_a_lock_that_is_not_granted_in_time_has_a_code_of_the_list(claims, dialect, url):
+    with second_session(url) as other, claims.atomic(*dialect.begin):
+        claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
+        if dialect.set_lock_wait:
+            other.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
+        else:
+            other.execute_sql("PRAGMA busy_timeout = 50")
+        with pytest.raises(peewee.OperationalError) as refusal:
+            other.execute_sql("DROP TABLE claims")
+    assert dialects.error_code(refusal.value) in dialect.lock_timeout_codes
+
+
+def test_keeps_decimals(claims, dialect):
+    long = Decimal("12345678901234.5678")
+    claims.execute_sql(f"INSERT INTO claims (amount) VALUES ({long})")
+    assert (Decimal(str(one(claims, "SELECT amount FROM claims"))) == long) == dialect.keeps_decimals
+
+
+def test_keeps_time_as_text(claims, dialect):
+    claims.execute_sql("INSERT INTO claims (word) VALUES (NULL)")
+    read = one(claims, f"SELECT {dialect.quoted('at')} FROM claims")
+    assert isinstance(read, str) == dialect.keeps_time_as_text
+    if not isinstance(read, str):
+        assert isinstance(read, datetime)
+
+
+def test_driver_parses_json(claims, dialect):
+    claims.execute_sql("INSERT INTO claims (document) VALUES ('[1]')")
+    read = one(claims, "SELECT document FROM claims")
+    assert (read == [1]) == dialect.driver_parses_json
+
+
+def test_reads_json_as_mariadb(live, dialect):
+    assert refuses(live, "SELECT JSON_COMPACT('[1]')") != dialect.reads_json_as_mariadb
+    assert getattr(live, "mariadb", False) == dialect.reads_json_as_mariadb
+
+
+def test_locks_rows(claims, dialect, url):
+    select = "SELECT id FROM claims"
+    assert refuses(claims, f"{select} FOR UPDATE") != dialect.locks_rows
+    claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
+    if not dialect.locks_rows:
+        return
+    with second_session(url) as other, claims.atomic():
+        claims.execute_sql(f"{select} FOR UPDATE")
+        assert other.execute_sql(f"{select} FOR UPDATE SKIP LOCKED").fetchall() in ([], ())
+
+
+def test_sums_exactly(claims, dialect):
+    for amount in ("0.1", "0.2"):
+        claims.execute_sql(f"INSERT INTO claims (amount) VALUES ({amount})")
+    total = Decimal(str(one(claims, "SELECT SUM(amount) FROM claims")))
+    assert (total == Decimal("0.3")) == dialect.sums_exactly
+
+
+def test_charset_is_that_of_the_session(live, dialect):
+    if dialect.charset is not None:
+        assert one(live, "SELECT @@character_set_connection") == dialect.charset
+    assert one(live, "SELECT '🚀'") == "🚀"
+
+
+def test_connection_id_is_that_of_the_connection(live, dialect, url):
+    if dialect.connection_id is None:
+        return
+    with second_session(url) as other:
+        ids = {one(database, dialect.connection_id) for database in (live, other, live)}
+    assert len(ids) == 2
+
+
+def test_progress_can_be_asked_of_another_session(live, dialect, url):
+    if dialect.progress is None:
+        return
+    with second_session(url) as other:
+        rows = other.execute_sql(dialect.progress, (one(live, dialect.connection_id),)).fetchall()
+    assert all(len(row) == 2 for row in rows)
+
+
+def test_session_statements_can_be_said_twice(live, dialect):
+    for _ in range(2):
+        for statement in dialect.session:
+            live.execute_sql(statement)
+
+
+def test_begin_shows_what_others_have_committed_since(claims, dialect, url):
+    count = "SELECT COUNT(*) FROM claims"
+    with second_session(url) as other:
+        if dialect.locks_rows:
+            with claims.atomic(*dialect.begin):
+                assert one(claims, count) == 0
+                other.execute_sql("INSERT INTO claims (word) VALUES ('a')")
+                assert one(claims, count) == 1
+        else:
+            other.execute_sql("PRAGMA busy_timeout = 0")
+            with claims.atomic(*dialect.begin), pytest.raises(peewee.OperationalError, match="locked"):
+                other.execute_sql("INSERT INTO claims (word) VALUES ('a')")
+
+
+def test_drivers_and_extra_are_those_that_are_in_use(live, dialect):
+    module = type(live.connection()).__module__.split(".")[0]
+    assert module in dialect.drivers
+    assert (dialect.extra == "") == (dialect.drivers == ("sqlite3",))
+
+
+def test_a_lost_race_has_a_code_of_the_list(claims, dialect, url):
+    claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
+    claims.execute_sql("INSERT INTO claims (word) VALUES ('b')")
+    update = "UPDATE claims SET amount = amount + 1 WHERE word = '{}'"
+    if not dialect.locks_rows:
+        with second_session(url) as other, claims.atomic(*dialect.begin):
+            other.execute_sql("PRAGMA busy_timeout = 0")
+            with pytest.raises(peewee.OperationalError) as lost:
+                other.execute_sql(update.format("a"))
+        assert dialects.error_code(lost.value) in dialect.retry_codes
+        return
+    both_hold_one = threading.Barrier(2)
+    errors = []
+
+    def cross(first, second):
+        with second_session(url) as session:
+            try:
+                with session.atomic(*dialect.begin):
+                    session.execute_sql(update.format(first))
+                    both_hold_one.wait(timeout=10)
+                    session.execute_sql(update.format(second))
+            except peewee.DatabaseError as error:
+                errors.append(dialects.error_code(error))
+
+    threads = [threading.Thread(target=cross, args=pair) for pair in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(errors) == 1
+    assert set(errors) <= dialect.retry_codes
+
+
+def test_a_dialect_is_named_in_every_usual_way():
+    assert dialects.named("postgres") is dialects.named("postgresql") is dialects.POSTGRESQL
+    with pytest.raises(
+        edb.ConfigurationError, match="'oracle' is not a dialect; the names are sqlite, postgresql"
+    ):
+        dialects.named("oracle")
