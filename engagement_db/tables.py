@@ -114,10 +114,14 @@ class Index:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule that every row holds; ``expression`` is SQL with double-quoted column names."""
+    """A rule that every row holds; ``expression`` is SQL with double-quoted column names.
+
+    Not ``validated``: old rows are unchecked.
+    """
 
     name: str
     expression: str
+    validated: bool = True
 
 
 @dataclass(frozen=True)

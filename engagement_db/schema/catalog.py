@@ -306,9 +306,10 @@ class PostgresqlCatalog(_Reader):
             )
         ]
         checks = [
-            Check(check, canonical(definition.removeprefix("CHECK ")))
-            for check, definition in self.rows(
-                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s AND contype = 'c'",
+            Check(check, canonical(expression), validated)
+            for check, expression, validated in self.rows(
+                "SELECT conname, pg_get_expr(conbin, conrelid), convalidated FROM pg_constraint "
+                "WHERE conrelid = %s AND contype = 'c'",
                 oid,
             )
         ]

@@ -20,6 +20,11 @@ def _plain(token: str) -> str:
     return token[1:-1].replace('""', '"').replace("``", "`") if token[0] in '"`[' else token
 
 
+def is_plain(sql: str) -> bool:
+    """Return whether a CREATE TABLE text ends with the parenthesis that closes it: no option follows."""
+    return sql.endswith(")") and _tokens(sql)[-1][1] == ")"
+
+
 def table_checks(table: str, sql: str) -> Iterator[Check]:
     """Yield every check of a CREATE TABLE text, in order; one without a name is named by its number."""
     tokens = _tokens(sql)

@@ -151,6 +151,9 @@ def _checks(declared: Table, live: Table) -> Iterator[Difference]:
         elif canonical(found.expression) != canonical(check.expression):
             words = f"the check is {found.expression}, not {check.expression}"
             yield Difference(live.name, Kind.CHECK, check.name, words)
+        elif not found.validated:
+            words = f"the check {check.name} was never validated"
+            yield Difference(live.name, Kind.CHECK, check.name, words, missing=True)
     for check in live.checks:
         if declared.check(check.name) is None:
             words = f"a check that is not ours, {check.expression}"

@@ -16,7 +16,7 @@ from engagement_db.errors import MigrationBusy, MigrationError, SchemaConflict, 
 from engagement_db.schema import catalog as catalogs
 from engagement_db.schema.orm import register
 from engagement_db.schema.progress import watched
-from engagement_db.schema.steps import Change, CreateTable, RequireTables, Step, Tables
+from engagement_db.schema.steps import Change, RequireTables, Step, Tables
 
 Report = Callable[[str], None]
 
@@ -168,7 +168,7 @@ class Revision:
         Raises SchemaConflict, before the first change, when something else stands on what would go;
         MigrationBusy or StepFailed as ``up`` does.
         """
-        leaving = frozenset(step.table.name for step in self.steps if isinstance(step, CreateTable))
+        leaving = frozenset(step.brings for step in self.steps)
         steps = [step for step in reversed(self.steps) if not isinstance(step, RequireTables)]
         conflicts = [words for step in steps for words in step.undo_conflicts(run.catalog, run.dialect, leaving)]
         if conflicts:

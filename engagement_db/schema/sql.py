@@ -45,6 +45,12 @@ class Planned:
     def count_equal(self, table: str, column: str, value: str) -> int:
         return 0
 
+    def count_breaking(self, table: str, expression: str) -> int:
+        return 0
+
+    def collations(self, table: str) -> tuple[str, ...]:
+        return ()
+
     def breaking(self, table: str, rule: str) -> tuple[str, ...]:
         return ()
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from engagement_db import ddl
 from engagement_db.dialects import Dialect, literal
 from engagement_db.schema.catalog import Catalog, canonical
+from engagement_db.schema.definition import is_plain
 from engagement_db.schema.difference import Kind, differences, spelled
 from engagement_db.tables import (
     Check,
@@ -66,6 +67,10 @@ class Step(Protocol):
     def title(self) -> str:
         """The step in a few words, for progress and errors."""
 
+    @property
+    def brings(self) -> str:
+        """The name of the table, index or check that the step brings, or nothing."""
+
     def declared(self, tables: Tables) -> dict[str, Table]:
         """Return the tables as they are after this step."""
 
@@ -79,7 +84,7 @@ class Step(Protocol):
         """Yield what is still to be done on the way up, reading the catalog as it goes."""
 
     def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
-        """Yield a sentence for everything that stands in the way down; the tables ``leaving`` go too."""
+        """Yield a sentence for everything that stands in the way down; what is named in ``leaving`` goes too."""
 
     def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         """Yield what is still to be done on the way down."""
@@ -89,6 +94,10 @@ class Step(Protocol):
 
 
 class _Step:
+    @property
+    def brings(self) -> str:
+        return ""
+
     def runs_alone(self, dialect: Dialect) -> bool:
         return False
 
@@ -141,6 +150,10 @@ class CreateTable(_Step):
     @property
     def title(self) -> str:
         return f"create table {self.table.name}"
+
+    @property
+    def brings(self) -> str:
+        return self.table.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {**tables, self.table.name: self.table}
@@ -265,7 +278,7 @@ class AddColumn(_Step):
         ours = {self.index.name if self.index else "", key.name if key else ""}
         checks = {check_name(self.table, self.column.name)} if dialect.checks_enum_and_json else set()
         for dependent in catalog.dependents(self.table, self.column.name):
-            if dependent.table == self.table and dependent.name in ours | checks:
+            if dependent.table == self.table and dependent.name in ours | checks | leaving:
                 continue
             if dependent.kind == "index" and key and dependent.name in (self.column.name, key.name):
                 continue
@@ -308,6 +321,10 @@ class AddIndex(_Step):
     @property
     def title(self) -> str:
         return f"add index {self.index.name}"
+
+    @property
+    def brings(self) -> str:
+        return self.index.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables[self.table]
@@ -367,6 +384,10 @@ class AddCheck(_Step):
     def title(self) -> str:
         return f"add check {self.check.name}"
 
+    @property
+    def brings(self) -> str:
+        return self.check.name
+
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables[self.table]
         return {**tables, self.table: sort(replace(before, checks=(*before.checks, self.check)))}
@@ -388,7 +409,7 @@ class AddCheck(_Step):
                     f"{self.check.name} is the name of the check by which SQLite keeps the type of "
                     f"{self.table}.{column.name}; give the rule another name"
                 )
-        if dialect.edits_definition and not catalog.definition(self.table).endswith(")"):
+        if dialect.edits_definition and not is_plain(catalog.definition(self.table)):
             yield f"{self.table}: its definition ends in an option (STRICT, WITHOUT ROWID), where no check can be added"
         if all(map(live.column, re.findall(r'"([^"]+)"', self.check.expression))):
             found = catalog.breaking(self.table, dialect.expression(self.check.expression))
@@ -407,9 +428,9 @@ class AddCheck(_Step):
         live = catalog.table(self.table)
         constraint = ddl.check_constraint(dialect, self.check)
         alter = f"ALTER TABLE {dialect.quoted(self.table)}"
-        present = live is not None and live.check(self.check.name) is not None
+        found = live.check(self.check.name) if live else None
         if dialect.edits_definition:
-            if not present:
+            if found is None:
                 # Without a table option the text ends with the parenthesis that closes it.
                 yield from _edit_definition(
                     self.table,
@@ -417,10 +438,11 @@ class AddCheck(_Step):
                     f"SELECT id FROM {dialect.quoted(self.table)} WHERE NOT ({self.check.expression}) LIMIT 10",
                 )
         elif dialect.validates_later:
-            if not present:
+            if found is None:
                 yield Change(f"{alter} ADD {constraint} NOT VALID")
-            yield Change(f"{alter} VALIDATE CONSTRAINT {dialect.quoted(self.check.name)}")
-        elif not present:
+            if found is None or not found.validated:
+                yield Change(f"{alter} VALIDATE CONSTRAINT {dialect.quoted(self.check.name)}")
+        elif found is None:
             yield Change(f"{alter} ADD {constraint}")
 
     def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
