@@ -75,6 +75,9 @@ class Catalog(Protocol):
     def enum_type(self, name: str) -> tuple[str, ...] | None:
         """Return the labels of the enum type of this name, in order, or None."""
 
+    def holder(self, name: str, *, of_index: bool = False) -> str | None:
+        """Return what already has a name that a new table, or a new index, would take, or None."""
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         """Return what stands on the table, or on one column of it.
 
@@ -205,6 +208,10 @@ class SqliteCatalog(_Reader):
         columns = tuple(row[2] or "an expression" for row in self.rows(f'PRAGMA index_info("{index}")'))
         return (*columns, "a condition") if partial else columns
 
+    def holder(self, name: str, *, of_index: bool = False) -> str | None:
+        found = self.rows("SELECT type, tbl_name FROM sqlite_master WHERE name = ? COLLATE NOCASE", name)
+        return _holder(name, *found[0]) if found else None
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         found = []
         for kind, name, owner, sql in self.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"):
@@ -329,6 +336,18 @@ class PostgresqlCatalog(_Reader):
         }
         return plain.get(spelling, Other(spelling))
 
+    def holder(self, name: str, *, of_index: bool = False) -> str | None:
+        found = self.rows(
+            "SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' "
+            "WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE CASE WHEN t.oid IS NULL THEN 'table' "
+            "ELSE 'index' END END, COALESCE(t.relname, c.relname) "
+            "FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid "
+            "LEFT JOIN pg_class t ON t.oid = i.indrelid "
+            "WHERE c.relname = %s AND c.relnamespace = current_schema()::regnamespace",
+            name,
+        )
+        return _holder(name, *found[0]) if found else None
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         oid = self._oid(table)
         if oid is None:
@@ -367,10 +386,21 @@ class PostgresqlCatalog(_Reader):
                     "LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid "
                     "WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = %s "
                     "AND d.classid NOT IN ('pg_rewrite'::regclass) AND (k.oid IS NULL OR k.conrelid = d.refobjid) "
-                    "AND NOT (d.classid = 'pg_attrdef'::regclass AND d.deptype = 'a') ORDER BY 1",
+                    "AND NOT EXISTS (SELECT FROM pg_attrdef own WHERE d.classid = 'pg_attrdef'::regclass "
+                    "AND own.oid = d.objid AND own.adnum = a.attnum) ORDER BY 1",
                     oid,
                     column,
                 )
+            ]
+            # What a function does with a row is known from its text alone.
+            found += [
+                trigger
+                for name, body in self.rows(
+                    "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+                    "WHERE t.tgrelid = %s AND NOT t.tgisinternal ORDER BY 1",
+                    oid,
+                )
+                if _mentions(body, column) and (trigger := Dependent("trigger", name, table)) not in found
             ]
         return tuple(found)
 
@@ -480,6 +510,17 @@ class MysqlCatalog(_Reader):
         plain: dict[str, ColumnType] = {"text": Text(), "json": Json(), "decimal(18,4)": Money()}
         return plain.get(spelling, Other(spelling))
 
+    def holder(self, name: str, *, of_index: bool = False) -> str | None:
+        if of_index:
+            # The name of an index is its table's own.
+            return None
+        found = self.rows(
+            "SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            name,
+        )
+        return _holder(name, found[0][0], name) if found else None
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         views = self.rows(
             "SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = DATABASE() ORDER BY 1"
@@ -528,6 +569,10 @@ _READERS: dict[str, type[SqliteCatalog] | type[PostgresqlCatalog] | type[MysqlCa
     "pg_catalog": PostgresqlCatalog,
     "information_schema": MysqlCatalog,
 }
+
+
+def _holder(name: str, kind: str, owner: str) -> str:
+    return f"the {kind} {name}{f' of {owner}' if owner != name else ''}"
 
 
 def _text(value: str | bytes) -> str:

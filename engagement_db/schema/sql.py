@@ -42,6 +42,9 @@ class Planned:
     def count(self, table: str, column: str | None = None) -> int:
         return 0
 
+    def holder(self, name: str, *, of_index: bool = False) -> str | None:
+        return None
+
     def count_equal(self, table: str, column: str, value: str) -> int:
         return 0
 

@@ -163,7 +163,12 @@ class CreateTable(_Step):
         for column in self.table.columns:
             if dialect.has_enum_types and isinstance(column.type, Enum):
                 yield from _enum_conflicts(catalog, self.table.name, column.name, column.type.labels)
+        for index in self.table.indexes:
+            yield from _index_name_conflicts(catalog, index, live)
         if live is None:
+            holder = catalog.holder(self.table.name)
+            if holder is not None:
+                yield f"the name {self.table.name} is taken by {holder}"
             return
         for difference in differences(self.table, live):
             if difference.kind is Kind.INDEX and live.index(difference.name) is None:
@@ -247,8 +252,12 @@ class AddColumn(_Step):
             yield from _enum_conflicts(catalog, self.table, self.column.name, self.column.type.labels)
         for difference in differences(self.declared({})[self.table], live):
             brought = difference.missing and difference.kind in (Kind.COLUMN, Kind.KEY, Kind.INDEX)
+            if difference.kind is Kind.KEY and dialect.adds_column_with_key and live.column(self.column.name):
+                brought = False
             if not brought and difference.kind is not Kind.EXTRA:
                 yield str(difference)
+        if self.index is not None:
+            yield from _index_name_conflicts(catalog, self.index, live)
 
     def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         live = catalog.table(self.table)
@@ -339,6 +348,7 @@ class AddIndex(_Step):
             yield f"the table {self.table} is missing"
             return
         yield from self._other_shape(live)
+        yield from _index_name_conflicts(catalog, self.index, live)
         if self.index.unique and live.index(self.index.name) is None:
             columns = self.index.columns
             found = catalog.repeated(self.table, columns) if all(map(live.column, columns)) else ()
@@ -575,6 +585,13 @@ def _enum_conflicts(catalog: Catalog, table: str, column: str, labels: tuple[str
     found = catalog.enum_type(name)
     if found is not None and found != labels:
         yield f"the type {name} has the labels {', '.join(found) or 'of no enum'}, not {', '.join(labels)}"
+
+
+def _index_name_conflicts(catalog: Catalog, index: Index, live: Table | None) -> Iterator[str]:
+    if live is None or live.index(index.name) is None:
+        holder = catalog.holder(index.name, of_index=True)
+        if holder is not None:
+            yield f"the name {index.name} is taken by {holder}"
 
 
 def _add_index(dialect: Dialect, table: str, index: Index, live: Table | None) -> Iterator[Change]:
