@@ -168,7 +168,7 @@ class Revision:
         Raises SchemaConflict, before the first change, when something else stands on what would go;
         MigrationBusy or StepFailed as ``up`` does.
         """
-        leaving = frozenset(step.brings for step in self.steps)
+        leaving = frozenset(step.brings for step in self.steps if step.brings)
         steps = [step for step in reversed(self.steps) if not isinstance(step, RequireTables)]
         conflicts = [words for step in steps for words in step.undo_conflicts(run.catalog, run.dialect, leaving)]
         if conflicts:
