@@ -60,6 +60,8 @@ from engagement_db.trust import (
     TransactionType,
 )
 
+__version__ = "1.0.0"
+
 MODELS = (
     User,
     Project,
