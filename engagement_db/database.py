@@ -415,7 +415,7 @@ def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result
             with _outermost(database, dialect):
                 return work()
         except peewee.DatabaseError as error:
-            if dialects.error_code(error) not in dialect.retry_codes:
+            if not _lost_to_another(error, dialect):
                 raise
             if attempt == retries:
                 raise Contention(
@@ -424,6 +424,19 @@ def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result
                 ) from error
             time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _lost_to_another(error: BaseException | None, dialect: Dialect) -> bool:
+    """Whether this error, or one behind it, says that the transaction lost a race.
+
+    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee, on its way out, then rolls back to
+    one that is gone, and that error covers the first.
+    """
+    while error is not None:
+        if dialects.error_code(error) in dialect.retry_codes:
+            return True
+        error = error.__context__
+    return False
 
 
 def _outermost(database: peewee.Database, dialect: Dialect) -> Any:

@@ -1,0 +1,117 @@
+"""Processes that react, reply and moderate at once, some of them killed: nothing doubles, nothing dangles."""
+
+import multiprocessing
+import random
+import signal
+import time
+from collections import Counter
+
+import feed_workers
+import pytest
+from people import a_post, somebody
+
+from engagement_db import FeedActivityLog, FeedComment, FeedReaction, ReactionType
+
+WORKERS = 8
+KILLED_WORKERS = 3
+PATIENCE_SECONDS = 60
+
+spawn = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def crew(url_of_tables, database):
+    """A function that runs eight workers at once, kills some half way, and returns what the others said."""
+    processes = []
+
+    def run(worker, *arguments, kill=0):
+        start = spawn.Barrier(WORKERS + 1)
+        answers = []
+        for seed in range(WORKERS):
+            receiver, sender = spawn.Pipe(duplex=False)
+            process = spawn.Process(
+                target=feed_workers.at_once, args=(worker, url_of_tables, seed, start, sender, arguments)
+            )
+            process.start()
+            sender.close()
+            processes.append(process)
+            answers.append(receiver)
+        start.wait(PATIENCE_SECONDS)
+        for process in processes[:kill]:
+            time.sleep(random.uniform(0.02, 0.1))
+            process.kill()
+        told = [receiver.recv() for receiver in answers[kill:] if receiver.poll(PATIENCE_SECONDS)]
+        for process in processes:
+            process.join(PATIENCE_SECONDS)
+        assert [process.exitcode for process in processes] == [-signal.SIGKILL] * kill + [0] * (
+            WORKERS - kill
+        )
+        assert len(told) == WORKERS - kill
+        return told
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def replay(entries):
+    """Return what the log says is there now, by post and user; refuses a story that cannot be."""
+    standing = {}
+    for entry in entries:
+        key = (entry.post_id, entry.actor_id)
+        wanted = entry.metadata.get("reactionType")
+        if entry.action == "reaction_added":
+            assert key not in standing
+            standing[key] = wanted
+        elif entry.action == "reaction_changed":
+            assert standing[key] == entry.metadata["previousType"]
+            standing[key] = wanted
+        else:
+            assert standing.pop(key) == wanted
+    return standing
+
+
+def test_eight_who_react_first_leave_one_row_and_one_of_them_was_first(crew, database):
+    ada = somebody()
+    post = a_post(ada)
+    told = crew(feed_workers.react_once, post.id, ada.id)
+    assert Counter(told) == Counter({ReactionType.LOVE: WORKERS - 1, None: 1})
+    assert FeedReaction.select().count() == 1
+    assert FeedActivityLog.select().count() == 1
+
+
+def test_reactions_and_their_log_agree_after_processes_were_killed(crew, database):
+    users = [somebody(name) for name in ("ada", "bob")]
+    posts = [a_post(users[0]) for _ in range(2)]
+    crew(
+        feed_workers.react_and_unreact,
+        [post.id for post in posts],
+        [user.id for user in users],
+        kill=KILLED_WORKERS,
+    )
+    rows = [(row.post_id, row.user_id, row.reaction_type.value) for row in FeedReaction.select()]
+    assert len({row[:2] for row in rows}) == len(rows)
+    log = FeedActivityLog.select().order_by(FeedActivityLog.id)
+    for key, entries in by_key(log).items():
+        assert replay(entries) == {row[:2]: row[2] for row in rows if row[:2] == key}
+
+
+def by_key(log):
+    found = {}
+    for entry in log:
+        found.setdefault((entry.post_id, entry.actor_id), []).append(entry)
+    return found
+
+
+def test_no_reply_slips_under_a_comment_that_is_being_deleted(crew, database):
+    ada = somebody()
+    comment = FeedComment.reply(a_post(ada), ada, "root")
+    told = crew(feed_workers.moderate_and_reply, comment.id, ada.id, kill=KILLED_WORKERS)
+    actions = [entry.action for entry in FeedActivityLog.select().order_by(FeedActivityLog.id)]
+    counts = Counter(actions)
+    replies = FeedComment.select().where(FeedComment.parent == comment).count()
+    assert replies >= sum(told)
+    assert counts["comment_added"] == 1 + replies
+    is_deleted = FeedComment.get_by_id(comment.id).deleted_at is not None
+    assert counts["comment_deleted"] - counts["comment_restored"] == is_deleted
