@@ -169,7 +169,9 @@ def test_binding_inside_a_transaction_is_refused_and_binds_nothing(server, url):
 
 
 def test_what_is_no_supported_database_is_refused():
-    with pytest.raises(edb.ConfigurationError, match="Database is not supported; use a peewee SqliteDatabase"):
+    with pytest.raises(
+        edb.ConfigurationError, match="Database is not supported; use a peewee SqliteDatabase"
+    ):
         edb.bind(peewee.Database("x"))
 
 
@@ -216,7 +218,7 @@ def test_a_percent_escaped_password_logs_in(server, url):
     accounts = [f"`{user}`@localhost", f"`{user}`@`%%`"]
     with connected(admin):
         if server.name == "postgres":
-            admin.execute_sql(f"CREATE ROLE \"{user}\" LOGIN PASSWORD %s", (NASTY_PASSWORD,))
+            admin.execute_sql(f'CREATE ROLE "{user}" LOGIN PASSWORD %s', (NASTY_PASSWORD,))
         else:
             # An anonymous user of localhost, where there is one, goes before the users of any host.
             for account in accounts:
@@ -292,7 +294,11 @@ def test_parameters_reach_the_pool(server, url):
             {"user": "root", "unix_socket": "/run/mysqld.sock", "charset": "utf8mb4"},
         ),
         ("postgresql://db/a%20shop%2F1", "a shop/1", {"host": "db"}),
-        ("postgresql://db/shop?password=0123&user=true", "shop", {"host": "db", "password": "0123", "user": "true"}),
+        (
+            "postgresql://db/shop?password=0123&user=true",
+            "shop",
+            {"host": "db", "password": "0123", "user": "true"},
+        ),
         ("postgresql://db/shop?application_name=007", "shop", {"host": "db", "application_name": "007"}),
         ("mysql://db/shop?compress=true", "shop", {"host": "db", "compress": True, "charset": "utf8mb4"}),
         ("sqlite:///shop.db", "shop.db", {}),
@@ -317,7 +323,10 @@ def test_a_url_is_taken_apart(url, name, arguments):
         ("postgresql://app:s3cret@db:port/shop", r"@db:\*\*\*: the port is not a number from 0 to 65535"),
         ("postgresql://app:s3cret@db:99999/shop", r"the port is not a number"),
         ("postgresql://app:s3cret/shop", r"^postgresql://app:\*\*\*: the port is not a number"),
-        ("postgresql://app:s3/cret@db/shop", r"^postgresql://app:\*\*\*@db/shop: the url cannot be read; .*quote"),
+        (
+            "postgresql://app:s3/cret@db/shop",
+            r"^postgresql://app:\*\*\*@db/shop: the url cannot be read; .*quote",
+        ),
         ("postgresql://app:12/s3cret@db/shop", r"the url cannot be read"),
         ("postgresql://app:s3#cret@db/shop", r"the url cannot be read"),
         ("postgresql://app:s3?cret@db/shop", r"the url cannot be read"),

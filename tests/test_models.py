@@ -290,6 +290,10 @@ def test_updated_at_moves_with_every_save_and_update(database, model):
     model.bulk_update([updated_in_bulk], [name])
     assert [moved(stored) for stored in (saved, saved_in_part, updated, updated_in_bulk)] == [True] * 4
     assert not moved(bystander)
+    assert [model.get_by_id(stored.id).updated_at for stored in (saved, saved_in_part)] == [
+        saved.updated_at,
+        saved_in_part.updated_at,
+    ]
 
 
 @pytest.mark.parametrize("key", ["updated_at", edb.User.updated_at])
@@ -352,6 +356,12 @@ def test_sql_null_and_json_null_are_told_apart(database):
     assert list(edb.FeedPost.select().where(edb.FeedPost.metadata.is_null())) == [nothing]
     assert list(edb.FeedPost.select().where(edb.FeedPost.metadata == edb.JSON_NULL)) == [null]
     assert list(edb.FeedPost.select().where(edb.FeedPost.metadata.is_null(False))) == [null]
+
+
+def test_a_document_of_node_is_found_by_its_value(database):
+    post = row(edb.FeedPost)
+    database.execute_sql('UPDATE feed_posts SET metadata = \'{"a":[1,{"b":null}]}\'')
+    assert edb.FeedPost.get(edb.FeedPost.metadata == {"a": [1, {"b": None}]}) == post
 
 
 def test_amounts_are_changed_inside_the_database_exactly(database):
