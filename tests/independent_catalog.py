@@ -41,6 +41,14 @@ def everything(url: str) -> Snapshot:
     return snapshot(url) | {f"rows of {table}": found for table, found in rows(url).items()}
 
 
+def history(url: str) -> list[str]:
+    """The revisions that the history has, oldest first."""
+    with session(url) as database:
+        if f"'{HISTORY}'" not in str(database.ask(_ALL_TABLES.get(family(url), _ALL_TABLES["mysql"]))):
+            return []
+        return [name for (name,) in database.ask(f"SELECT name FROM {HISTORY} ORDER BY id")]
+
+
 def unlike(before: Snapshot, after: Snapshot) -> dict[str, tuple[Any, Any]]:
     """The entries in which two snapshots differ, as (before, after)."""
     return {
@@ -50,13 +58,16 @@ def unlike(before: Snapshot, after: Snapshot) -> dict[str, tuple[Any, Any]]:
     }
 
 
+_ALL_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'",
+    "postgres": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+    "AND relkind IN ('r', 'p', 'v', 'm')",
+    "mysql": "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+}
+
+
 def _tables(url: str, database: Session) -> list[str]:
-    statement = {
-        "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
-        "AND name NOT LIKE 'sqlite_%'",
-        "postgres": "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-        "AND relkind IN ('r', 'p', 'v', 'm')",
-    }.get(family(url), "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+    statement = _ALL_TABLES.get(family(url), _ALL_TABLES["mysql"])
     return sorted(name for (name,) in database.ask(statement) if name != HISTORY)
 
 
@@ -64,7 +75,8 @@ def _sqlite(database: Session, tables: list[str]) -> Iterator[tuple[str, Any]]:
     for kind, name, table, sql in database.ask("SELECT type, name, tbl_name, sql FROM sqlite_master"):
         if table not in (HISTORY, "sqlite_sequence"):
             yield f"{kind} {name}", (table, sql)
-    for table, counter in database.ask("SELECT name, seq FROM sqlite_sequence"):
+    counts = database.ask("SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'")
+    for table, counter in database.ask("SELECT name, seq FROM sqlite_sequence") if counts else []:
         if table != HISTORY:
             yield f"counter of {table}", counter
     for table in tables:
@@ -78,7 +90,8 @@ _OURS = "n.oid = current_schema()::regnamespace"
 _POSTGRES_SOURCES = {
     "relation": "SELECT c.relname, c.relkind::text, c.reloptions, c.relacl::text[], c.relrowsecurity, "
     "c.relreplident::text, c.relpersistence::text, obj_description(c.oid, 'pg_class') "
-    f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS} AND c.relkind NOT IN ('i', 'S')",
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    f"WHERE {_OURS} AND c.relkind NOT IN ('i', 'S')",
     "column": "SELECT c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, "
     "pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text, l.collname, "
     "a.attstattarget, a.attstorage::text, a.attacl::text[], col_description(c.oid, a.attnum), "

@@ -1,0 +1,240 @@
+"""The stock `pw_migrate` over our scripts: which database it works on, what it says, what it leaves."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from commands import Result, copy_scripts, pw_migrate, said
+from independent_catalog import everything, history, snapshot, unlike
+from platform_database import build, execute, query
+
+from engagement_db.database import open_database
+from engagement_db.schema import runner
+from engagement_db.schema.platform import create_stand_ins
+
+REVISIONS = runner.names()
+FEED, TRUST, OWNER = REVISIONS
+
+FOURTH = '''"""An index for a list that came later."""
+
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import add_index
+from engagement_db.tables import index
+
+revision = Revision("004_later", add_index("feed_shares", index("channel"), name="feed_shares_later"))
+migrate = revision.migrate
+rollback = revision.rollback
+'''
+
+FOURTH_OF_STOCK = """def migrate(migrator, database, *, fake=False):
+    table = migrator.orm["feed_shares"]._meta.table_name
+    migrator.sql(f"CREATE INDEX feed_shares_later ON {table} (channel)")
+
+
+def rollback(migrator, database, *, fake=False):
+    migrator.sql("DROP INDEX feed_shares_later")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a copy of the scripts."""
+    copy_scripts(tmp_path)
+    return tmp_path
+
+
+def succeeded(result: Result) -> str:
+    assert result.returncode == 0, said(result)
+    assert "Traceback" not in said(result)
+    return said(result)
+
+
+def test_up_again_and_all_the_way_down(folder: Path, url: str) -> None:
+    build(url)
+    before = everything(url)
+    words = succeeded(pw_migrate(folder, "migrate", "--database", url))
+    assert [f"- [x] {revision}" in words for revision in REVISIONS] == [True, True, True]
+    assert "add column projects.ownerId" in words
+    migrated = everything(url)
+    assert history(url) == list(REVISIONS)
+
+    assert "- [x]" not in succeeded(pw_migrate(folder, "migrate", "--database", url))
+    assert unlike(migrated, everything(url)) == {}
+
+    words = succeeded(pw_migrate(folder, "rollback", "--count", "3", "--database", url))
+    assert [f"Downgraded migration: {revision}" in words for revision in REVISIONS] == [True, True, True]
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == []
+
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+    assert unlike(migrated, everything(url)) == {}
+
+
+def test_one_revision_at_a_time(folder: Path, url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database, to=FEED)
+        feed = everything(url)
+        runner.migrate(database)
+        everything_applied = everything(url)
+        runner.rollback(database, count=3)
+    for name, expected in ((FEED, feed), (OWNER, everything_applied)):
+        succeeded(pw_migrate(folder, "migrate", "--name", name, "--database", url))
+        assert unlike(expected, everything(url)) == {}
+
+
+@pytest.mark.parametrize("script", [FOURTH, FOURTH_OF_STOCK], ids=["our steps", "peewee-migrate's own"])
+def test_a_new_script_runs_after_the_applied_ones_were_replayed(folder: Path, url: str, script: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database, to=TRUST)
+    before = everything(url)
+    (folder / "migrations" / "004_later.py").write_text(script)
+    words = succeeded(pw_migrate(folder, "migrate", "--database", url))
+    assert f"- [x] {OWNER}" in words
+    assert "- [x] 004_later" in words
+    assert history(url) == [*REVISIONS, "004_later"]
+    changed = unlike(before, everything(url))
+    assert "inspected indexes of feed_shares" in changed
+    assert not any("feed_posts" in name or "escrow" in name for name in changed)
+
+
+def test_list_reads_only(folder: Path, url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database, to=TRUST)
+    before = everything(url)
+    words = succeeded(pw_migrate(folder, "list", "--database", url))
+    assert words.index(f"- [x] {TRUST}") < words.index(f"- [ ] {OWNER}") < words.index("Done: 2, Pending: 1")
+    assert unlike(before, everything(url)) == {}
+
+
+def test_fake_only_writes_the_history(folder: Path, url: str) -> None:
+    build(url)
+    before = everything(url)
+    succeeded(pw_migrate(folder, "migrate", "--fake", "--database", url))
+    assert history(url) == list(REVISIONS)
+    assert unlike(before, everything(url)) == {}
+
+
+def test_create_auto_finds_no_change(folder: Path, url: str) -> None:
+    with contextlib.closing(open_database(url)) as database:
+        create_stand_ins(database)
+        runner.migrate(database)
+    scripts = sorted(path.name for path in (folder / "migrations").glob("*.py"))
+    before = snapshot(url)
+    words = succeeded(
+        pw_migrate(folder, "create", "--auto", "--auto-source", "engagement_db", "--database", url, "later")
+    )
+    assert "No changes found" in words
+    assert sorted(path.name for path in (folder / "migrations").glob("*.py")) == scripts
+    assert unlike(before, snapshot(url)) == {}
+
+
+# Which database: one file each tells.
+
+
+def test_with_no_configuration_it_makes_a_file(folder: Path) -> None:
+    words = succeeded(pw_migrate(folder, "migrate"))
+    assert all(f"- [x] {revision}" in words for revision in REVISIONS)
+    url = f"sqlite:///{folder / 'engagement.db'}"
+    assert history(url) == list(REVISIONS)
+    # Stand-ins for the platform's tables are there, and a person may own a project.
+    execute(
+        url,
+        'INSERT INTO users ("firstName", "lastName", email) VALUES (\'Ada\', \'L\', \'a@example.org\')',
+        'INSERT INTO projects (title, "ownerId") VALUES (\'one\', 1)',
+    )
+    assert "- [x]" not in succeeded(pw_migrate(folder, "migrate"))
+
+
+def test_database_url_beats_the_default_and_the_option_beats_both(folder: Path) -> None:
+    from_variable, from_option = (f"sqlite:///{folder / name}" for name in ("variable.db", "option.db"))
+    for url in (from_variable, from_option):
+        build(url)
+    succeeded(pw_migrate(folder, "migrate", "--database", from_option, DATABASE_URL=from_variable))
+    assert history(from_option) == list(REVISIONS)
+    assert query(from_variable, "SELECT name FROM sqlite_master WHERE name = 'migratehistory'") == []
+    succeeded(pw_migrate(folder, "migrate", DATABASE_URL=from_variable))
+    assert history(from_variable) == list(REVISIONS)
+    assert not (folder / "engagement.db").exists()
+
+
+def test_the_directory_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    succeeded(pw_migrate(elsewhere, "migrate", "--directory", str(runner.scripts_directory())))
+    assert history(f"sqlite:///{elsewhere / 'engagement.db'}") == list(REVISIONS)
+
+
+def test_an_environment_without_stand_ins(folder: Path) -> None:
+    """Only the default gets stand-ins: a database that somebody named has to have the platform's tables."""
+    url = f"sqlite:///{folder / 'named.db'}"
+    result = pw_migrate(folder, "migrate", "--database", url)
+    assert result.returncode == 1
+    assert "the platform's table users is missing" in said(result)
+    assert query(url, "SELECT name FROM sqlite_master WHERE name = 'users'") == []
+
+
+# What it says when it refuses.
+
+
+def test_a_conflict_is_told_whole_and_without_a_traceback(folder: Path, url: str) -> None:
+    build(url)
+    execute(url, "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY)")
+    before = everything(url)
+    result = pw_migrate(folder, "migrate", "--database", url)
+    assert result.returncode == 1
+    assert "Traceback" not in said(result)
+    for words in (
+        "001_feed_engagement cannot be applied; nothing was changed",
+        "feed_posts.userId: the column is missing",
+        "feed_posts.content: the column is missing",
+        "feed_posts.updatedAt: the column is missing",
+        "then run the same command again",
+    ):
+        assert words in result.stderr
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == []
+
+
+def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+    execute(url, 'CREATE VIEW owned_projects AS SELECT id, "ownerId" FROM projects')
+    before = everything(url)
+    result = pw_migrate(folder, "rollback", "--database", url)
+    assert result.returncode == 1
+    assert "Traceback" not in said(result)
+    assert "the view owned_projects stands on projects.ownerId" in result.stderr
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == list(REVISIONS)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("oracle://somebody:geheim@127.0.0.1/x", "oracle"),
+        ("postgresql://somebody:geheim@127.0.0.1:1/x", "the database says"),
+        ("mysql://somebody:geheim@127.0.0.1:1/x", "the database says"),
+        ("sqlite:////nowhere/at/all.db", "the database says"),
+    ],
+)
+def test_a_database_that_cannot_be_reached(folder: Path, url: str, words: str) -> None:
+    result = pw_migrate(folder, "migrate", "--database", url)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in said(result)
+    assert "geheim" not in said(result)
+
+
+def test_more_rollbacks_than_revisions(folder: Path) -> None:
+    succeeded(pw_migrate(folder, "migrate"))
+    url = f"sqlite:///{folder / 'engagement.db'}"
+    before = everything(url)
+    result = pw_migrate(folder, "rollback", "--count", "4")
+    assert result.returncode == 1
+    assert "Unable to rollback 4 migrations" in said(result)
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == list(REVISIONS)

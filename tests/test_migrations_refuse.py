@@ -1,0 +1,576 @@
+"""Converge or refuse: what is there in the right shape is taken, what is in the way is named, all at once.
+
+Every refusal leaves definitions and rows exactly as they were.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+from commands import copy_scripts, pw_migrate, run, said
+from independent_catalog import everything, history, unlike
+from platform_database import build, execute, family
+
+from engagement_db.database import open_database
+from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
+from engagement_db.schema import runner
+from engagement_db.schema.platform import create_stand_ins
+from engagement_db.tables import foreign_key_name
+
+REVISIONS = runner.names()
+FEED, TRUST, OWNER = REVISIONS
+
+OWNER_KEY = foreign_key_name("projects", "ownerId")
+
+IS_MYSQL = ("mariadb", "mysql")
+
+
+@pytest.fixture
+def stand_ins(url: str) -> Iterator[peewee.Database]:
+    """A database of minimal stand-ins for the platform's tables, with a few rows."""
+    with contextlib.closing(open_database(url)) as database:
+        create_stand_ins(database)
+        execute(
+            url,
+            'INSERT INTO users ("firstName", "lastName", email) VALUES (\'Ada\', \'L\', \'a@example.org\')',
+            "INSERT INTO projects (title) VALUES ('one'), ('two'), ('three')",
+            "INSERT INTO gigs (title) VALUES ('one')",
+        )
+        yield database
+
+
+@contextlib.contextmanager
+def nothing_changes(url: str) -> Iterator[None]:
+    before, history_before = everything(url), history(url)
+    yield
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == history_before
+
+
+def refusal(database: peewee.Database, url: str) -> SchemaConflict:
+    """The refusal that a migration meets."""
+    with nothing_changes(url), pytest.raises(SchemaConflict, match="nothing was changed") as refused:
+        runner.migrate(database)
+    return refused.value
+
+
+def refusal_down(database: peewee.Database, url: str) -> SchemaConflict:
+    with nothing_changes(url), pytest.raises(SchemaConflict, match="nothing was changed") as refused:
+        runner.rollback(database, discard_rows=True)
+    return refused.value
+
+
+# What the platform lacks.
+
+
+def test_a_database_without_the_platform(url: str) -> None:
+    with contextlib.closing(open_database(url)) as database:
+        assert refusal(database, url).differences == ("the platform's table users is missing",)
+
+
+@pytest.mark.parametrize("missing", [("projects",), ("gigs",), ("projects", "gigs")])
+def test_missing_tables_are_named_all_at_once(
+    stand_ins: peewee.Database, url: str, missing: tuple[str, ...]
+) -> None:
+    runner.migrate(stand_ins, to=FEED)
+    execute(url, *(f"DROP TABLE {table}" for table in missing))
+    expected = tuple(f"the platform's table {table} is missing" for table in missing)
+    assert refusal(stand_ins, url).differences == expected
+
+
+def test_a_key_of_another_type(url: str) -> None:
+    spellings = {
+        "sqlite": ["TEXT"],
+        "postgres": ["BIGINT", "UUID"],
+        "mariadb": ["INT UNSIGNED", "BIGINT"],
+        "mysql": ["INT UNSIGNED", "BIGINT"],
+    }
+    for spelling in spellings[family(url)]:
+        execute(url, f"CREATE TABLE users (id {spelling} NOT NULL PRIMARY KEY, email VARCHAR(255))")
+        with contextlib.closing(open_database(url)) as database:
+            (difference,) = refusal(database, url).differences
+        assert difference.startswith("users.id is ")
+        assert spelling.split()[-1].lower() in difference.lower()
+        execute(url, "DROP TABLE users")
+
+
+# Something of ours is there in another shape.
+
+
+def test_a_table_of_somebody_else(stand_ins: peewee.Database, url: str) -> None:
+    execute(
+        url,
+        "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY, author VARCHAR(40) NOT NULL, content VARCHAR(99))",
+        "INSERT INTO feed_posts (id, author) VALUES (1, 'me')",
+    )
+    found = "\n".join(refusal(stand_ins, url).differences)
+    assert "feed_posts.content: the type is varchar(99), not text" in found
+    assert "feed_posts.content: NULL is allowed, and must not be" in found
+    for column in ("userId", "visibility", "metadata", "createdAt", "updatedAt"):
+        assert f"feed_posts.{column}: the column is missing" in found
+    assert "feed_posts.author: a column that is not ours and that no insert of ours would fill" in found
+
+
+def test_several_tables_in_the_way_are_one_error(stand_ins: peewee.Database, url: str) -> None:
+    for table in ("feed_shares", "feed_posts"):
+        execute(url, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
+    found = refusal(stand_ins, url).differences
+    assert {difference.split(".")[0] for difference in found} >= {"feed_posts", "feed_shares"}
+
+
+def test_the_last_table_in_the_way_stops_the_first(stand_ins: peewee.Database, url: str) -> None:
+    execute(url, "CREATE TABLE feed_activity_logs (id INTEGER PRIMARY KEY)")
+    found = refusal(stand_ins, url).differences
+    assert {difference.split(".")[0] for difference in found} == {"feed_activity_logs"}
+
+
+def test_a_view_that_has_the_name_of_a_table(stand_ins: peewee.Database, url: str) -> None:
+    execute(url, "CREATE VIEW feed_shares AS SELECT id FROM projects")
+    assert "feed_shares" in "\n".join(refusal(stand_ins, url).differences)
+
+
+def test_an_enum_of_other_labels(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) == "postgres":
+        execute(url, """CREATE TYPE "enum_feed_posts_visibility" AS ENUM ('public', 'secret')""")
+        (difference,) = refusal(stand_ins, url).differences
+        assert difference == (
+            "the type enum_feed_posts_visibility has the labels public, secret, not public, connections"
+        )
+        return
+    runner.migrate(stand_ins, to=FEED)
+    forget(url, FEED)
+    if family(url) == "sqlite":
+        execute(
+            url,
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET sql = replace(sql, '''connections''', '''secret''') "
+            "WHERE name = 'feed_posts'",
+            "PRAGMA writable_schema = RESET",
+        )
+        stand_ins.close()
+    else:
+        wanted = "ENUM('public', 'secret') NOT NULL DEFAULT 'public'"
+        execute(url, f"ALTER TABLE feed_posts MODIFY visibility {wanted}")
+    (difference,) = refusal(stand_ins, url).differences
+    assert difference == (
+        "feed_posts.visibility: the type is enum(public, secret), not enum(public, connections)"
+    )
+
+
+def forget(url: str, *revisions: str) -> None:
+    execute(url, *(f"DELETE FROM migratehistory WHERE name = '{revision}'" for revision in revisions))
+
+
+def test_an_index_of_our_name_over_other_columns(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins, to=TRUST)
+    execute(url, "CREATE INDEX projects_owner_id_idx ON projects (title)")
+    (difference,) = refusal(stand_ins, url).differences
+    assert difference == (
+        "projects.projects_owner_id_idx: it is an index over (title), not an index over (ownerId)"
+    )
+
+
+def test_an_index_of_our_name_on_another_table(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins, to=TRUST)
+    execute(url, "CREATE INDEX projects_owner_id_idx ON gigs (title)")
+    if family(url) in IS_MYSQL:
+        # There the name of an index is its table's own.
+        assert runner.migrate(stand_ins) == (OWNER,)
+        return
+    (difference,) = refusal(stand_ins, url).differences
+    assert "projects_owner_id_idx" in difference
+    assert "gigs" in difference
+
+
+def test_a_column_of_our_name_in_another_shape(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins, to=TRUST)
+    execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(36)')
+    assert "projects.ownerId: the type is varchar(36), not integer" in refusal(stand_ins, url).differences
+
+
+def test_a_key_of_our_column_with_other_actions(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins, to=TRUST)
+    if family(url) in IS_MYSQL:
+        execute(
+            url,
+            'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER, '
+            f'ADD CONSTRAINT {OWNER_KEY} FOREIGN KEY ("ownerId") REFERENCES users (id) ON DELETE CASCADE',
+        )
+    else:
+        key = "REFERENCES users (id) ON DELETE CASCADE"
+        execute(url, f'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER {key}')
+    (difference,) = refusal(stand_ins, url).differences
+    assert "ON DELETE CASCADE" in difference
+    assert "not to users.id ON DELETE SET NULL ON UPDATE CASCADE" in difference
+
+
+# A run that died, or a hand that helped: what is missing is made.
+
+
+@pytest.mark.parametrize("revision", [FEED, TRUST])
+def test_a_lost_index_is_made_again(stand_ins: peewee.Database, url: str, revision: str) -> None:
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    table, index = {
+        FEED: ("feed_posts", "feed_posts_created_at"),
+        TRUST: ("dispute_cases", "dispute_cases_stage"),
+    }[revision]
+    execute(url, f"DROP INDEX {index}" + (f" ON {table}" if family(url) in IS_MYSQL else ""))
+    assert unlike(expected, everything(url)) != {}
+    forget(url, *REVISIONS[REVISIONS.index(revision) :])
+    assert runner.migrate(stand_ins) == REVISIONS[REVISIONS.index(revision) :]
+    assert unlike(in_any_order(expected), in_any_order(everything(url))) == {}
+
+
+def in_any_order(found: dict) -> dict:
+    """A definition as the set of its lines: MySQL lists an index where it was added."""
+    return {
+        name: sorted(line.rstrip(",") for line in what) if name.startswith("table ") and type(what) is list
+        else what
+        for name, what in found.items()
+    }
+
+
+def test_half_of_the_tables_are_there(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    execute(url, "DROP TABLE feed_activity_logs", "DROP TABLE feed_shares")
+    forget(url, *REVISIONS)
+    assert runner.migrate(stand_ins) == REVISIONS
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_enum_types_without_their_tables(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) != "postgres":
+        pytest.skip("only PostgreSQL has enum types apart from tables")
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    runner.rollback(stand_ins, count=3)
+    execute(url, """CREATE TYPE "enum_feed_posts_visibility" AS ENUM ('public', 'connections')""")
+    runner.migrate(stand_ins)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_a_column_without_its_index_and_key(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    runner.rollback(stand_ins)
+    execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
+    if family(url) == "sqlite":
+        # It takes a key only together with its column: no run of ours left this, and none can mend it.
+        (difference,) = refusal(stand_ins, url).differences
+        assert difference.startswith("projects.ownerId: the foreign key")
+        return
+    assert runner.migrate(stand_ins) == (OWNER,)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_a_column_with_its_key_but_no_index(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) in IS_MYSQL:
+        pytest.skip("there the index comes before the key, which needs it")
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    execute(url, "DROP INDEX projects_owner_id_idx")
+    forget(url, OWNER)
+    assert runner.migrate(stand_ins) == (OWNER,)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_a_column_with_its_index_but_no_key(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) == "sqlite":
+        pytest.skip("there the key comes with the column")
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    word = "FOREIGN KEY" if family(url) in IS_MYSQL else "CONSTRAINT"
+    execute(url, f"ALTER TABLE projects DROP {word} {OWNER_KEY}")
+    forget(url, OWNER)
+    assert runner.migrate(stand_ins) == (OWNER,)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_rows_that_break_the_key_are_named(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) == "sqlite":
+        pytest.skip("there the key comes with the column")
+    runner.migrate(stand_ins, to=TRUST)
+    execute(
+        url,
+        'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER',
+        'UPDATE projects SET "ownerId" = 77 WHERE id = 2',
+    )
+    with pytest.raises(MigrationError) as refused:
+        runner.migrate(stand_ins)
+    assert "77" in str(refused.value) or "id 2" in str(refused.value)
+    assert history(url) == [FEED, TRUST]
+    execute(url, 'UPDATE projects SET "ownerId" = 1 WHERE id = 2')
+    assert runner.migrate(stand_ins) == (OWNER,)
+
+
+def test_a_leftover_of_our_own_concurrent_build_is_built_again(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) != "postgres":
+        pytest.skip("only PostgreSQL leaves INVALID indexes")
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    forget(url, OWNER)
+    execute(
+        url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'projects_owner_id_idx'::regclass"
+    )
+    assert unlike(expected, everything(url)) != {}
+    assert runner.migrate(stand_ins) == (OWNER,)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_a_leftover_of_another_concurrent_build_is_refused(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) != "postgres":
+        pytest.skip("only PostgreSQL leaves INVALID indexes")
+    runner.migrate(stand_ins, to=TRUST)
+    execute(url, "UPDATE projects SET status = 'same'")
+    with pytest.raises(Exception, match="could not create unique index"):
+        execute(url, "CREATE UNIQUE INDEX CONCURRENTLY projects_owner_id_idx ON projects (status)")
+    (difference,) = refusal(stand_ins, url).differences
+    assert "a unique index over (status)" in difference
+
+
+# The way down.
+
+
+LATER_THINGS = {
+    "view": ('CREATE VIEW owned_projects AS SELECT id, "ownerId" FROM projects', "the view owned_projects"),
+    "composite index": (
+        'CREATE INDEX projects_owner_title ON projects ("ownerId", title)',
+        "the index projects_owner_title",
+    ),
+    "second index": (
+        'CREATE INDEX projects_owner_again ON projects ("ownerId")',
+        "the index projects_owner_again",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATER_THINGS)
+def test_what_came_later_upon_the_owner_is_named(stand_ins: peewee.Database, url: str, what: str) -> None:
+    runner.migrate(stand_ins)
+    statement, named = LATER_THINGS[what]
+    execute(url, statement)
+    (difference,) = refusal_down(stand_ins, url).differences
+    assert named in difference
+    assert difference.endswith("stands on projects.ownerId")
+
+
+def test_a_foreign_key_that_came_later_upon_the_owner(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    execute(
+        url,
+        'CREATE UNIQUE INDEX projects_one_each ON projects ("ownerId")',
+        'CREATE TABLE dashboards (id INTEGER PRIMARY KEY, "ownerId" INTEGER, CONSTRAINT dashboards_owner '
+        'FOREIGN KEY ("ownerId") REFERENCES projects ("ownerId"))',
+    )
+    found = "\n".join(refusal_down(stand_ins, url).differences)
+    assert "the index projects_one_each" in found
+    assert "the foreign key" in found
+    assert "of dashboards" in found
+
+
+def test_a_trigger_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    execute(url, *triggers_over_owner(url))
+    found = "\n".join(refusal_down(stand_ins, url).differences)
+    assert "the trigger owner_changed" in found
+
+
+def triggers_over_owner(url: str) -> list[str]:
+    match family(url):
+        case "sqlite":
+            return [
+                'CREATE TRIGGER owner_changed AFTER UPDATE OF "ownerId" ON projects '
+                "BEGIN UPDATE gigs SET title = NEW.\"ownerId\"; END"
+            ]
+        case "postgres":
+            return [
+                "CREATE FUNCTION owner_changed() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RETURN NEW; END $$",
+                'CREATE TRIGGER owner_changed AFTER UPDATE OF "ownerId" ON projects FOR EACH ROW '
+                "EXECUTE FUNCTION owner_changed()",
+            ]
+        case _:
+            return [
+                "CREATE TRIGGER owner_changed BEFORE UPDATE ON projects FOR EACH ROW "
+                'SET NEW.title = CONCAT(NEW.title, COALESCE(NEW."ownerId", \'\'))'
+            ]
+
+
+def test_a_trigger_whose_function_reads_the_owner(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) != "postgres":
+        pytest.skip("only PostgreSQL keeps the body of a trigger in a function")
+    runner.migrate(stand_ins)
+    execute(
+        url,
+        "CREATE FUNCTION owner_kept() RETURNS trigger LANGUAGE plpgsql AS "
+        '$$ BEGIN NEW."ownerId" := OLD."ownerId"; RETURN NEW; END $$',
+        "CREATE TRIGGER owner_kept BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION owner_kept()",
+    )
+    found = "\n".join(refusal_down(stand_ins, url).differences)
+    assert "the trigger owner_kept" in found
+
+
+def test_a_generated_column_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    kept = "STORED" if family(url) == "postgres" else "VIRTUAL"
+    execute(url, f'ALTER TABLE projects ADD COLUMN twice INTEGER GENERATED ALWAYS AS ("ownerId" * 2) {kept}')
+    with nothing_changes(url), pytest.raises(MigrationError, match=r"twice|generated|ownerId"):
+        runner.rollback(stand_ins)
+
+
+def test_a_check_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
+    if family(url) != "postgres":
+        pytest.skip("the others take no check over a column whose key has actions, or none after the fact")
+    runner.migrate(stand_ins)
+    execute(url, 'ALTER TABLE projects ADD CONSTRAINT owner_or_draft CHECK ("ownerId" > 0 OR status IS NULL)')
+    (difference,) = refusal_down(stand_ins, url).differences
+    assert "owner_or_draft" in difference
+
+
+@pytest.mark.parametrize("kind", ["foreign key", "view"])
+def test_what_came_later_upon_our_tables_is_named(stand_ins: peewee.Database, url: str, kind: str) -> None:
+    runner.migrate(stand_ins, to=FEED)
+    statement = {
+        "foreign key": 'CREATE TABLE post_flags (id INTEGER PRIMARY KEY, "postId" INTEGER NOT NULL, '
+        'CONSTRAINT post_flags_post FOREIGN KEY ("postId") REFERENCES feed_posts (id))',
+        "view": "CREATE VIEW public_posts AS SELECT id, content FROM feed_posts",
+    }[kind]
+    execute(url, statement)
+    (difference,) = refusal_down(stand_ins, url).differences
+    assert difference.startswith(f"the {kind} ")
+    assert ("post_flags" if kind == "foreign key" else "public_posts") in difference
+    assert difference.endswith("stands on feed_posts")
+
+
+# Rows at stake.
+
+
+def test_rows_are_counted_before_any_is_lost(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    execute(
+        url,
+        'INSERT INTO feed_posts ("userId", content) VALUES (1, \'one\'), (1, \'two\')',
+        'INSERT INTO feed_comments ("postId", "userId", body) VALUES (1, 1, \'first\')',
+        'INSERT INTO escrow_accounts ("userId", provider) VALUES (1, \'bank\')',
+        'UPDATE projects SET "ownerId" = 1 WHERE id <= 2',
+    )
+    with nothing_changes(url), pytest.raises(RowsAtStake) as refused:
+        runner.rollback(stand_ins, count=3)
+    for stake in (
+        "2 rows of feed_posts",
+        "1 rows of feed_comments",
+        "1 rows of escrow_accounts",
+        "2 values of projects.ownerId",
+    ):
+        assert stake in str(refused.value)
+    with nothing_changes(url), pytest.raises(RowsAtStake, match=r"2 values of projects\.ownerId"):
+        runner.rollback(stand_ins)
+    with nothing_changes(url), pytest.raises(RowsAtStake, match="1 rows of escrow_accounts"):
+        runner.rollback(stand_ins, to=FEED)
+    assert runner.rollback(stand_ins, to=FEED, discard_rows=True) == (OWNER, TRUST)
+    with nothing_changes(url), pytest.raises(RowsAtStake, match="2 rows of feed_posts"):
+        runner.rollback(stand_ins)
+    assert runner.rollback(stand_ins, count=1, discard_rows=True) == (FEED,)
+    assert history(url) == []
+
+
+def test_more_revisions_than_are_applied(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins, to=TRUST)
+    with nothing_changes(url), pytest.raises(HistoryError, match="only 2 revisions are applied, not 3"):
+        runner.rollback(stand_ins, count=3)
+    with nothing_changes(url), pytest.raises(HistoryError, match="there is no revision 009_x"):
+        runner.rollback(stand_ins, to="009_x")
+    with nothing_changes(url), pytest.raises(HistoryError, match="there is no revision 009_x"):
+        runner.migrate(stand_ins, to="009_x")
+
+
+# A history that cannot be trusted.
+
+
+HISTORIES = {
+    "unknown": ("004_newer", "004_newer, which this code does not know"),
+    "twice": (FEED, f"{FEED} stands in migratehistory more than once"),
+}
+
+
+@pytest.mark.parametrize("doubt", HISTORIES)
+def test_a_history_in_doubt(stand_ins: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
+    runner.migrate(stand_ins)
+    added, words = HISTORIES[doubt]
+    execute(url, f"INSERT INTO migratehistory (name, migrated_at) VALUES ('{added}', '2024-09-01')")
+    for move in (runner.migrate, runner.rollback):
+        with nothing_changes(url), pytest.raises(HistoryError, match=words):
+            move(stand_ins)
+    stand_ins.close()
+    copy_scripts(tmp_path)
+    with nothing_changes(url):
+        for command, move in (("pw_migrate", "rollback"), ("engagement-db", "migrate")):
+            result = run(tmp_path, command, move, "--database", url)
+            assert result.returncode != 0
+            assert words in said(result)
+            assert "Nothing was changed" in said(result)
+            assert "Traceback" not in said(result)
+
+
+def test_a_gap_in_the_history_is_filled(stand_ins: peewee.Database, url: str) -> None:
+    runner.migrate(stand_ins)
+    expected = everything(url)
+    forget(url, TRUST)
+    assert runner.status(stand_ins).pending == (TRUST,)
+    assert runner.migrate(stand_ins) == (TRUST,)
+    assert sorted(history(url)) == list(REVISIONS)
+    assert unlike(expected, everything(url)) == {}
+
+
+def test_a_script_is_missing(stand_ins: peewee.Database, url: str, tmp_path: Path) -> None:
+    scripts = copy_scripts(tmp_path)
+    runner.migrate(stand_ins)
+    (scripts / f"{TRUST}.py").unlink()
+    for move in (runner.migrate, runner.rollback):
+        with nothing_changes(url), pytest.raises(HistoryError, match=f"{TRUST}.*a script is missing"):
+            move(stand_ins, directory=scripts)
+    stand_ins.close()
+    with nothing_changes(url):
+        result = pw_migrate(tmp_path, "migrate", "--database", url)
+    assert result.returncode == 1
+    assert "a script is missing" in said(result)
+    assert "Traceback" not in said(result)
+
+
+@pytest.mark.parametrize(
+    "names", [("1000_beyond.py",), ("04_short.py",), ("004_one.py", "004_two.py"), ("004-dashed.py",)]
+)
+def test_script_names_that_would_not_run(stand_ins: peewee.Database, url: str, tmp_path: Path, names) -> None:
+    scripts = copy_scripts(tmp_path)
+    for name in names:
+        (scripts / name).write_text(
+            "from engagement_db.schema.revision import Revision\n"
+            f"revision = Revision({name.removesuffix('.py')!r})\n"
+            "migrate = revision.migrate\nrollback = revision.rollback\n"
+        )
+    with nothing_changes(url), pytest.raises(HistoryError, match=names[0]):
+        runner.migrate(stand_ins, directory=scripts)
+    stand_ins.close()
+    with nothing_changes(url):
+        result = pw_migrate(tmp_path, "migrate", "--database", url)
+    assert result.returncode == 1
+    assert names[0] in said(result)
+    assert "Traceback" not in said(result)
+
+
+# The server cannot do it without keeping writers out.
+
+
+def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
+    if family(url) not in IS_MYSQL:
+        pytest.skip("only MySQL and MariaDB copy tables")
+    build(url)
+    execute(url, "CREATE FULLTEXT INDEX projects_words ON projects (title)")
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database, to=TRUST)
+        with nothing_changes(url), pytest.raises(MigrationError, match=f"{OWNER}: step .*INSTANT"):
+            runner.migrate(database)
