@@ -5,7 +5,7 @@ import random
 import engagement_db as edb
 from engagement_db import FeedComment, FeedReaction, ReactionType
 
-OPERATIONS = 60
+OPERATIONS = 40
 TYPES = list(ReactionType)
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
+from itertools import pairwise
 
 import feed_workers
 import pytest
@@ -109,6 +110,8 @@ def test_no_reply_slips_under_a_comment_that_is_being_deleted(crew, database):
     comment = FeedComment.reply(a_post(ada), ada, "root")
     told = crew(feed_workers.moderate_and_reply, comment.id, ada.id, kill=KILLED_WORKERS)
     actions = [entry.action for entry in FeedActivityLog.select().order_by(FeedActivityLog.id)]
+    for earlier, later in pairwise(actions):
+        assert (earlier == "comment_deleted") == (later == "comment_restored")
     counts = Counter(actions)
     replies = FeedComment.select().where(FeedComment.parent == comment).count()
     assert replies >= sum(told)
