@@ -122,9 +122,7 @@ def adopt(
     return adoption
 
 
-def _plan(
-    database: peewee.Database, align: bool, directory: Path | None
-) -> tuple[Adoption, list[AddIndex | AddCheck]]:
+def _plan(database: peewee.Database, align: bool, directory: Path | None) -> tuple[Adoption, list[AddIndex | AddCheck]]:
     findings = look(database, directory)
     if any(finding.refuses for finding in findings):
         return Adoption(findings, (), ()), []
@@ -299,8 +297,10 @@ def _next(adoption: Adoption, dry_run: bool) -> Iterator[str]:
         yield f"{'Would record' if dry_run else 'Recorded'} as applied: {', '.join(adoption.adopted)}."
     else:
         yield "Nothing to record."
-    if adoption.aligned:
-        yield f"{'Would align' if dry_run else 'Aligned'}: {', '.join(adoption.aligned)}."
+    if adoption.aligned and dry_run:
+        yield f"Would align: {', '.join(adoption.aligned)}."
+    elif adoption.aligned:
+        yield f"Aligned {len(adoption.aligned)} of the (mendable) differences."
     absent = [finding.revision for finding in adoption.findings if finding.state is State.ABSENT]
     if absent:
         yield f"Still to be applied, by `engagement-db migrate`: {', '.join(absent)}."

@@ -4,6 +4,7 @@ const { connect } = require('./connect');
 const { migrate, migrations, undo } = require('./migrate');
 const { defineModels } = require('./models');
 const { createPlatform } = require('./platform');
+const { recordStatements } = require('./record');
 const { readRows, writeRows } = require('./rows');
 const { tryViolations } = require('./violations');
 
@@ -12,6 +13,7 @@ const usage = `usage: node driver.js <url> <command>
   migrate [feed|trust|owner|all] run these Sequelize migrations where SequelizeMeta lacks them; default all
   add-column                     run the later migration that adds feed_posts.pinned
   undo                           take back the newest Sequelize migration
+  record                         do platform and migrate; print the SQL that changed the schema
   write                          write rows into every shared table; print what was written and read back
   read                           print every row of every table
   violate                        try what the contract refuses or cascades; print what came of it`;
@@ -40,6 +42,9 @@ const commands = {
   async undo(sequelize) {
     return { undone: await undo(sequelize) };
   },
+  async record(sequelize) {
+    return recordStatements(sequelize);
+  },
   async write(sequelize) {
     const models = defineModels(sequelize);
     const written = await writeRows(sequelize, models);
@@ -62,7 +67,7 @@ async function main(url, command, ...options) {
   const sequelize = connect(url);
   try {
     const result = await commands[command](sequelize, ...options);
-    process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+    process.stdout.write(typeof result === 'string' ? result : `${JSON.stringify(result, null, 2)}\n`);
   } catch (error) {
     console.error(`${command} failed: ${error.name}: ${error.message}`);
     process.exitCode = 1;

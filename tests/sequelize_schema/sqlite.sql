@@ -1,0 +1,51 @@
+-- platform
+CREATE TABLE IF NOT EXISTS `users` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `firstName` VARCHAR(255) NOT NULL, `lastName` VARCHAR(255) NOT NULL, `email` VARCHAR(255) NOT NULL UNIQUE, `password` VARCHAR(255), `userType` TEXT NOT NULL DEFAULT 'user', `age` INTEGER, `twoFactorEnabled` TINYINT(1) NOT NULL DEFAULT 1, `createdAt` DATETIME NOT NULL, `updatedAt` DATETIME NOT NULL);
+CREATE TABLE IF NOT EXISTS `projects` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `title` VARCHAR(255) NOT NULL, `description` TEXT NOT NULL, `status` VARCHAR(255) NOT NULL DEFAULT 'draft', `location` VARCHAR(255), `budgetAmount` DECIMAL(12,2), `createdAt` DATETIME NOT NULL, `updatedAt` DATETIME NOT NULL);
+CREATE INDEX `projects_status` ON `projects` (`status`);
+CREATE TABLE IF NOT EXISTS `gigs` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `title` VARCHAR(255) NOT NULL, `description` TEXT NOT NULL, `budget` VARCHAR(255), `createdAt` DATETIME NOT NULL, `updatedAt` DATETIME NOT NULL);
+-- feed
+CREATE TABLE IF NOT EXISTS `SequelizeMeta` (`name` VARCHAR(255) NOT NULL UNIQUE PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS `feed_posts` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `userId` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `content` TEXT NOT NULL, `visibility` TEXT NOT NULL DEFAULT 'public', `metadata` JSON, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `feed_posts_created_at` ON `feed_posts` (`createdAt`);
+CREATE INDEX `feed_posts_visibility_created_at` ON `feed_posts` (`visibility`, `createdAt`);
+CREATE INDEX `feed_posts_user_id_created_at` ON `feed_posts` (`userId`, `createdAt`);
+CREATE TABLE IF NOT EXISTS `feed_reactions` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `postId` INTEGER NOT NULL REFERENCES `feed_posts` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `userId` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `reactionType` TEXT NOT NULL DEFAULT 'like', `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE UNIQUE INDEX `feed_reactions_post_user_unique` ON `feed_reactions` (`postId`, `userId`);
+CREATE INDEX `feed_reactions_user_id` ON `feed_reactions` (`userId`);
+CREATE INDEX `feed_reactions_post_id_reaction_type` ON `feed_reactions` (`postId`, `reactionType`);
+CREATE TABLE IF NOT EXISTS `feed_comments` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `postId` INTEGER NOT NULL REFERENCES `feed_posts` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `userId` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `parentId` INTEGER REFERENCES `feed_comments` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `body` TEXT NOT NULL, `metadata` JSON, `deletedAt` DATETIME, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `feed_comments_post_id_created_at` ON `feed_comments` (`postId`, `createdAt`);
+CREATE INDEX `feed_comments_parent_id` ON `feed_comments` (`parentId`);
+CREATE INDEX `feed_comments_user_id` ON `feed_comments` (`userId`);
+CREATE TABLE IF NOT EXISTS `feed_shares` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `postId` INTEGER NOT NULL REFERENCES `feed_posts` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `userId` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `channel` VARCHAR(60) NOT NULL, `message` TEXT, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `feed_shares_post_id_created_at` ON `feed_shares` (`postId`, `createdAt`);
+CREATE INDEX `feed_shares_user_id` ON `feed_shares` (`userId`);
+CREATE INDEX `feed_shares_channel_created_at` ON `feed_shares` (`channel`, `createdAt`);
+CREATE TABLE IF NOT EXISTS `feed_activity_logs` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `postId` INTEGER REFERENCES `feed_posts` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `commentId` INTEGER REFERENCES `feed_comments` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `actorId` INTEGER REFERENCES `users` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `action` VARCHAR(80) NOT NULL, `metadata` JSON, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `feed_activity_logs_post_id_created_at` ON `feed_activity_logs` (`postId`, `createdAt`);
+CREATE INDEX `feed_activity_logs_comment_id` ON `feed_activity_logs` (`commentId`);
+CREATE INDEX `feed_activity_logs_actor_id_created_at` ON `feed_activity_logs` (`actorId`, `createdAt`);
+CREATE INDEX `feed_activity_logs_action_created_at` ON `feed_activity_logs` (`action`, `createdAt`);
+-- trust
+CREATE TABLE IF NOT EXISTS `escrow_accounts` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `userId` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `provider` VARCHAR(80) NOT NULL, `externalId` VARCHAR(120), `status` TEXT NOT NULL DEFAULT 'pending', `currencyCode` VARCHAR(3) NOT NULL DEFAULT 'USD', `currentBalance` DECIMAL(18,4) NOT NULL DEFAULT 0, `pendingReleaseTotal` DECIMAL(18,4) NOT NULL DEFAULT 0, `metadata` JSON, `lastReconciledAt` DATETIME, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `escrow_accounts_user_id` ON `escrow_accounts` (`userId`);
+CREATE INDEX `escrow_accounts_provider` ON `escrow_accounts` (`provider`);
+CREATE INDEX `escrow_accounts_status` ON `escrow_accounts` (`status`);
+CREATE TABLE IF NOT EXISTS `escrow_transactions` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `accountId` INTEGER NOT NULL REFERENCES `escrow_accounts` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `reference` VARCHAR(120) NOT NULL UNIQUE, `externalId` VARCHAR(120), `type` TEXT NOT NULL DEFAULT 'project', `status` TEXT NOT NULL DEFAULT 'initiated', `amount` DECIMAL(18,4) NOT NULL, `currencyCode` VARCHAR(3) NOT NULL DEFAULT 'USD', `feeAmount` DECIMAL(18,4) NOT NULL DEFAULT 0, `netAmount` DECIMAL(18,4) NOT NULL DEFAULT 0, `initiatedById` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE RESTRICT ON UPDATE CASCADE, `counterpartyId` INTEGER REFERENCES `users` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `projectId` INTEGER REFERENCES `projects` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `gigId` INTEGER REFERENCES `gigs` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `milestoneLabel` VARCHAR(180), `scheduledReleaseAt` DATETIME, `releasedAt` DATETIME, `refundedAt` DATETIME, `cancelledAt` DATETIME, `metadata` JSON, `auditTrail` JSON, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `escrow_transactions_account_id` ON `escrow_transactions` (`accountId`);
+CREATE INDEX `escrow_transactions_status_idx` ON `escrow_transactions` (`status`);
+CREATE INDEX `escrow_transactions_project_id` ON `escrow_transactions` (`projectId`);
+CREATE INDEX `escrow_transactions_gig_id` ON `escrow_transactions` (`gigId`);
+CREATE INDEX `escrow_transactions_scheduled_release_at` ON `escrow_transactions` (`scheduledReleaseAt`);
+CREATE TABLE IF NOT EXISTS `dispute_cases` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `escrowTransactionId` INTEGER NOT NULL REFERENCES `escrow_transactions` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `openedById` INTEGER NOT NULL REFERENCES `users` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `assignedToId` INTEGER REFERENCES `users` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `stage` TEXT NOT NULL DEFAULT 'intake', `status` TEXT NOT NULL DEFAULT 'open', `priority` TEXT NOT NULL DEFAULT 'medium', `reasonCode` VARCHAR(80) NOT NULL, `summary` TEXT NOT NULL, `customerDeadlineAt` DATETIME, `providerDeadlineAt` DATETIME, `resolutionNotes` TEXT, `openedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `resolvedAt` DATETIME, `metadata` JSON, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `dispute_cases_escrow_transaction_id` ON `dispute_cases` (`escrowTransactionId`);
+CREATE INDEX `dispute_cases_stage` ON `dispute_cases` (`stage`);
+CREATE INDEX `dispute_cases_status` ON `dispute_cases` (`status`);
+CREATE INDEX `dispute_cases_priority` ON `dispute_cases` (`priority`);
+CREATE TABLE IF NOT EXISTS `dispute_events` (`id` INTEGER PRIMARY KEY AUTOINCREMENT, `disputeCaseId` INTEGER NOT NULL REFERENCES `dispute_cases` (`id`) ON DELETE CASCADE ON UPDATE CASCADE, `actorId` INTEGER REFERENCES `users` (`id`) ON DELETE SET NULL ON UPDATE CASCADE, `actorType` TEXT NOT NULL DEFAULT 'system', `actionType` TEXT NOT NULL DEFAULT 'comment', `notes` TEXT, `evidenceKey` VARCHAR(255), `evidenceUrl` TEXT, `evidenceFileName` VARCHAR(180), `evidenceContentType` VARCHAR(80), `eventAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `metadata` JSON, `createdAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, `updatedAt` DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE INDEX `dispute_events_dispute_case_id_event_at` ON `dispute_events` (`disputeCaseId`, `eventAt`);
+CREATE INDEX `dispute_events_actor_type` ON `dispute_events` (`actorType`);
+CREATE INDEX `dispute_events_action_type` ON `dispute_events` (`actionType`);
+-- owner
+ALTER TABLE `projects` ADD `ownerId` INTEGER REFERENCES `users` (`id`) ON DELETE SET NULL ON UPDATE CASCADE;
+CREATE INDEX `projects_owner_id_idx` ON `projects` (`ownerId`);

@@ -1,0 +1,592 @@
+"""`engagement-db adopt`: taking over databases that Sequelize migrated, from every state they may be in."""
+
+import datetime
+import json
+import threading
+from decimal import Decimal
+
+import peewee
+import pytest
+import sequelize
+from click.testing import CliRunner
+from independent_catalog import everything, rows, unlike
+from platform_database import execute, family, query
+
+import engagement_db as edb
+from engagement_db.cli import main
+from engagement_db.database import open_database
+from engagement_db.schema.lock import exclusive
+
+REVISIONS = ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
+
+
+def run(url, *arguments):
+    """The exit code and the output of `engagement-db`."""
+    result = CliRunner().invoke(main, [*arguments, "--database", url])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result.exit_code, result.output
+
+
+def adopt(url, *options):
+    """The exit code and what `adopt --json` says."""
+    code, output = run(url, "adopt", "--json", *options)
+    return code, json.loads(output)
+
+
+def states(said):
+    return [revision["state"] for revision in said["revisions"]]
+
+
+def serious(said):
+    return [
+        f"{difference['table']}.{difference['name']}: {difference['words']}"
+        for revision in said["revisions"]
+        for difference in revision["differences"]
+        if not difference["harmless"]
+    ]
+
+
+def differences(said, weight):
+    return {
+        (difference["table"], difference["name"])
+        for revision in said["revisions"]
+        for difference in revision["differences"]
+        if difference["weight"] == weight
+    }
+
+
+def history(url):
+    database = open_database(url)
+    with database.connection_context():
+        if not database.table_exists("migratehistory"):
+            return None
+    return [name for (name,) in query(url, 'SELECT "name" FROM "migratehistory" ORDER BY "id"')]
+
+
+def forget_history(url):
+    execute(url, 'DROP TABLE "migratehistory"')
+
+
+@pytest.fixture
+def everything_by_sequelize(url):
+    """The URL of a database with the platform, the feed, the trust suite and project owners, and rows in all."""
+    sequelize.build(url, *sequelize.ALL)
+    sequelize.fill(url, *sequelize.ALL)
+    return url
+
+
+# Where nothing of ours is
+
+
+def test_an_empty_database_has_nothing_to_adopt(url):
+    database = open_database(url)
+    with database.connection_context():
+        code, said = adopt(url, "--align")
+        assert (code, states(said), said["adopted"]) == (0, ["absent"] * 3, [])
+        assert database.get_tables() == []
+
+
+def test_a_platform_alone_has_nothing_to_adopt_and_is_migrated_as_ever(url):
+    sequelize.build(url, "platform")
+    sequelize.fill(url, "platform")
+    code, said = adopt(url)
+    assert (code, states(said), history(url)) == (0, ["absent"] * 3, None)
+    assert run(url, "migrate")[0] == 0
+    assert history(url) == REVISIONS
+
+
+# What Sequelize made
+
+
+def test_all_that_sequelize_made_is_recorded_and_no_table_is_touched(everything_by_sequelize):
+    url = everything_by_sequelize
+    before = everything(url)
+    code, said = adopt(url)
+    assert (code, states(said), said["adopted"]) == (0, ["harmless"] * 3, REVISIONS)
+    assert history(url) == REVISIONS
+    assert unlike(before, everything(url)) == {}
+    assert "Nothing to do" in run(url, "migrate")[1]
+    assert run(url, "status")[0] == 0
+    assert unlike(before, everything(url)) == {}
+
+
+def test_each_difference_that_is_no_obstacle_is_listed(everything_by_sequelize):
+    url = everything_by_sequelize
+    text = run(url, "adopt", "--dry-run")[1]
+    _, said = adopt(url, "--dry-run")
+    assert serious(said) == []
+    harmless = differences(said, "harmless")
+    named_otherwise = {
+        ("feed_reactions", "feed_reactions_post_id_user_id"),
+        ("escrow_transactions", "escrow_transactions_reference"),
+        ("escrow_transactions", "escrow_transactions_status"),
+    }
+    cascading = {
+        ("escrow_accounts", "userId"),
+        ("escrow_transactions", "accountId"),
+        ("dispute_cases", "escrowTransactionId"),
+        ("dispute_cases", "openedById"),
+        ("dispute_events", "disputeCaseId"),
+    }
+    assert named_otherwise | cascading | {("projects", "ownerId")} <= harmless
+    assert (
+        "escrow_accounts.userId: the foreign key is to users.id ON DELETE CASCADE ON UPDATE CASCADE, "
+        "not to users.id ON DELETE RESTRICT ON UPDATE NO ACTION (harmless)"
+    ) in text
+    assert "feed_reactions_post_id_user_id: it is named feed_reactions_post_user_unique (harmless)" in text
+    money = {
+        ("escrow_accounts", "escrow_accounts_current_balance_check"),
+        ("escrow_accounts", "escrow_accounts_pending_release_total_check"),
+        ("escrow_transactions", "escrow_transactions_amount_check"),
+        ("escrow_transactions", "escrow_transactions_fee_amount_check"),
+    }
+    bare_keys = {
+        ("escrow_transactions", "escrow_transactions_initiated_by_id"),
+        ("escrow_transactions", "escrow_transactions_counterparty_id"),
+        ("dispute_cases", "dispute_cases_opened_by_id"),
+        ("dispute_cases", "dispute_cases_assigned_to_id"),
+        ("dispute_events", "dispute_events_actor_id"),
+    }
+    mendable = differences(said, "mendable")
+    match family(url):
+        case "postgres":
+            assert mendable == money | bare_keys
+        case "sqlite":
+            assert money | bare_keys | {("feed_posts", "visibility"), ("feed_posts", "metadata")} <= mendable
+            assert "feed_posts.metadata: the type is JSON, not json (mendable)" in text
+            assert "createdAt: the default is the current time in whole seconds, not the current time (harmless)" in text
+        case _:
+            # InnoDB indexes a foreign key by itself, under the name of the column.
+            assert mendable == money
+            assert bare_keys <= harmless
+            assert "time with 0 digits of a second, not time with 6 digits of a second (harmless)" in text
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(everything_by_sequelize):
+    url = everything_by_sequelize
+    before = everything(url)
+    code, planned = adopt(url, "--dry-run", "--align")
+    assert (code, history(url)) == (0, None)
+    assert unlike(before, everything(url)) == {}
+    assert adopt(url, "--align") == (0, planned)
+
+
+@pytest.mark.parametrize(
+    ("made", "adopted", "left"),
+    [
+        (("platform", "trust"), REVISIONS[1:2], [REVISIONS[0], REVISIONS[2]]),
+        (("platform", "trust", "owner"), REVISIONS[1:], REVISIONS[:1]),
+        (("platform", "feed"), REVISIONS[:1], REVISIONS[1:]),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
+)
+def test_where_sequelize_made_a_part_migrate_makes_the_rest(url, made, adopted, left):
+    sequelize.build(url, *made)
+    sequelize.fill(url, *made)
+    before = everything(url)
+    code, said = adopt(url)
+    assert (code, said["adopted"], history(url)) == (0, adopted, adopted)
+    assert unlike(before, everything(url)) == {}
+    code, output = run(url, "migrate")
+    assert (code, history(url)) == (0, adopted + left), output
+    assert run(url, "status")[0] == 0
+    assert all(rows(url)[table] == kept for table, kept in _rows_of(before) if table != "projects")
+    # Numbers, not the order of application, say what a rollback takes back.
+    assert run(url, "rollback", "--to", REVISIONS[0], "--discard-rows")[0] == 0
+    assert history(url) == REVISIONS[:1]
+
+
+def _rows_of(everything_before):
+    return [
+        (name.removeprefix("rows of "), found)
+        for name, found in everything_before.items()
+        if name.startswith("rows of ")
+    ]
+
+
+def test_migrate_without_adopt_refuses_and_points_to_adopt(everything_by_sequelize):
+    url = everything_by_sequelize
+    before = everything(url)
+    code, output = run(url, "migrate")
+    assert code == 2
+    assert "`engagement-db adopt` takes them over" in output
+    assert unlike(before, everything(url)) == {}
+
+
+# What we made
+
+
+@pytest.fixture
+def ours(url):
+    """The URL of a database that our own scripts migrated."""
+    sequelize.build(url, "platform")
+    sequelize.fill(url, "platform")
+    code, output = run(url, "migrate")
+    assert code == 0, output
+    sequelize.fill(url, *sequelize.ALL[1:])
+    return url
+
+
+def test_what_we_made_is_equal_and_stays_as_it_is(ours):
+    before = everything(ours)
+    code, said = adopt(ours, "--align")
+    assert (code, states(said), said["adopted"], said["aligned"]) == (0, ["equal"] * 3, [], [])
+    assert [revision["differences"] for revision in said["revisions"]] == [[], [], []]
+    assert history(ours) == REVISIONS
+    assert unlike(before, everything(ours)) == {}
+
+
+def test_a_lost_history_is_written_anew(ours):
+    forget_history(ours)
+    before = everything(ours)
+    code, said = adopt(ours)
+    assert (code, states(said), said["adopted"]) == (0, ["equal"] * 3, REVISIONS)
+    assert history(ours) == REVISIONS
+    assert unlike(before, everything(ours)) == {}
+    assert "Nothing to do" in run(ours, "migrate")[1]
+
+
+def test_one_lost_row_of_the_history_is_written_anew(ours):
+    execute(ours, f"DELETE FROM \"migratehistory\" WHERE \"name\" = '{REVISIONS[1]}'")
+    code, said = adopt(ours)
+    assert (code, said["adopted"]) == (0, REVISIONS[1:2])
+    assert sorted(history(ours)) == REVISIONS
+
+
+# Half there
+
+
+def test_our_half_done_migration_is_not_adopted_and_migrate_finishes_it(ours):
+    forget_history(ours)
+    execute(ours, "DROP TABLE feed_activity_logs", "DROP TABLE feed_shares")
+    before = everything(ours)
+    code, said = adopt(ours, "--align")
+    assert (code, states(said), said["adopted"]) == (1, ["partly", "equal", "equal"], [])
+    assert serious(said) == [
+        "feed_shares.feed_shares: the table is missing",
+        "feed_activity_logs.feed_activity_logs: the table is missing",
+    ]
+    assert history(ours) is None
+    assert unlike(before, everything(ours)) == {}
+    assert "`engagement-db migrate` finishes it" in run(ours, "adopt")[1]
+    assert run(ours, "migrate")[0] == 0
+    assert history(ours) == REVISIONS
+    assert run(ours, "check") == (0, "0 differences to mend, 0 harmless.\n")
+
+
+def test_a_column_without_its_key_is_half_there(url):
+    sequelize.build(url, "platform")
+    execute(url, 'ALTER TABLE "projects" ADD COLUMN "ownerId" INTEGER')
+    code, said = adopt(url)
+    assert (code, states(said)) == (1, ["absent", "absent", "partly"])
+    assert serious(said) == [
+        "projects.ownerId: the foreign key to users.id ON DELETE SET NULL ON UPDATE CASCADE is missing"
+    ]
+    assert history(url) is None
+
+
+def test_what_sequelize_made_by_half_is_not_adopted_nor_is_the_rest(everything_by_sequelize):
+    url = everything_by_sequelize
+    execute(url, "DROP TABLE feed_activity_logs")
+    before = everything(url)
+    code, said = adopt(url, "--align")
+    assert (code, states(said), history(url)) == (1, ["partly", "harmless", "harmless"], None)
+    assert unlike(before, everything(url)) == {}
+
+
+def test_a_revision_that_is_recorded_but_not_there_stops_the_adoption(everything_by_sequelize):
+    url = everything_by_sequelize
+    adopt(url)
+    execute(url, f"DELETE FROM \"migratehistory\" WHERE \"name\" <> '{REVISIONS[1]}'")
+    execute(url, *(f"DROP TABLE {table}" for table in (
+        "dispute_events", "dispute_cases", "escrow_transactions", "escrow_accounts"
+    )))
+    code, output = run(url, "adopt")
+    assert (code, history(url)) == (1, [REVISIONS[1]])
+    assert "Recorded but not there: take its row out of migratehistory" in output
+
+
+# There in another shape
+
+OBSTACLES = [
+    (r'"content" TEXT NOT NULL', '"content" TEXT, "team" INTEGER NOT NULL'),
+    (r"(\"visibility\".*?) DEFAULT 'public'", r"\1"),
+    (r'(feed_reactions.*REFERENCES "users" \("id"\)) ON DELETE CASCADE', r"\1 ON DELETE RESTRICT"),
+    ("DEFAULT 'like'", "DEFAULT 'love'"),
+    (r'(feed_comments.*?)(, FOREIGN KEY \("postId"\))? REFERENCES "feed_posts"', r'\1\2 REFERENCES "projects"'),
+    (r'("deletedAt" [A-Z ]+)', r"\1 NOT NULL"),
+    (r'(feed_shares.*?)(, FOREIGN KEY \("postId"\))? REFERENCES "feed_posts" \("id"\)[A-Z ]+', r"\1"),
+    (r'"channel" VARCHAR\(60\)', '"channel" INTEGER'),
+    ('"message" TEXT, ', ""),
+]
+REASONS = {
+    "feed_posts.content: NULL is allowed, and must not be",
+    "feed_posts.team: a column team that is not ours, and that no insert of ours would fill",
+    "feed_posts.visibility: the default is missing, not public",
+    "feed_reactions.userId: the foreign key is to users.id ON DELETE RESTRICT ON UPDATE CASCADE, "
+    "not to users.id ON DELETE CASCADE ON UPDATE NO ACTION",
+    "feed_reactions.reactionType: the default is love, not like",
+    "feed_comments.postId: the foreign key is to projects.id ON DELETE CASCADE ON UPDATE CASCADE, "
+    "not to feed_posts.id ON DELETE CASCADE ON UPDATE NO ACTION",
+    "feed_comments.deletedAt: NULL is not allowed, and must be",
+    "feed_shares.postId: the foreign key to feed_posts.id ON DELETE CASCADE ON UPDATE NO ACTION is missing",
+    "feed_shares.channel: the type is integer, not varchar(60)",
+    "feed_shares.message: the column is missing",
+}
+
+
+def test_all_that_would_fail_us_is_named_and_nothing_is_recorded(url):
+    sequelize.build(url, *sequelize.ALL, changed=OBSTACLES)
+    before = everything(url)
+    code, said = adopt(url, "--align")
+    assert (code, states(said), said["adopted"]) == (1, ["incompatible", "harmless", "harmless"], [])
+    assert set(serious(said)) == REASONS
+    assert history(url) is None
+    assert unlike(before, everything(url)) == {}
+    text = run(url, "adopt")[1]
+    assert {line.removeprefix("  - ") for line in text.splitlines()} >= REASONS
+    assert "Nothing was recorded." in text
+
+
+def test_a_missing_unique_index_is_an_obstacle(url):
+    sequelize.build(url, *sequelize.ALL, without="feed_reactions_post_user_unique")
+    code, said = adopt(url)
+    assert (code, history(url)) == (1, None)
+    assert serious(said) == [
+        "feed_reactions.feed_reactions_post_id_user_id: a unique index over (postId, userId) is missing"
+    ]
+
+
+def test_a_unique_index_that_refuses_rows_of_ours_is_an_obstacle(everything_by_sequelize):
+    url = everything_by_sequelize
+    execute(url, 'CREATE UNIQUE INDEX "one_share_each" ON "feed_shares" ("userId")')
+    code, said = adopt(url)
+    assert (code, history(url)) == (1, None)
+    assert serious(said) == [
+        "feed_shares.one_share_each: an index that is not ours, a unique index over (userId)"
+    ]
+    execute(url, *(["DROP INDEX one_share_each"] if family(url) in ("sqlite", "postgres") else [
+        "CREATE INDEX feed_shares_other ON feed_shares (\"userId\")", "DROP INDEX one_share_each ON feed_shares"
+    ]))
+    execute(url, 'CREATE UNIQUE INDEX "wider_than_ours" ON "feed_reactions" ("userId", "postId", "reactionType")')
+    assert adopt(url)[0] == 0
+
+
+def test_an_enum_with_other_labels_is_never_adopted(url):
+    labels = ("celebrate'", "applaud'")
+    if family(url) == "sqlite":
+        # No type knows the labels: the rows tell.
+        sequelize.build(url, *sequelize.ALL)
+        sequelize.fill(url, *sequelize.ALL)
+        execute(url, "UPDATE \"feed_reactions\" SET \"reactionType\" = 'applaud'")
+        reason = "the type is text, not enum(like, celebrate, support, love, insightful), and 1 rows break it"
+    else:
+        sequelize.build(url, *sequelize.ALL, changed=[labels])
+        reason = "the type is enum(like, applaud, support, love, insightful), not "
+        reason += "enum(like, celebrate, support, love, insightful)"
+    code, said = adopt(url, "--align")
+    assert (code, history(url)) == (1, None)
+    assert serious(said) == [f"feed_reactions.reactionType: {reason}"]
+
+
+def test_a_table_whose_ids_no_longer_count_up_is_not_adopted(url):
+    if family(url) == "sqlite":
+        # What is left of it when Sequelize has rebuilt the table.
+        sequelize.build(url, *sequelize.ALL, changed=[("(posts.*)PRIMARY KEY AUTOINCREMENT", r"\1PRIMARY KEY")])
+    else:
+        sequelize.build(url, *sequelize.ALL)
+        execute(url, *{
+            "postgres": ['ALTER TABLE "feed_posts" ALTER COLUMN "id" DROP DEFAULT'],
+        }.get(family(url), [
+            "SET FOREIGN_KEY_CHECKS = 0",
+            'ALTER TABLE "feed_posts" MODIFY COLUMN "id" INTEGER NOT NULL',
+        ]))
+    code, said = adopt(url)
+    assert (code, history(url)) == (1, None)
+    assert serious(said) == ["feed_posts.id: the type is integer, not id"]
+
+
+def test_text_that_has_no_room_for_every_character_is_not_adopted(everything_by_sequelize):
+    url = everything_by_sequelize
+    if family(url) in ("sqlite", "postgres"):
+        pytest.skip("only MySQL and MariaDB keep text in a character set of the table's own")
+    execute(url, "DELETE FROM feed_posts", "ALTER TABLE feed_posts CONVERT TO CHARACTER SET latin1")
+    code, said = adopt(url)
+    assert (code, history(url)) == (1, None)
+    (reason,) = serious(said)
+    assert "text is kept as latin1" in reason
+    assert "ALTER TABLE feed_posts CONVERT TO CHARACTER SET utf8mb4" in reason
+
+
+def test_a_history_that_this_code_does_not_know_is_refused(everything_by_sequelize):
+    url = everything_by_sequelize
+    adopt(url)
+    execute(url, "UPDATE \"migratehistory\" SET \"name\" = '099_later' WHERE \"name\" LIKE '003%'")
+    code, output = run(url, "adopt")
+    assert code == 2
+    assert "099_later, which this code does not know" in output
+    assert history(url) == [*REVISIONS[:2], "099_later"]
+
+
+# Aligning
+
+
+def test_align_adds_what_is_missing_and_touches_no_row(everything_by_sequelize):
+    url = everything_by_sequelize
+    before = rows(url)
+    adopt(url)
+    code, output = run(url, "check")
+    assert code == 1
+    assert (
+        'escrow_transactions_amount_check: the check "amount" > 0 is missing '
+        "(`engagement-db adopt --align` mends it)"
+    ) in output
+    _, plan = adopt(url, "--dry-run", "--align")
+    code, said = adopt(url, "--align")
+    assert (code, said["adopted"]) == (0, [])
+    assert said["aligned"] == plan["aligned"]
+    assert "add check escrow_transactions_amount_check" in said["aligned"]
+    assert rows(url) == before
+    assert differences(adopt(url)[1], "mendable") == set()
+    code, output = run(url, "check")
+    assert code == 0, output
+    assert "not to users.id ON DELETE RESTRICT ON UPDATE NO ACTION (harmless)" in output
+    with pytest.raises(Exception, match=r"(?i)check|constraint"):
+        execute(url, 'UPDATE "escrow_transactions" SET "amount" = -1')
+    aligned = everything(url)
+    assert adopt(url, "--align")[1]["aligned"] == []
+    assert unlike(aligned, everything(url)) == {}
+
+
+def test_align_leaves_out_a_check_that_rows_break(everything_by_sequelize):
+    url = everything_by_sequelize
+    execute(url, "UPDATE \"escrow_transactions\" SET \"amount\" = -5 WHERE \"reference\" = 'E-105'")
+    code, said = adopt(url, "--align")
+    assert (code, said["adopted"]) == (0, REVISIONS)
+    assert "add check escrow_accounts_current_balance_check" in said["aligned"]
+    assert "add check escrow_transactions_amount_check" not in said["aligned"]
+    assert 'escrow_transactions_amount_check: the check "amount" > 0 is missing, and 1 rows break it (harmless)' in (
+        run(url, "adopt")[1]
+    )
+    assert run(url, "check")[0] == 1
+    execute(url, 'UPDATE "escrow_transactions" SET "amount" = 5 WHERE "amount" < 0')
+    assert adopt(url, "--align")[1]["aligned"] == [
+        "add check escrow_transactions_amount_check",
+        "add check escrow_transactions_fee_amount_check",
+    ]
+    assert run(url, "check")[0] == 0
+
+
+def test_align_waits_for_other_deployers_and_says_who(everything_by_sequelize):
+    url = everything_by_sequelize
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        database = open_database(url)
+        with database.connection_context(), exclusive(database):
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(30)
+        code, output = run(url, "adopt", "--lock-timeout", "0.2")
+    finally:
+        done.set()
+        holder.join()
+    assert (code, history(url)) == (2, None)
+    assert "another process is migrating this database" in output
+
+
+# Life after adoption
+
+
+@pytest.fixture(params=[(), ("--align",)], ids=["adopted", "aligned"])
+def adopted(request, everything_by_sequelize):
+    """The URL of an adopted database, and the models bound to it."""
+    code, said = adopt(everything_by_sequelize, *request.param)
+    assert code == 0, said
+    database = edb.connect(everything_by_sequelize)
+    with database.connection_context():
+        yield everything_by_sequelize
+
+
+def test_models_read_what_the_defaults_of_sequelize_wrote(adopted):
+    post = edb.FeedPost.get_by_id(1)
+    assert (post.content, post.visibility, post.metadata) == ("Shipped! 🚀", edb.Visibility.PUBLIC, [1, [True, None]])
+    assert post.created_at.tzinfo is datetime.UTC
+    assert abs(datetime.datetime.now(datetime.UTC) - post.created_at) < datetime.timedelta(hours=1)
+    assert edb.FeedReaction.get().reaction_type is edb.ReactionType.CELEBRATE
+    assert edb.EscrowAccount.get().current_balance == Decimal("1500.1000")
+    assert edb.DisputeCase.get().opened_at.tzinfo is datetime.UTC
+    assert edb.Project.get_by_id(1).owner_id == 1
+
+
+def test_models_write_every_table_and_read_it_back(adopted):
+    moment = datetime.datetime(2024, 8, 1, 9, 0, 0, tzinfo=datetime.UTC)
+    post = edb.FeedPost.create(user=2, content="Ours", visibility=edb.Visibility.CONNECTIONS, created_at=moment)
+    assert edb.FeedPost.get_by_id(post.id).created_at == moment
+    assert edb.FeedReaction.react(post, 1, edb.ReactionType.LOVE)
+    assert edb.FeedReaction.react(post, 1, edb.ReactionType.LIKE)
+    assert edb.FeedReaction.select().where(edb.FeedReaction.post == post).count() == 1
+    comment = edb.FeedComment.create(post=post, user=1, body="Mine")
+    edb.FeedComment.create(post=post, user=2, parent=comment, body="A reply")
+    edb.FeedShare.share(post, 1, "email")
+    account = edb.EscrowAccount.get()
+    with pytest.raises(peewee.IntegrityError):
+        edb.EscrowTransaction.create(account=account, reference="E-104", amount=Decimal(1), initiated_by=1)
+    case = edb.DisputeCase.create(
+        escrow_transaction=2, opened_by=2, reason_code="late", summary="Late", customer_deadline_at=moment
+    )
+    edb.DisputeEvent.create(dispute_case=case, actor=1)
+    assert edb.DisputeCase.get_by_id(case.id).customer_deadline_at == moment
+    assert edb.DisputeEvent.select().where(edb.DisputeEvent.dispute_case == case).count() == 1
+    assert {entry.id for entry in edb.FeedPost.timeline(limit=10)} == {1, 2, post.id}
+    for document in ({"a": [1, {"ü": "発売 🎉"}]}, [1, "2"], "text", "12", 3, 0.5, True, [], {}):
+        post.metadata = document
+        post.save()
+        found = edb.FeedPost.get_by_id(post.id).metadata
+        assert (found, type(found)) == (document, type(document))
+
+
+def test_the_revisions_are_taken_back_and_applied_again(url):
+    sequelize.build(url, "platform")
+    sequelize.fill(url, "platform")
+    bare = everything(url)
+    sequelize.build(url, "feed", "trust", "owner")
+    sequelize.fill(url, "feed", "trust", "owner")
+    assert adopt(url)[0] == 0
+    code, output = run(url, "rollback")
+    assert code == 2
+    assert "1 values of projects.ownerId" in output
+    code, output = run(url, "rollback", "--discard-rows")
+    assert (code, history(url)) == (0, REVISIONS[:2]), output
+    assert {name: found for name, found in _about("projects", unlike(bare, everything(url)))} == {}
+    assert run(url, "rollback", "--count", "2", "--discard-rows")[0] == 0
+    execute(url, 'DROP TABLE "SequelizeMeta"')
+    assert unlike(bare, everything(url)) == {}
+    assert run(url, "migrate")[0] == 0
+    assert run(url, "check") == (0, "0 differences to mend, 0 harmless.\n")
+
+
+def _about(table, snapshot_difference):
+    return [(name, found) for name, found in snapshot_difference.items() if table in name]
+
+
+# Both tools on one database
+
+
+def test_a_later_column_of_sequelize_is_an_extra_and_no_obstacle(adopted):
+    before = run(adopted, "check")[0]
+    execute(adopted, 'ALTER TABLE "feed_posts" ADD COLUMN "pinned" SMALLINT')
+    code, output = run(adopted, "check")
+    assert code == before
+    assert "feed_posts.pinned: a column that is not ours" in output
+    assert [line for line in output.splitlines() if "pinned" in line and not line.endswith("(harmless)")] == []
+    post = edb.FeedPost.create(user=1, content="Pinned or not")
+    post.content = "Changed"
+    post.save()
+    assert edb.FeedPost.get_by_id(post.id).content == "Changed"
+    assert adopt(adopted)[0] == 0
+    assert "Nothing to do" in run(adopted, "migrate")[1]
