@@ -86,7 +86,7 @@ def migrate(url: str | None, lock_timeout: float | None, to: str | None) -> None
 @_database_option
 @_lock_timeout_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Take back the last N revisions (default 1).")
-@click.option("--to", metavar="REVISION", help="Take back every revision after this one.")
+@click.option("--to", metavar="REVISION", help="Take back every revision after this one (000: every one).")
 @click.option("--discard-rows", is_flag=True, help="Go on although rows will be thrown away.")
 def rollback(
     url: str | None, lock_timeout: float | None, count: int | None, to: str | None, discard_rows: bool
@@ -197,6 +197,7 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
     if url is not None and name is not None:
         raise click.UsageError("--database and --dialect exclude each other; give one of them.")
     revisions = runner.load()
+    applied = tuple(revision.name for revision in revisions) if is_rollback else ()
     if name is not None:
         dialect, live = dialects.named(name), None
     else:
@@ -204,10 +205,12 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
         dialect, live = dialects.of(database), catalog.of(database)
         standing = runner.status(database)
         standing.refuse_doubt()
-        wanted = standing.applied if is_rollback else standing.pending
-        revisions = tuple(revision for revision in revisions if revision.name in wanted)
-    script = sql.script_down if is_rollback else sql.script_up
-    for line in script(dialect, revisions, live):
+        applied = standing.applied
+    if is_rollback:
+        lines = sql.script_down(dialect, [revision for revision in revisions if revision.name in applied], live)
+    else:
+        lines = sql.script_up(dialect, revisions, live, applied)
+    for line in lines:
         click.echo(line)
 
 

@@ -480,7 +480,7 @@ class MysqlCatalog(_Reader):
 
     def _checks(self, table: str) -> Iterable[Check]:
         # MariaDB keeps the table's name beside the check; in MySQL a name is unique within the database.
-        own_table = "AND c.table_name = t.table_name " if self.dialect is dialects.MARIADB else ""
+        own_table = "AND c.table_name = t.table_name " if self.dialect.names_checks_by_table else ""
         return [
             Check(name, canonical(_text(clause)))
             for name, clause in self.rows(
@@ -559,7 +559,7 @@ class MysqlCatalog(_Reader):
                 "SELECT trigger_name, event_object_table, action_statement FROM information_schema.triggers "
                 "WHERE trigger_schema = DATABASE() ORDER BY 1"
             )
-            if _mentions(_text(sql), column)
+            if _mentions(_text(sql), column) and (owner == table or _mentions(_text(sql), table))
         ]
         return tuple(found)
 
@@ -602,6 +602,7 @@ def default_value(kind: ColumnType, expression: str | None) -> Default:
 
 def canonical(expression: str) -> str:
     """Return a check's expression without what servers add to it: casts, quotes, parentheses, spaces."""
-    plain = re.sub(r"::[a-z ]+(\([\d,]+\))?", "", expression)
+    plain = re.sub(r'::("[^"]+"|\w[\w ]*)(\([\d,]+\))?', "", expression)
+    plain = re.sub(r"'(-?\d+(?:\.\d+)?)'", r"\1", plain)
     plain = re.sub(r"_utf8mb\d\\?'", "'", plain)
     return re.sub(r"[\s()`\"\\]", "", plain).lower()

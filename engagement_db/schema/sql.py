@@ -1,6 +1,6 @@
 """The exact statements of a run, printed instead of executed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import peewee
@@ -13,7 +13,10 @@ from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import Change, Tables
 from engagement_db.tables import Enum, Table, enum_type_name
 
-_NOTE: Final = "-- Feed this to the server's own client, while nobody else migrates this database."
+_NOTE: Final = (
+    "-- Feed this to the server's own client, while nobody else migrates this database. Stop at the first error:",
+    "-- psql -v ON_ERROR_STOP=1, sqlite3 -bail; mysql and mariadb stop by themselves.",
+)
 
 
 class Planned:
@@ -64,12 +67,22 @@ class Planned:
         return ""
 
 
-def script_up(dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
-    """Yield the lines that apply ``revisions``: to an empty platform, or to what ``live`` has of our tables."""
-    catalog = Planned(_live_tables(revisions, live), live)
+def script_up(
+    dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None, applied: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield the lines that apply ``revisions``: to an empty platform, or to what ``live`` has of our tables.
+
+    Those whose names are in ``applied`` are there already.
+    """
+    declared: Tables = {}
+    for revision in revisions:
+        declared = revision.declared(declared) if revision.name in applied else declared
+    catalog = Planned({**declared, **_live_tables(revisions, live)}, live)
     yield from _opening(dialect)
     yield f"{_history_table(dialect)};"
     for revision in revisions:
+        if revision.name in applied:
+            continue
         alone = any(step.runs_alone(dialect) for step in revision.steps)
         changes = []
         for step in revision.steps:
@@ -109,7 +122,7 @@ def _live_tables(revisions: Sequence[Revision], live: Catalog | None) -> dict[st
 
 def _opening(dialect: Dialect) -> Iterator[str]:
     yield f"-- {dialect.title}"
-    yield _NOTE
+    yield from _NOTE
     for statement in dialect.session:
         yield f"{statement};"
 

@@ -1,0 +1,191 @@
+"""What `engagement-db sql` prints, fed to the server's own client, does what `engagement-db migrate` does."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import deploy
+import pytest
+from commands import copy_scripts
+from independent_catalog import everything, snapshot, unlike
+from platform_database import build, execute, family
+from test_steps import EXAMPLES, OUR_ROWS
+
+from engagement_db import dialects
+from engagement_db.database import open_database
+from engagement_db.schema import catalog, history, runner, sql
+
+DIALECTS = [dialect.name for dialect in dialects.ALL]
+REVISIONS = runner.names()
+
+
+def feed(url: str, script: str) -> str:
+    """Run a script through the server's own client, and return what it says."""
+    parts = urlsplit(url)
+    place, port = parts.path.removeprefix("/"), str(parts.port)
+    commands = {
+        "sqlite": ["sqlite3", "-bail", parts.path.removeprefix("/")],
+        "postgres": [
+            "psql",
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            port,
+            "-U",
+            "postgres",
+            place,
+        ],
+        "mysql": ["-N", "-h", "127.0.0.1", "-P", port, "-u", "root", place],
+    }
+    if family(url) in ("mariadb", "mysql"):
+        client = shutil.which("mariadb") or shutil.which("mysql")
+        assert client, "the package mariadb-client is missing"
+        command = [client, *commands["mysql"]]
+    else:
+        command = commands[family(url)]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def printed(*options: str) -> str:
+    ended = deploy.run(["engagement-db", "sql", *options])
+    assert ended.code == 0, ended.words
+    return ended.words
+
+
+def recorded(url: str) -> list[str]:
+    with contextlib.closing(open_database(url)) as database:
+        return history.names_in(database)
+
+
+def test_what_is_printed_makes_and_takes_back_the_same_schema(url: str) -> None:
+    build(url)
+    before = everything(url)
+    with contextlib.closing(open_database(url)) as database:
+        dialect = dialects.of(database).name
+        assert statements(printed("--dialect", dialect)) == statements(printed("--database", url))
+        runner.migrate(database)
+        expected = everything(url)
+        runner.rollback(database, count=len(REVISIONS))
+
+    up = printed("--dialect", dialect)
+    assert unlike(before, everything(url)) == {}
+    feed(url, up)
+    assert unlike(expected, everything(url)) == {}
+    assert recorded(url) == list(REVISIONS)
+    assert statements(printed("--database", url)) == statements(up)[: len(statements(up)) - len(changes(up))]
+
+    execute(url, *OUR_ROWS)
+    down = printed("--dialect", dialect, "--rollback")
+    assert statements(down) == statements(printed("--database", url, "--rollback"))
+    feed(url, down)
+    assert unlike(before, everything(url)) == {}
+    assert recorded(url) == []
+
+
+def statements(script: str) -> list[str]:
+    return [line for line in script.splitlines() if line and not line.startswith("--")]
+
+
+def changes(script: str) -> list[str]:
+    """The statements after the opening, which prepares the session and the history."""
+    lines = script.splitlines()
+    first = lines.index(f"-- {REVISIONS[0]}")
+    return statements("\n".join(lines[first:]))
+
+
+def test_a_half_migrated_database_is_told_only_what_is_missing(url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+        expected = snapshot(url)
+        runner.rollback(database)
+        runner.migrate(database, to=REVISIONS[1])
+    opening, revision = printed("--database", url).split(f"-- {REVISIONS[2]}")
+    first = next(line for line in revision.splitlines() if "ADD COLUMN" in line)
+    feed(url, opening + first)
+
+    rest = printed("--database", url)
+    assert first not in rest
+    said = feed(url, rest + ("SELECT 'checks', @@foreign_key_checks;" if "foreign_key_checks" in rest else ""))
+    assert unlike(expected, snapshot(url)) == {}
+    assert recorded(url) == list(REVISIONS)
+    if family(url) in ("mariadb", "mysql"):
+        assert said.split() == ["checks", "1"]
+
+
+def test_every_step_is_printed_as_it_is_made(url: str, tmp_path: Path) -> None:
+    build(url)
+    scripts = copy_scripts(tmp_path)
+    for name, text in EXAMPLES.items():
+        (scripts / f"{name}.py").write_text(text)
+    revisions = runner.load(scripts)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+        execute(url, *OUR_ROWS)
+        before = everything(url)
+        runner.migrate(database, directory=scripts)
+        expected = snapshot(url)
+        runner.rollback(database, to=REVISIONS[-1], directory=scripts, discard_rows=True)
+
+        dialect, live = dialects.of(database), catalog.of(database)
+        up = lines(sql.script_up(dialect, revisions, live, REVISIONS))
+        database.close()
+        feed(url, up)
+        assert unlike(expected, snapshot(url)) == {}
+        assert recorded(url) == [revision.name for revision in revisions]
+        with database.connection_context():
+            live_down = lines(sql.script_down(dialect, revisions, catalog.of(database)))
+    feed(url, live_down.split(f"-- {REVISIONS[-1]}")[0].removesuffix("\n"))
+    assert unlike(before, everything(url)) == {}
+
+
+def lines(script: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in script)
+
+
+@pytest.mark.parametrize("way", [(), ("--rollback",)], ids=["up", "down"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_printing_for_a_dialect_needs_neither_server_nor_driver(
+    dialect: str, way: tuple[str, ...], tmp_path: Path
+) -> None:
+    for driver in ("psycopg2", "psycopg", "pymysql", "MySQLdb", "mysql"):
+        (tmp_path / f"{driver}.py").write_text("raise ImportError('no driver here')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "engagement_db.cli", "sql", "--dialect", dialect, *way],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert statements(done.stdout) == statements(printed("--dialect", dialect, *way))
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".py"] * 5
+    for revision in REVISIONS:
+        assert f"-- {revision}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--dialect", "oracle"], "'oracle' is not a dialect; the names are sqlite, postgresql, mariadb, mysql."),
+        (["--dialect", "mysql", "--database", "sqlite:///x.db"], "--database and --dialect exclude each other"),
+    ],
+)
+def test_what_cannot_be_printed_is_refused_in_words(options: list[str], words: str) -> None:
+    ended = deploy.run(["engagement-db", "sql", *options])
+    assert ended.code == 2
+    assert words in ended.words
+    assert "Traceback" not in ended.words
