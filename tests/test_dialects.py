@@ -355,3 +355,13 @@ def test_a_dialect_is_named_in_every_usual_way():
         edb.ConfigurationError, match="'oracle' is not a dialect; the names are sqlite, postgresql"
     ):
         dialects.named("oracle")
+
+
+def test_names_checks_by_table(live, dialect):
+    if dialect.catalog != "information_schema":
+        pytest.skip("the flag is about servers whose checks stand in information_schema")
+    columns = live.execute_sql(
+        "SELECT COUNT(*) FROM information_schema.columns WHERE LOWER(table_schema) = 'information_schema' "
+        "AND LOWER(table_name) = 'check_constraints' AND LOWER(column_name) = 'table_name'"
+    ).fetchone()
+    assert bool(columns[0]) == dialect.names_checks_by_table
