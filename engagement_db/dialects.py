@@ -49,6 +49,8 @@ class Dialect:
     catalog: str = "information_schema"
     # Is a database one file, which connecting would create?
     lives_in_file: bool = False
+    # Does its catalog keep a check's table beside the check, whose name is unique within the table only?
+    names_checks_by_table: bool = False
     # Does ROLLBACK undo DDL?
     rolls_back_ddl: bool = True
     # Is an enum a named type, with a life of its own?
@@ -76,6 +78,8 @@ class Dialect:
     read_lock_wait: str | None = None
     set_lock_wait: str = ""
     lock_wait: str = ""
+    # Which other transactions are open: (session, user, host, seconds, tables or NULL), the oldest first?
+    lock_holders: str | None = None
     # Does a DECIMAL column keep every digit? (SQLite keeps a double: 15 digits.)
     keeps_decimals: bool = True
     # Is an instant kept as text, which has to sort like the instants themselves?
@@ -213,6 +217,13 @@ POSTGRESQL = Dialect(
     read_lock_wait="SHOW lock_timeout",
     set_lock_wait="SET lock_timeout = '{}'",
     lock_wait="50ms",
+    lock_holders="SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), "
+    "EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), string_agg(DISTINCT c.relname, ', ') "
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation "
+    "WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND c.relkind IN ('r', 'p') "
+    "AND c.relnamespace = current_schema()::regnamespace "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "GROUP BY 1, 2, 3, a.xact_start ORDER BY a.xact_start LIMIT 3",
     connection_id="SELECT pg_backend_pid()",
     progress="SELECT phase, 100.0 * blocks_done / NULLIF(blocks_total, 0) "
     "FROM pg_stat_progress_create_index WHERE pid = %s",
@@ -247,6 +258,12 @@ MYSQL = Dialect(
     read_lock_wait="SELECT @@SESSION.lock_wait_timeout",
     set_lock_wait="SET SESSION lock_wait_timeout = {}",
     lock_wait="1",
+    lock_holders="SELECT t.processlist_id, t.processlist_user, t.processlist_host, MAX(x.timer_wait) / 1e12, "
+    "GROUP_CONCAT(DISTINCT l.object_name) FROM performance_schema.metadata_locks l "
+    "JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id "
+    "JOIN performance_schema.events_transactions_current x ON x.thread_id = t.thread_id "
+    "WHERE l.object_type = 'TABLE' AND l.object_schema = DATABASE() AND l.lock_status = 'GRANTED' "
+    "AND x.state = 'ACTIVE' AND t.processlist_id <> CONNECTION_ID() GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 3",
     connection_id="SELECT CONNECTION_ID()",
     charset="utf8mb4",
     session=(
@@ -266,7 +283,12 @@ MARIADB = replace(
     title="MariaDB",
     least_version=(10, 6),
     reads_json_as_mariadb=True,
+    names_checks_by_table=True,
     table_options=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
+    # Its performance_schema is off by default, so the tables stay unnamed.
+    lock_holders="SELECT p.id, p.user, p.host, TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), NULL "
+    "FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id "
+    "WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() ORDER BY x.trx_started LIMIT 3",
     progress="SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s",
     # 1020: a row changed since it was read (innodb_snapshot_isolation, on by default from 11.6).
     retry_codes=frozenset({1020, 1205, 1213}),

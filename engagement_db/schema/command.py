@@ -12,6 +12,7 @@ import peewee
 from peewee_migrate.logs import logger as peewee_migrate_logger
 
 from engagement_db import database as databases
+from engagement_db import dialects
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.schema import history, runner
 from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
@@ -65,7 +66,8 @@ def lock_timeout_seconds() -> float:
 
 def words_of(error: EngagementError | peewee.PeeweeException) -> str:
     """Return an error as a person should read it."""
-    return str(error) if isinstance(error, EngagementError) else f"the database says: {error.args[-1]}"
+    found = error if isinstance(error, EngagementError) else runner.step_error(error)
+    return str(found) if found else f"the database says: {dialects.server_words(error)}"
 
 
 @contextmanager
@@ -83,6 +85,6 @@ def _speak_plainly() -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], EngagementError):
+    if record.exc_info and isinstance(record.exc_info[1], EngagementError | peewee.PeeweeException):
         record.exc_info = None
     return True

@@ -44,7 +44,8 @@ def _watch(
     if over.wait(INTERVAL_SECONDS):
         return
     # peewee keeps one connection a thread, so this one is a second, and its own.
-    with suppress(peewee.PeeweeException), database.connection_context():
+    # ValueError: a pool that has no second one to give.
+    with suppress(peewee.PeeweeException, ValueError), database.connection_context():
         while True:
             row = database.execute_sql(query, (number,)).fetchone()
             if row and row[0]:

@@ -19,6 +19,7 @@ from engagement_db.schema.progress import watched
 from engagement_db.schema.steps import Change, RequireTables, Step, Tables
 
 Report = Callable[[str], None]
+Plan = list[tuple[str, Iterator[Change]]]
 
 PATIENCE_SECONDS: Final = 60.0
 
@@ -40,33 +41,57 @@ class Run:
         self.catalog = catalogs.of(self.database)
 
     def make(self, change: Change) -> None:
-        """Make one change; wait for busy tables in short attempts, so that nobody queues behind us for long.
+        """Make one change, which is whole or not at all.
 
-        Raises MigrationBusy when the table stayed locked, MigrationError when rows break the rule that
-        the change brings, and what the database raises; the change is then undone.
+        Raises MigrationBusy when a table stayed locked, MigrationError when rows break the rule that the
+        change brings, and what the database raises. In a transaction that will be run again as a whole,
+        a busy table is such an error too.
         """
-        deadline = time.monotonic() + self.patience_seconds
+        if self.database.in_transaction() and self.dialect.rolls_back_ddl:
+            self._execute(change)
+        elif change.alone:
+            # It keeps no writer waiting while it waits itself, so it waits once, and for as long as it may.
+            with self.lock_wait(f"{max(1, int(self.patience_seconds * 1000))}ms"):
+                self.patiently(lambda: self._execute(change), patience_seconds=0)
+        else:
+            self.patiently(lambda: self._execute(change), patience_seconds=self.patience_seconds)
+
+    def patiently(self, work: Callable[[], None], *, patience_seconds: float) -> None:
+        """Do ``work``, and again for as long as a table is busy, in short attempts: nobody queues behind us for long.
+
+        Raises MigrationBusy, naming who holds the table where the server tells, when it stayed busy.
+        """
+        deadline = time.monotonic() + patience_seconds
+        told = False
         while True:
             try:
-                self._attempt(change)
-                break
+                return work()
             except peewee.DatabaseError as error:
                 if dialects.error_code(error) not in self.dialect.lock_timeout_codes:
                     raise
+                holders = self._holders()
                 if time.monotonic() > deadline:
                     raise MigrationBusy(
-                        f"another transaction kept the table locked for {self.patience_seconds:.0f} s "
-                        f"({dialects.server_words(error)}); end it, or run the same command again later."
+                        f"another transaction kept a table locked for {self.patience_seconds:g} s "
+                        f"({dialects.server_words(error)}){holders}; end it, or run the same command again later"
                     ) from error
+                if not told:
+                    self.report(f"    a table is busy{holders}; trying again for {patience_seconds:g} s")
+                    told = True
                 time.sleep(random.uniform(0.1, 0.4))
 
-    def _attempt(self, change: Change) -> None:
-        with self._short_lock_wait(change), watched(self.database, self.dialect, self.report):
-            if self.database.in_transaction() and self.dialect.rolls_back_ddl:
-                with self.database.savepoint():
-                    self._execute(change)
-            else:
-                self._execute(change)
+    def _holders(self) -> str:
+        """Return the oldest transactions that are in the way, as the end of a sentence."""
+        if self.dialect.lock_holders is None:
+            return ""
+        with suppress(peewee.PeeweeException):
+            rows = self.database.execute_sql(self.dialect.lock_holders).fetchall()
+            return "".join(
+                f"; session {session} ({user} from {host}) has been in a transaction for {float(seconds):.0f} s"
+                f"{f' and holds {tables}' if tables else ''}"
+                for session, user, host, seconds, tables in rows
+            )
+        return ""
 
     def _execute(self, change: Change) -> None:
         for statement in change.before:
@@ -94,18 +119,27 @@ class Run:
             self.database.execute_sql(statement)
 
     @contextmanager
-    def _short_lock_wait(self, change: Change) -> Iterator[None]:
-        # A concurrent build keeps no writer waiting while it waits itself, and dies of a lock timeout.
-        if self.dialect.read_lock_wait is None or change.alone:
+    def lock_wait(self, longest: str) -> Iterator[None]:
+        """Inside the block no statement waits longer than this for a table."""
+        if self.dialect.read_lock_wait is None:
             yield
             return
         usual = self.database.execute_sql(self.dialect.read_lock_wait).fetchone()[0]
-        self.database.execute_sql(self.dialect.set_lock_wait.format(self.dialect.lock_wait))
+        self.database.execute_sql(self.dialect.set_lock_wait.format(longest))
         try:
             yield
         finally:
             with suppress(peewee.PeeweeException):
                 self.database.execute_sql(self.dialect.set_lock_wait.format(usual))
+
+
+@dataclass
+class _Course:
+    """How far the steps of a revision have come."""
+
+    place: str = "the start"
+    done: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
 
 
 class Revision:
@@ -159,8 +193,11 @@ class Revision:
             )
         alone = any(step.runs_alone(run.dialect) for step in self.steps)
         with _own_transactions(run.database) if alone else _given_transaction():
-            changes = [(step.title, step.changes(run.catalog, run.dialect)) for step in self.steps]
-            self._run(run, changes, in_one=not alone, nothing_left="already there")
+
+            def plan() -> Plan:
+                return [(step.title, step.changes(run.catalog, run.dialect)) for step in self.steps]
+
+            self._run(run, plan, in_one=not alone, nothing_left="already there")
 
     def down(self, run: Run) -> None:
         """Take this revision back, from wherever an earlier run left it.
@@ -177,8 +214,11 @@ class Revision:
                 conflicts,
                 "Drop or change these first, then run the same command again.",
             )
-        changes = [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps]
-        self._run(run, changes, in_one=True, nothing_left="already gone")
+
+        def plan() -> Plan:
+            return [(f"undo: {step.title}", step.undo_changes(run.catalog, run.dialect)) for step in steps]
+
+        self._run(run, plan, in_one=True, nothing_left="already gone")
 
     def at_stake(self, run: Run) -> list[tuple[str, int]]:
         """Return (what, how many rows) for everything that ``down`` would throw away."""
@@ -194,33 +234,58 @@ class Revision:
                 "Upgrade the server first.",
             )
 
-    def _run(self, run: Run, steps: list[tuple[str, Iterator[Change]]], *, in_one: bool, nothing_left: str) -> None:
-        committed: list[str] = []
+    def _run(self, run: Run, plan: Callable[[], Plan], *, in_one: bool, nothing_left: str) -> None:
+        course = _Course()
+        whole = in_one and run.dialect.rolls_back_ddl
+        try:
+            with run.lock_wait(run.dialect.lock_wait), watched(run.database, run.dialect, run.report):
+                if whole:
+                    # All of it again, not one statement: waiting, we would keep the locks of those before it.
+                    run.patiently(
+                        lambda: self._take_whole(run, course, plan(), nothing_left),
+                        patience_seconds=run.patience_seconds,
+                    )
+                else:
+                    self._take(run, course, plan(), nothing_left, run.report)
+        except (peewee.PeeweeException, MigrationError) as error:
+            # Where the connection is lost, undoing fails too: the first error says more.
+            first = error if isinstance(error, MigrationError) else course.trouble or error
+            raise self._failure(run, first, course, whole) from error
+
+    def _take_whole(self, run: Run, course: _Course, steps: Plan, nothing_left: str) -> None:
+        course.done.clear()
+        lines: list[str] = []
+        with run.database.atomic():
+            self._take(run, course, steps, nothing_left, lines.append)
+        for line in lines:
+            run.report(line)
+
+    def _take(self, run: Run, course: _Course, steps: Plan, nothing_left: str, report: Report) -> None:
         for number, (title, changes) in enumerate(steps, 1):
             started = time.monotonic()
+            course.place = f"step {number} of {len(steps)} ({title})"
             made = 0
             try:
                 for change in changes:
                     run.make(change)
                     made += 1
-            except (peewee.PeeweeException, MigrationError) as error:
-                raise self._failure(
-                    run, error, f"step {number} of {len(steps)} ({title})", committed, in_one
-                ) from error
-            committed.append(title)
+            except peewee.PeeweeException as error:
+                course.trouble = error
+                raise
+            course.done.append(title)
             taken = f"{time.monotonic() - started:.2f} s" if made else nothing_left
-            run.report(f"{self.name}: {title}: {taken}")
+            report(f"{self.name}: {title}: {taken}")
 
-    def _failure(self, run: Run, error: Exception, place: str, committed: list[str], in_one: bool) -> MigrationError:
+    def _failure(self, run: Run, error: Exception, course: _Course, whole: bool) -> MigrationError:
         words = str(error) if isinstance(error, MigrationError) else dialects.server_words(error)
-        if in_one and run.dialect.rolls_back_ddl:
+        if whole:
             stands = "Nothing of this revision stands: its transaction is rolled back."
         else:
-            done = ", ".join(committed) or "no whole step"
+            done = ", ".join(course.done) or "no whole step"
             stands = f"Committed before that: {done}; the step itself may be half done."
         kind = MigrationBusy if isinstance(error, MigrationBusy) else StepFailed
         return kind(
-            f"{self.name}: {place} failed on {run.dialect.title}: {words.rstrip('.')}.\n{stands} "
+            f"{self.name}: {course.place} failed on {run.dialect.title}: {words.rstrip('.')}.\n{stands} "
             "Once the cause is gone, run the same command again: it finishes what is missing."
         )
 

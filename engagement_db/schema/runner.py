@@ -1,18 +1,23 @@
 """Bringing a database to a revision: find the scripts, lock, read the history again, plan, run."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import peewee
 
-from engagement_db.errors import HistoryError, RowsAtStake
+from engagement_db import dialects
+from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history
 from engagement_db.schema.history import Standing
 from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
 from engagement_db.schema.revision import Report, Revision, Run, logger
 from engagement_db.tables import Table
+
+# What sorts before every revision: a database that was rolled back to it has none.
+NOTHING: Final = "000"
 
 _SCRIPT: Final = re.compile(r"\d{3}_\w+\.py")
 
@@ -100,7 +105,7 @@ def migrate(
         if pending:
             history.create(database)
         for revision in pending:
-            with database.transaction():
+            with _told_by_name(revision), database.transaction():
                 revision.up(Run(database, report, lock_timeout_seconds))
                 history.add(database, revision.name)
             done.append(revision.name)
@@ -119,11 +124,13 @@ def rollback(
 ) -> tuple[str, ...]:
     """Take back the last ``count`` revisions (1 or more), or every one after ``to``; return their names.
 
+    With ``to`` the same call can be made again, whatever became of the first: NOTHING takes back all.
+
     Raises RowsAtStake, with the number of rows in each place, when anything would be thrown away
     and ``discard_rows`` is not set; otherwise what ``migrate`` raises.
     """
     revisions = load(directory)
-    _refuse_unknown_name(to, revisions)
+    _refuse_unknown_name(None if to == NOTHING else to, revisions)
     done = []
     with exclusive(database, lock_timeout_seconds):
         standing = history.standing(database, _names(revisions))
@@ -143,7 +150,7 @@ def rollback(
                 "Nothing was changed. Save them first, then run it again with --discard-rows."
             )
         for revision in going:
-            with database.transaction():
+            with _told_by_name(revision), database.transaction():
                 revision.down(run)
                 history.remove(database, revision.name)
             done.append(revision.name)
@@ -159,6 +166,25 @@ def _refuse_unknown_name(name: str | None, revisions: Sequence[Revision]) -> Non
     if name is not None and name not in _names(revisions):
         known = ", ".join(_names(revisions))
         raise HistoryError(f"there is no revision {name}; the revisions are {known}. Nothing was changed.")
+
+
+@contextmanager
+def _told_by_name(revision: Revision) -> Iterator[None]:
+    """Make an error outside of every step say whose it is, and let none hide the error of a step."""
+    try:
+        yield
+    except peewee.PeeweeException as error:
+        raise step_error(error) or StepFailed(
+            f"{revision.name}: its steps and its row in the history could not be brought to an end: "
+            f"{dialects.server_words(error)}. Run the same command again: it finishes what is missing."
+        ) from error
+
+
+def step_error(error: BaseException | None) -> MigrationError | None:
+    """Return the error of ours on whose heels ``error`` came, as a lost connection fails to roll back too."""
+    while error is not None and not isinstance(error, MigrationError):
+        error = error.__context__
+    return error
 
 
 def _names(revisions: Sequence[Revision]) -> list[str]:
