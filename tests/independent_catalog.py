@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy
-from platform_database import Session, family, session
+from platform_database import Session, family, options, session
 
 Snapshot = dict[str, Any]
 
@@ -155,7 +155,9 @@ def _plain_definition(sql: str) -> list[str]:
 def _inspected(url: str) -> Iterator[tuple[str, Any]]:
     drivers = {"sqlite": "sqlite", "postgres": "postgresql+psycopg2"}
     scheme = drivers.get(family(url), f"{family(url)}+pymysql")
-    engine = sqlalchemy.create_engine(scheme + url[url.index(":") :], poolclass=sqlalchemy.pool.NullPool)
+    engine = sqlalchemy.create_engine(
+        scheme + url[url.index(":") :], poolclass=sqlalchemy.pool.NullPool, connect_args=options(url)
+    )
     with engine.connect() as connection:
         inspector = sqlalchemy.inspect(connection)
         # It says of some expression indexes that it cannot read them; the raw sources do.
