@@ -83,6 +83,14 @@ def test_a_withdrawn_dispute_puts_the_payment_back_where_it_was(status):
     assert len(payment.dispute_cases) == 2
 
 
+def test_a_second_withdrawal_puts_the_payment_back_to_where_it_was_by_then():
+    payment = escrow.payment_in("funded")
+    escrow.dispute(payment).withdraw()
+    edb.EscrowTransaction.get_by_id(payment.id).hold()
+    escrow.dispute(payment).withdraw()
+    assert edb.EscrowTransaction.get_by_id(payment.id).status == "in_escrow"
+
+
 def test_a_dispute_that_the_provider_wins_releases_the_money():
     payment = escrow.payment_in("in_escrow")
     case = escrow.dispute(payment)
