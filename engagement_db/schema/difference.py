@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from engagement_db.schema.catalog import canonical
 from engagement_db.tables import Check, Column, ColumnType, Enum, ForeignKey, Index, Other, Table, Time, Varchar
@@ -20,6 +21,8 @@ class Kind(StrEnum):
     INDEX = "index"
     CHECK = "check"
     EXTRA = "extra"
+
+_INVALID: Final = "it is INVALID: its concurrent build did not finish"
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,10 @@ def _indexes(declared: Table, live: Table) -> Iterator[Difference]:
         if found is None:
             yield Difference(live.name, Kind.INDEX, index.name, f"{_index(index)} is missing", missing=True)
         elif (found.columns, found.unique) != (index.columns, index.unique):
-            yield Difference(live.name, Kind.INDEX, index.name, f"it is {_index(found)}, not {_index(index)}")
+            words = f"it is {_index(found)}, not {_index(index)}{'' if found.valid else '; ' + _INVALID}"
+            yield Difference(live.name, Kind.INDEX, index.name, words)
         elif not found.valid:
-            words = "the index is INVALID: its concurrent build did not finish"
+            words = _INVALID
             yield Difference(live.name, Kind.INDEX, index.name, words, missing=True)
     for index in live.indexes:
         if declared.index(index.name) is None:

@@ -1,0 +1,232 @@
+"""`engagement-db check` names every place in which a live schema is not what the revisions and the models say."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import deploy
+import peewee
+import psycopg2
+import pytest
+import servers
+from independent_catalog import everything, unlike
+from platform_database import execute
+
+from engagement_db import ddl, dialects
+from engagement_db.database import open_database
+from engagement_db.schema import runner
+from engagement_db.schema.catalog import canonical
+from engagement_db.schema.platform import create_stand_ins
+from engagement_db.tables import Check, Column, Enum, Index, Integer, Table
+
+CONTRACT = runner.declared(runner.load())
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[peewee.Database]:
+    with contextlib.closing(open_database(url)) as database:
+        create_stand_ins(database)
+        runner.migrate(database)
+        yield database
+
+
+def check(url: str, *options: str) -> deploy.Ended:
+    return deploy.run(["engagement-db", "check", "--database", url, *options])
+
+
+def test_a_migrated_database_has_not_drifted(url: str, database: peewee.Database) -> None:
+    ended = check(url)
+    assert (ended.code, ended.words) == (0, "0 differences to mend, 0 harmless.\n")
+
+
+def drifted(table: Table, columns: dict[str, Column], **changes: tuple[object, ...]) -> Table:
+    """The same table with other columns, and other parts as given."""
+    return replace(table, columns=tuple(columns.get(column.name, column) for column in table.columns), **changes)  # type: ignore[arg-type]
+
+
+EVENTS = CONTRACT["dispute_events"]
+EVENTS_DRIFTED = drifted(
+    replace(EVENTS, columns=tuple(column for column in EVENTS.columns if column.name != "evidenceUrl")),
+    {
+        "notes": replace(EVENTS.column("notes"), null=False),
+        "evidenceKey": Column("evidenceKey", Integer(), null=True),
+        "actorType": Column(
+            "actorType", Enum(("admin", "customer", "provider", "mediator", "system")), default="admin"
+        ),
+        "actionType": Column("actionType", Enum(("comment", "status_change")), default="comment"),
+        "eventAt": replace(EVENTS.column("eventAt"), default=None),
+        "metadata": replace(EVENTS.column("metadata"), name="meta"),
+    },
+    foreign_keys=(replace(EVENTS.foreign_key("actorId"), on_delete="CASCADE"),),
+    indexes=(
+        EVENTS.index("dispute_events_dispute_case_id_event_at"),
+        Index("dispute_events_actor_id", ("actorId", "eventAt")),
+        Index("dispute_events_actor_type", ("actorType",), unique=True),
+        Index("somebody_elses", ("eventAt",)),
+    ),
+)
+TRANSACTIONS = CONTRACT["escrow_transactions"]
+TRANSACTIONS_DRIFTED = replace(
+    TRANSACTIONS,
+    checks=(
+        Check("escrow_transactions_amount_check", '"amount" > 1'),
+        Check("somebodys_rule", '"netAmount" < 1000000'),
+    ),
+    indexes=tuple(index for index in TRANSACTIONS.indexes if index.name != "escrow_transactions_reference"),
+)
+
+MENDABLE = [
+    ("escrow_transactions", "index", "escrow_transactions_reference", "a unique index over (reference) is missing"),
+    ("escrow_transactions", "check", "escrow_transactions_amount_check", "the check is amount>1, not amount>0"),
+    (
+        "escrow_transactions",
+        "check",
+        "escrow_transactions_fee_amount_check",
+        "the check feeamount>=0andfeeamount<=amount is missing",
+    ),
+    (
+        "dispute_events",
+        "type",
+        "actorType",
+        "the type is enum(admin, customer, provider, mediator, system),"
+        " not enum(customer, provider, mediator, admin, system)",
+    ),
+    ("dispute_events", "default", "actorType", "the default is admin, not system"),
+    (
+        "dispute_events",
+        "type",
+        "actionType",
+        "the type is enum(comment, status_change),"
+        " not enum(comment, evidence_upload, deadline_adjusted, stage_advanced, status_change, system_notice)",
+    ),
+    ("dispute_events", "nullability", "notes", "NULL is not allowed, and must be"),
+    ("dispute_events", "type", "evidenceKey", "the type is integer, not varchar(255)"),
+    ("dispute_events", "column", "evidenceUrl", "the column is missing"),
+    ("dispute_events", "default", "eventAt", "the default is missing, not the current time"),
+    ("dispute_events", "column", "metadata", "the column is missing"),
+    (
+        "dispute_events",
+        "foreign key",
+        "actorId",
+        "the foreign key is to users.id ON DELETE CASCADE ON UPDATE NO ACTION,"
+        " not to users.id ON DELETE SET NULL ON UPDATE NO ACTION",
+    ),
+    (
+        "dispute_events",
+        "foreign key",
+        "disputeCaseId",
+        "the foreign key to dispute_cases.id ON DELETE RESTRICT ON UPDATE NO ACTION is missing",
+    ),
+    ("dispute_events", "index", "dispute_events_action_type", "an index over (actionType) is missing"),
+    (
+        "dispute_events",
+        "index",
+        "dispute_events_actor_id",
+        "it is an index over (actorId, eventAt), not an index over (actorId)",
+    ),
+    (
+        "dispute_events",
+        "index",
+        "dispute_events_actor_type",
+        "it is a unique index over (actorType), not an index over (actorType)",
+    ),
+    ("feed_activity_logs", "table", "feed_activity_logs", "the table is missing"),
+]
+HARMLESS = [
+    ("escrow_transactions", "extra", "somebodys_rule", "a check that is not ours, netamount<1000000"),
+    ("dispute_events", "extra", "meta", "a column that is not ours, json"),
+    ("dispute_events", "extra", "somebody_elses", "an index that is not ours, an index over (eventAt)"),
+]
+
+
+def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Database) -> None:
+    dialect = dialects.of(database)
+    cases = CONTRACT["dispute_cases"]
+    for table in (EVENTS, cases, TRANSACTIONS, CONTRACT["feed_activity_logs"]):
+        for statement in ddl.drop_whole(dialect, table):
+            database.execute_sql(statement)
+    for table in (TRANSACTIONS_DRIFTED, cases, EVENTS_DRIFTED):
+        for statement in ddl.create_whole(dialect, table):
+            database.execute_sql(statement)
+    database.close()
+    before = everything(url)
+
+    ended = check(url, "--json")
+    assert ended.code == 1
+    found = json.loads(ended.words)
+    named = [place(row) for row in found["drifts"] if not row["harmless"]]
+    assert set(named) ^ set(MENDABLE) == set()
+    assert named == sorted(MENDABLE, key=position)
+    assert sorted(place(row) for row in found["drifts"] if row["harmless"]) == sorted(HARMLESS)
+    assert found["serious"] == len(MENDABLE)
+    assert {row["declared_by"] for row in found["drifts"]} == {"the revisions"}
+
+    said = check(url)
+    assert said.code == 1
+    printed = said.words.splitlines()
+    assert [line.startswith("- ") for line in printed] == [True] * (len(MENDABLE) + len(HARMLESS)) + [False]
+    assert [line.endswith(" (harmless)") for line in printed[:-1]] == [row["harmless"] for row in found["drifts"]]
+    assert printed[-1] == f"{len(MENDABLE)} differences to mend, {len(HARMLESS)} harmless."
+    assert check(url).words == said.words
+    assert unlike(before, everything(url)) == {}
+
+
+def place(row: dict[str, str]) -> tuple[str, str, str, str]:
+    """Each server gives the expression of a check back in its own wording."""
+    words = re.sub(
+        r"(?i)(the check is|the check|, not|ours,) (?=\W*\w*amount)(.*?)(?=, not| is missing|$)",
+        lambda match: f"{match[1]} {canonical(match[2])}",
+        row["words"],
+    )
+    return row["table"], row["kind"], row["name"], words
+
+
+def position(drift: tuple[str, str, str, str]) -> int:
+    return list(CONTRACT).index(drift[0])
+
+
+def test_what_the_models_say_beyond_the_revisions_is_compared_too(url: str, database: peewee.Database) -> None:
+    execute(url, "ALTER TABLE gigs ADD COLUMN colour VARCHAR(20)")
+    assert check(url).code == 0, "the platform's tables are the platform's business"
+
+
+def test_a_database_without_our_tables_lacks_them_all(url: str) -> None:
+    with contextlib.closing(open_database(url)) as database:
+        create_stand_ins(database)
+    ended = check(url)
+    assert ended.code == 1
+    assert [line for line in ended.words.splitlines() if "the table is missing" in line] == [
+        f"- {table}: the table is missing" for table in CONTRACT if table not in ("users", "projects", "gigs")
+    ]
+    assert "- projects.ownerId: the column is missing" in ended.words
+
+
+def test_an_unfinished_concurrent_index_is_named(server: servers.Server, url: str, database: peewee.Database) -> None:
+    if server.name != "postgres":
+        pytest.skip("only PostgreSQL leaves an index behind that it does not use")
+    execute(
+        url,
+        "INSERT INTO users (\"firstName\", \"lastName\", email) VALUES ('Ada', 'Łovelace', 'ada@example.org')",
+        "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'same'), (1, 'same')",
+        "DROP INDEX feed_posts_user_id_created_at",
+        'UPDATE feed_posts SET "createdAt" = now()',
+    )
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        execute(
+            url, 'CREATE UNIQUE INDEX CONCURRENTLY feed_posts_user_id_created_at ON feed_posts ("userId", "createdAt")'
+        )
+    ended = check(url)
+    assert ended.code == 1
+    assert ended.words.startswith(
+        "- feed_posts.feed_posts_user_id_created_at: it is a unique index over (userId, createdAt), not an index over "
+        "(userId, createdAt); it is INVALID: its concurrent build did not finish\n"
+    )
+
+
+def test_a_server_that_does_not_answer_is_an_error_of_its_own(url: str) -> None:
+    ended = deploy.run(["engagement-db", "check", "--database", "postgresql://app:s3cret@127.0.0.1:1/platform"])
+    assert ended.code == 2
+    assert "s3cret" not in ended.words
+    assert "Traceback" not in ended.words
