@@ -60,7 +60,10 @@ def _json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=_Commands)
 @click.version_option(package_name="engagement_db")
 def main() -> None:
-    """Bring a database to the schema of engagement_db, and see where it stands."""
+    """Bring a database to the schema of engagement_db, and see where it stands.
+
+    Exit codes: 0 all is well, 1 something is to be done, 2 it could not be done.
+    """
 
 
 @main.command()
@@ -112,7 +115,10 @@ def rollback(
 @_json_option
 @click.pass_context
 def status(context: click.Context, url: str | None, as_json: bool) -> None:
-    """Show which revisions are applied, pending or unknown; exit with 1 when any is pending."""
+    """Show which revisions are applied, pending or unknown.
+
+    Exit codes: 0 nothing is pending, 1 something is, 2 the history or the database cannot be trusted or reached.
+    """
     standing = runner.status(_existing(url))
     if as_json:
         click.echo(json.dumps(vars(standing), indent=2))
@@ -136,7 +142,10 @@ def status(context: click.Context, url: str | None, as_json: bool) -> None:
 @_json_option
 @click.pass_context
 def check(context: click.Context, url: str | None, as_json: bool) -> None:
-    """Compare the live schema with the revisions and the models; exit with 1 when it drifted."""
+    """Compare the live schema with the revisions and the models.
+
+    Exit codes: 0 nothing is to be mended, 1 something is, 2 the database cannot be reached.
+    """
     found = drifts(_existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS])
     serious = [drift for drift in found if not drift.harmless]
     if as_json:
@@ -175,7 +184,10 @@ def adopt(
     align: bool,
     as_json: bool,
 ) -> None:
-    """Record what another tool migrated as applied; exit with 1 when it is not compatible."""
+    """Record what another tool migrated as applied.
+
+    Exit codes: 0 it is compatible, 1 it is not and nothing was recorded, 2 the database cannot be reached.
+    """
     adoption = adopting.adopt(
         _existing(url),
         dry_run=dry_run,
@@ -193,7 +205,10 @@ def adopt(
 @click.option("--dialect", "name", metavar="NAME", help="sqlite, postgresql, mariadb or mysql; no connection is made.")
 @click.option("--rollback", "is_rollback", is_flag=True, help="Print the way down.")
 def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
-    """Print the exact statements: of every revision for a dialect, or of what a database still lacks."""
+    """Print the exact statements instead of running them.
+
+    With --dialect those of every revision, without a connection; otherwise those that the database still lacks.
+    """
     if url is not None and name is not None:
         raise click.UsageError("--database and --dialect exclude each other; give one of them.")
     revisions = runner.load()

@@ -1,0 +1,270 @@
+"""The command `engagement-db`, as a person meets it: what it does, what it says, and how it ends."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+import peewee
+import pytest
+import servers
+from click.testing import CliRunner
+from commands import said
+from independent_catalog import everything, unlike
+from platform_database import execute
+
+from engagement_db.cli import main
+from engagement_db.database import open_database
+from engagement_db.schema import history, platform, progress, runner
+from engagement_db.schema.lock import exclusive
+from engagement_db.schema.revision import Revision, Run
+from engagement_db.schema.steps import add_index
+from engagement_db.tables import index
+
+REVISIONS = runner.names()
+VERBS = ["migrate", "rollback", "status", "check", "sql"]
+NOBODY_THERE = "postgresql://app:s3cret-word@127.0.0.1:1/platform"
+
+
+class Ended:
+    """How a command ended."""
+
+    def __init__(self, *arguments: str) -> None:
+        result = CliRunner().invoke(main, arguments, prog_name="engagement-db")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        self.code = result.exit_code
+        self.words = result.output
+
+
+@pytest.fixture
+def platform_url(url: str) -> str:
+    """A database with empty stand-ins for the platform's tables."""
+    with contextlib.closing(open_database(url)) as database:
+        platform.create_stand_ins(database)
+    return url
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def engagement_db(folder: Path, *arguments: str, **environment: str) -> commands.Result:
+    return commands.run(folder, "engagement-db", *arguments, **environment)
+
+
+def test_the_option_beats_the_environment_beats_the_embedded_file(folder: Path) -> None:
+    for name in ("option", "environment"):
+        with contextlib.closing(open_database(f"sqlite:///{name}.db")) as database:
+            platform.create_stand_ins(database)
+    from_environment = {"DATABASE_URL": "sqlite:///environment.db"}
+
+    by_option = engagement_db(folder, "migrate", "--database", "sqlite:///option.db", **from_environment)
+    assert by_option.stdout.startswith("Migrating option.db\n"), said(by_option)
+    assert engagement_db(folder, "status", **from_environment).returncode == 1
+    assert engagement_db(folder, "migrate", **from_environment).stdout.startswith("Migrating environment.db\n")
+    assert not Path("engagement.db").exists()
+
+    by_default = engagement_db(folder, "migrate")
+    assert by_default.stdout.startswith("Migrating engagement.db\n"), said(by_default)
+    assert engagement_db(folder, "check").returncode == 0
+    assert {"users", "projects", "gigs"} <= set(peewee.SqliteDatabase("engagement.db").get_tables())
+
+
+def test_stand_ins_are_made_in_the_embedded_file_only(folder: Path) -> None:
+    ended = Ended("migrate", "--database", "sqlite:///engagement_of_mine.db")
+    assert ended.code == 2
+    assert "the platform's table users is missing" in ended.words
+
+
+def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
+    ended = Ended("migrate", "--database", platform_url)
+    assert ended.code == 0, ended.words
+    first, *steps, last = ended.words.splitlines()
+    assert first.startswith("Migrating ")
+    assert [re.sub(r"\d+\.\d\d s$", "# s", line) for line in steps if "create table" in line] == [
+        f"{revision}: create table {table}: # s"
+        for revision, tables in (
+            (REVISIONS[0], ["feed_posts", "feed_reactions", "feed_comments", "feed_shares", "feed_activity_logs"]),
+            (REVISIONS[1], ["escrow_accounts", "escrow_transactions", "dispute_cases", "dispute_events"]),
+        )
+        for table in tables
+    ]
+    assert last == f"Applied {', '.join(REVISIONS)}."
+    again = Ended("migrate", "--database", platform_url)
+    assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to do: every revision is applied."])
+
+
+def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
+    before = everything(platform_url)
+    empty = Ended("status", "--database", platform_url)
+    assert (empty.code, empty.words) == (
+        1,
+        "".join(f"[ ] {name}\n" for name in REVISIONS) + "0 applied, 3 pending, 0 unknown.\n",
+    )
+    assert unlike(before, everything(platform_url)) == {}, "reading creates nothing, not even the history table"
+
+    assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
+    some = Ended("status", "--database", platform_url, "--json")
+    assert some.code == 1
+    assert json.loads(some.words) == {
+        "applied": list(REVISIONS[:2]),
+        "pending": [REVISIONS[2]],
+        "unknown": [],
+        "repeated": [],
+    }
+    assert Ended("migrate", "--database", platform_url).code == 0
+    assert Ended("status", "--database", platform_url).code == 0
+
+
+def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_url: str) -> None:
+    assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
+    with contextlib.closing(open_database(platform_url)) as database:
+        for name, words in (
+            ("004_from_the_future", "the database has 004_from_the_future, which this code does not know"),
+            (REVISIONS[0], f"{REVISIONS[0]} stands in migratehistory more than once"),
+        ):
+            history.add(database, name)
+            assert Ended("status", "--database", platform_url).code == 2
+            for verb in ("migrate", "rollback", "sql"):
+                ended = Ended(verb, "--database", platform_url)
+                assert ended.code == 2
+                assert words in ended.words
+            execute(platform_url, "DELETE FROM migratehistory WHERE id > 2")
+        history.remove(database, REVISIONS[0])
+        ended = Ended("migrate", "--database", platform_url)
+        assert ended.code == 0, "a row that was lost is written again, for what it stands for is there"
+        assert sorted(history.names_in(database)) == list(REVISIONS)
+
+
+def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) -> None:
+    options = ["--database", platform_url]
+    assert Ended("migrate", *options).code == 0
+    execute(
+        platform_url,
+        "INSERT INTO users (\"firstName\", \"lastName\", email) VALUES ('Ada', 'Łovelace', 'ada@example.org')",
+        "INSERT INTO projects (title, \"ownerId\") VALUES ('one', 1), ('two', NULL)",
+        "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (1, 'two')",
+    )
+    before = everything(platform_url)
+    refused = Ended("rollback", *options, "--count", "3")
+    assert refused.code == 2
+    assert "would throw away 1 values of projects.ownerId, 2 rows of feed_posts. Nothing was changed." in refused.words
+    assert "--discard-rows" in refused.words
+    assert unlike(before, everything(platform_url)) == {}
+
+    assert Ended("rollback", *options, "--to", REVISIONS[1]).code == 2
+    done = Ended("rollback", *options, "--to", REVISIONS[1], "--discard-rows")
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Took back {REVISIONS[2]}.")
+    done = Ended("rollback", *options)
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Took back {REVISIONS[1]}."), "no row of 002 is lost"
+    assert Ended("rollback", *options).code == 2
+    assert Ended("rollback", *options, "--discard-rows").code == 0
+    assert Ended("rollback", *options).code == 2, "nothing is left to take back"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rollback", "--count", "1", "--to", REVISIONS[0]], "--count and --to exclude each other"),
+        (["rollback", "--count", "0"], "0 is not in the range x>=1"),
+        (
+            ["migrate", "--to", "009_nothing"],
+            f"there is no revision 009_nothing; the revisions are {', '.join(REVISIONS)}",
+        ),
+        (["rollback", "--to", "9"], "there is no revision 9; the revisions are"),
+        (["migrate", "--lock-timeout", "soon"], "'soon' is not a valid float"),
+        (["migrate", "--database", "oracle://x/y"], "oracle"),
+        *(([verb, "--database", NOBODY_THERE], "Error: ") for verb in VERBS),
+        *(([verb, "--database", "sqlite:///nothing.db"], "nothing.db does not exist") for verb in VERBS[1:]),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_breath(arguments: list[str], words: str, folder: Path) -> None:
+    if arguments[0] in ("migrate", "rollback") and "--database" not in arguments:
+        with contextlib.closing(open_database("sqlite:///engagement.db")) as database:
+            platform.create_stand_ins(database)
+    before = sorted(folder.iterdir())
+    ended = Ended(*arguments)
+    assert ended.code == 2
+    assert words in ended.words
+    assert "s3cret-word" not in ended.words
+    assert "Traceback" not in ended.words
+    assert len(ended.words.splitlines()) <= 4
+    assert sorted(folder.iterdir()) == before, "a command that fails leaves no file"
+
+
+def test_a_wrong_password_is_not_repeated(server: servers.Server, platform_url: str) -> None:
+    if server.name in ("sqlite", "postgres"):
+        pytest.skip("the throwaway PostgreSQL trusts everybody, and a file has no password")
+    wrong = re.sub(r"//[^@]*@", "//root:s3cret-word@", platform_url)
+    ended = Ended("migrate", "--database", wrong)
+    assert ended.code == 2
+    assert "Access denied" in ended.words
+    assert "s3cret-word" not in ended.words
+
+
+def test_a_deployer_waits_for_another_no_longer_than_it_was_told(server: servers.Server, platform_url: str) -> None:
+    with contextlib.closing(open_database(platform_url)) as holder, exclusive(holder):
+        ended = Ended("migrate", "--database", platform_url, "--lock-timeout", "0.2")
+    assert ended.code == 2
+    assert "another process is migrating this database; waited 0.2 s for the migration lock" in ended.words
+    holder_named = {"sqlite": "another process writes to this file", "postgres": "backend "}.get(
+        server.name, "connection "
+    )
+    assert holder_named in ended.words
+
+
+def test_a_long_step_says_how_far_the_server_is(
+    server: servers.Server, platform_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.05)
+    with contextlib.closing(open_database(platform_url)) as database:
+        if not Run(database).dialect.progress:
+            pytest.skip("the server has nothing to tell about a running statement")
+        execute(platform_url, "INSERT INTO projects (title) VALUES ('one')")
+        for _ in range(17):
+            execute(
+                platform_url,
+                "INSERT INTO projects (title, description) SELECT title, MD5(id) FROM projects"
+                if server.name != "postgres"
+                else "INSERT INTO projects (title, description) SELECT title, md5(id::text) FROM projects",
+            )
+        lines: list[str] = []
+        revision = Revision("004_titles", add_index("projects", index("title", "status", "createdAt")))
+        revision.up(Run(database, lines.append))
+    told = [line for line in lines if line.startswith("    ")]
+    assert told
+    expected = r"    building index.* \d+ %$|    building index" if server.name == "postgres" else r"    .*alter"
+    assert any(re.match(expected, line, re.IGNORECASE) for line in told), told
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_fits_the_screen_and_is_complete(arguments: list[str]) -> None:
+    ended = Ended(*arguments)
+    assert ended.code == 0
+    assert all(len(line) <= 80 for line in ended.words.splitlines())
+    assert "..." not in ended.words.replace("[ARGS]...", "")
+    if arguments[0] in ("status", "check"):
+        assert "0" in ended.words
+        assert "Exit code" in ended.words
+
+
+def test_the_version_and_the_module(folder: Path) -> None:
+    version = engagement_db(folder, "--version")
+    assert re.fullmatch(r"engagement-db, version \d+\.\d+\.\d+\n", version.stdout)
+    as_module = subprocess.run(
+        [sys.executable, "-m", "engagement_db.cli", "migrate"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert as_module.returncode == 0, as_module.stderr
+    assert engagement_db(folder, "status").returncode == 0
