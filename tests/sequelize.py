@@ -43,7 +43,7 @@ def build(url: str, *parts: str, changed: Sequence[tuple[str, str]] = (), withou
     names = [NAMES[part] for part in parts if part in NAMES]
     if names and "feed" not in parts:
         sent.append('CREATE TABLE "SequelizeMeta" ("name" VARCHAR(255) NOT NULL PRIMARY KEY)')
-    sent += [f"INSERT INTO \"SequelizeMeta\" (\"name\") VALUES ('{name}')" for name in names]
+    sent += [f'INSERT INTO "SequelizeMeta" ("name") VALUES (\'{name}\')' for name in names]
     execute(url, *sent)
 
 
@@ -69,8 +69,7 @@ def fill(url: str, *parts: str) -> None:
             "VALUES (1, 1, 2, 'comment.created')",
         ],
         "trust": [
-            'INSERT INTO "escrow_accounts" ("userId", "provider", "currentBalance") '
-            "VALUES (1, 'stripe', 1500.10)",
+            'INSERT INTO "escrow_accounts" ("userId", "provider", "currentBalance") VALUES (1, \'stripe\', 1500.10)',
             'INSERT INTO "escrow_transactions" ("accountId", "reference", "amount", "initiatedById") '
             "VALUES (1, 'E-104', 1500.10, 1), (1, 'E-105', 0.0001, 1)",
             'INSERT INTO "dispute_cases" ("escrowTransactionId", "openedById", "reasonCode", "summary") '

@@ -154,7 +154,7 @@ def test_each_difference_that_is_no_obstacle_is_listed(everything_by_sequelize):
         case "sqlite":
             assert money | bare_keys | {("feed_posts", "visibility"), ("feed_posts", "metadata")} <= mendable
             assert "feed_posts.metadata: the type is JSON, not json (mendable)" in text
-            assert "createdAt: the default is the current time in whole seconds, not the current time (harmless)" in text
+            assert "the default is the current time in whole seconds, not the current time (harmless)" in text
         case _:
             # InnoDB indexes a foreign key by itself, under the name of the column.
             assert mendable == money
@@ -247,7 +247,7 @@ def test_a_lost_history_is_written_anew(ours):
 
 
 def test_one_lost_row_of_the_history_is_written_anew(ours):
-    execute(ours, f"DELETE FROM \"migratehistory\" WHERE \"name\" = '{REVISIONS[1]}'")
+    execute(ours, f'DELETE FROM "migratehistory" WHERE "name" = \'{REVISIONS[1]}\'')
     code, said = adopt(ours)
     assert (code, said["adopted"]) == (0, REVISIONS[1:2])
     assert sorted(history(ours)) == REVISIONS
@@ -297,10 +297,14 @@ def test_what_sequelize_made_by_half_is_not_adopted_nor_is_the_rest(everything_b
 def test_a_revision_that_is_recorded_but_not_there_stops_the_adoption(everything_by_sequelize):
     url = everything_by_sequelize
     adopt(url)
-    execute(url, f"DELETE FROM \"migratehistory\" WHERE \"name\" <> '{REVISIONS[1]}'")
-    execute(url, *(f"DROP TABLE {table}" for table in (
-        "dispute_events", "dispute_cases", "escrow_transactions", "escrow_accounts"
-    )))
+    execute(url, f'DELETE FROM "migratehistory" WHERE "name" <> \'{REVISIONS[1]}\'')
+    execute(
+        url,
+        *(
+            f"DROP TABLE {table}"
+            for table in ("dispute_events", "dispute_cases", "escrow_transactions", "escrow_accounts")
+        ),
+    )
     code, output = run(url, "adopt")
     assert (code, history(url)) == (1, [REVISIONS[1]])
     assert "Recorded but not there: take its row out of migratehistory" in output
@@ -362,12 +366,18 @@ def test_a_unique_index_that_refuses_rows_of_ours_is_an_obstacle(everything_by_s
     execute(url, 'CREATE UNIQUE INDEX "one_share_each" ON "feed_shares" ("userId")')
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
-    assert serious(said) == [
-        "feed_shares.one_share_each: an index that is not ours, a unique index over (userId)"
-    ]
-    execute(url, *(["DROP INDEX one_share_each"] if family(url) in ("sqlite", "postgres") else [
-        "CREATE INDEX feed_shares_other ON feed_shares (\"userId\")", "DROP INDEX one_share_each ON feed_shares"
-    ]))
+    assert serious(said) == ["feed_shares.one_share_each: an index that is not ours, a unique index over (userId)"]
+    execute(
+        url,
+        *(
+            ["DROP INDEX one_share_each"]
+            if family(url) in ("sqlite", "postgres")
+            else [
+                'CREATE INDEX feed_shares_other ON feed_shares ("userId")',
+                "DROP INDEX one_share_each ON feed_shares",
+            ]
+        ),
+    )
     execute(url, 'CREATE UNIQUE INDEX "wider_than_ours" ON "feed_reactions" ("userId", "postId", "reactionType")')
     assert adopt(url)[0] == 0
 
@@ -378,7 +388,7 @@ def test_an_enum_with_other_labels_is_never_adopted(url):
         # No type knows the labels: the rows tell.
         sequelize.build(url, *sequelize.ALL)
         sequelize.fill(url, *sequelize.ALL)
-        execute(url, "UPDATE \"feed_reactions\" SET \"reactionType\" = 'applaud'")
+        execute(url, 'UPDATE "feed_reactions" SET "reactionType" = \'applaud\'')
         reason = "the type is text, not enum(like, celebrate, support, love, insightful), and 1 rows break it"
     else:
         sequelize.build(url, *sequelize.ALL, changed=[labels])
@@ -395,12 +405,18 @@ def test_a_table_whose_ids_no_longer_count_up_is_not_adopted(url):
         sequelize.build(url, *sequelize.ALL, changed=[("(posts.*)PRIMARY KEY AUTOINCREMENT", r"\1PRIMARY KEY")])
     else:
         sequelize.build(url, *sequelize.ALL)
-        execute(url, *{
-            "postgres": ['ALTER TABLE "feed_posts" ALTER COLUMN "id" DROP DEFAULT'],
-        }.get(family(url), [
-            "SET FOREIGN_KEY_CHECKS = 0",
-            'ALTER TABLE "feed_posts" MODIFY COLUMN "id" INTEGER NOT NULL',
-        ]))
+        execute(
+            url,
+            *{
+                "postgres": ['ALTER TABLE "feed_posts" ALTER COLUMN "id" DROP DEFAULT'],
+            }.get(
+                family(url),
+                [
+                    "SET FOREIGN_KEY_CHECKS = 0",
+                    'ALTER TABLE "feed_posts" MODIFY COLUMN "id" INTEGER NOT NULL',
+                ],
+            ),
+        )
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
     assert serious(said) == ["feed_posts.id: the type is integer, not id"]
@@ -421,7 +437,7 @@ def test_text_that_has_no_room_for_every_character_is_not_adopted(everything_by_
 def test_a_history_that_this_code_does_not_know_is_refused(everything_by_sequelize):
     url = everything_by_sequelize
     adopt(url)
-    execute(url, "UPDATE \"migratehistory\" SET \"name\" = '099_later' WHERE \"name\" LIKE '003%'")
+    execute(url, 'UPDATE "migratehistory" SET "name" = \'099_later\' WHERE "name" LIKE \'003%\'')
     code, output = run(url, "adopt")
     assert code == 2
     assert "099_later, which this code does not know" in output
@@ -438,8 +454,7 @@ def test_align_adds_what_is_missing_and_touches_no_row(everything_by_sequelize):
     code, output = run(url, "check")
     assert code == 1
     assert (
-        'escrow_transactions_amount_check: the check "amount" > 0 is missing '
-        "(`engagement-db adopt --align` mends it)"
+        'escrow_transactions_amount_check: the check "amount" > 0 is missing (`engagement-db adopt --align` mends it)'
     ) in output
     _, plan = adopt(url, "--dry-run", "--align")
     code, said = adopt(url, "--align")
@@ -460,13 +475,14 @@ def test_align_adds_what_is_missing_and_touches_no_row(everything_by_sequelize):
 
 def test_align_leaves_out_a_check_that_rows_break(everything_by_sequelize):
     url = everything_by_sequelize
-    execute(url, "UPDATE \"escrow_transactions\" SET \"amount\" = -5 WHERE \"reference\" = 'E-105'")
+    execute(url, 'UPDATE "escrow_transactions" SET "amount" = -5 WHERE "reference" = \'E-105\'')
     code, said = adopt(url, "--align")
     assert (code, said["adopted"]) == (0, REVISIONS)
     assert "add check escrow_accounts_current_balance_check" in said["aligned"]
     assert "add check escrow_transactions_amount_check" not in said["aligned"]
-    assert 'escrow_transactions_amount_check: the check "amount" > 0 is missing, and 1 rows break it (harmless)' in (
-        run(url, "adopt")[1]
+    assert (
+        'escrow_transactions_amount_check: the check "amount" > 0 is missing, and 1 rows break it (harmless)'
+        in (run(url, "adopt")[1])
     )
     assert run(url, "check")[0] == 1
     execute(url, 'UPDATE "escrow_transactions" SET "amount" = 5 WHERE "amount" < 0')

@@ -46,15 +46,15 @@ const commands = {
     return recordStatements(sequelize);
   },
   async write(sequelize) {
-    const models = defineModels(sequelize);
+    const models = await defineModels(sequelize);
     const written = await writeRows(sequelize, models);
     return { written, read: await readRows(models) };
   },
   async read(sequelize) {
-    return readRows(defineModels(sequelize));
+    return readRows(await defineModels(sequelize));
   },
   async violate(sequelize) {
-    return tryViolations(defineModels(sequelize));
+    return tryViolations(await defineModels(sequelize));
   },
 };
 

@@ -3,13 +3,29 @@
 const { DataTypes } = require('sequelize');
 
 /**
+ * The columns that are declared JSON, as "table.column", on SQLite: Sequelize parses what they hold. Ours are declared
+ * TEXT, which it leaves alone; those of its own migrations are declared JSON. Elsewhere the type decides, and the
+ * set is empty.
+ */
+async function columnsParsedBySequelize(sequelize) {
+  if (sequelize.getDialect() !== 'sqlite') {
+    return new Set();
+  }
+  const [rows] = await sequelize.query(
+    "SELECT m.name || '.' || c.name AS name FROM sqlite_master m, pragma_table_info(m.name) c WHERE c.type = 'JSON'",
+  );
+  return new Set(rows.map((row) => row.name));
+}
+
+/**
  * Defines the nine shared tables and the platform tables they point at, as a Node service sees them.
  *
  * Columns with a default in the database carry neither `defaultValue` nor `allowNull: false`: Sequelize
  * would otherwise fill or refuse them before the database could.
  */
-function defineModels(sequelize) {
+async function defineModels(sequelize) {
   const dialect = sequelize.getDialect();
+  const parsed = await columnsParsedBySequelize(sequelize);
 
   const id = () => ({ type: DataTypes.INTEGER, primaryKey: true, autoIncrement: true });
   const time = () => ({ type: DataTypes.DATE(6) });
@@ -23,12 +39,12 @@ function defineModels(sequelize) {
     onDelete,
   });
 
-  // On SQLite Sequelize parses columns declared JSON; ours are declared TEXT and arrive unparsed.
   const document = (name) => ({
     type: dialect === 'postgres' ? DataTypes.JSONB : DataTypes.JSON,
     get() {
       const value = this.getDataValue(name);
-      return dialect === 'sqlite' && typeof value === 'string' ? JSON.parse(value) : value;
+      const isText = dialect === 'sqlite' && typeof value === 'string' && !this.isNewRecord;
+      return isText && !parsed.has(`${this.constructor.tableName}.${name}`) ? JSON.parse(value) : value;
     },
   });
 
