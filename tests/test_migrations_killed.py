@@ -1,0 +1,217 @@
+"""A migration that dies anywhere is finished by the same command, and nobody can tell afterwards.
+
+The command dies before and after each statement on the wire, in three ways: its connection is cut, it is
+killed, the server is killed. What is left behind is finished by the same command: to the very catalog of a run
+that nobody disturbed, with every row of the platform, and a history with each revision once.
+
+Reading changes nothing, so a death before, between or after reads is the same death. Unless
+ENGAGEMENT_DB_EVERY_POINT is set, the points around plain reads and session settings are left out, and of the rest
+an even sample is taken, smaller for the servers' deaths, which take seconds each. The tests print how many points
+they took.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deploy
+import pytest
+import servers
+from cut_proxy import CutProxy, Point
+from deploy import Ended, engagement_db_command, pw_migrate_command
+from independent_catalog import Snapshot, definitions, history, rows, unlike
+from platform_database import build, family
+
+from engagement_db.schema import runner
+
+EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
+REVISIONS = runner.names()
+CHANGES_NOTHING = ("SELECT", "SHOW", "SET", "PRAGMA")
+# In each direction; all that change anything on MySQL and MariaDB, where each statement stands by itself.
+DEATHS, SERVER_DEATHS = 44, 6
+
+Command = Callable[[str, str], list[str]]
+
+
+def engagement_db(direction: str, url: str) -> list[str]:
+    if direction == "up":
+        return engagement_db_command("migrate", url)
+    return engagement_db_command("rollback", url, "--to", runner.NOTHING)
+
+
+def pw_migrate(direction: str, url: str) -> list[str]:
+    # Its rollback knows only how many, so that the same command is the one for as many as are left.
+    left = max(1, len(history(url)))
+    return pw_migrate_command("migrate", url) if direction == "up" else pw_migrate_command("rollback", url, f"--count={left}")
+
+
+def state(url: str) -> Snapshot:
+    """Every definition, every row, and the history."""
+    return definitions(url) | rows(url) | {"history": history(url)}
+
+
+@dataclass
+class Ordeal:
+    """A platform, and what it looks like after runs up and down that nobody disturbed."""
+
+    url: str
+    command: Command
+    points: dict[str, list[Point]]
+    undisturbed: dict[str, Snapshot]
+
+    def is_finished_by_the_same_command(self, direction: str, died: Ended, point: Point) -> None:
+        """Run the command again, and hold what is there against the run that nobody disturbed."""
+        ended = deploy.run(self.command(direction, self.url)) if self.has_more_to_do(direction) else Ended(0, "")
+        assert ended.code == 0, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
+        differences = unlike(self.undisturbed[direction], state(self.url))
+        assert not differences, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
+
+    def has_more_to_do(self, direction: str) -> bool:
+        # pw_migrate fails with RuntimeError where nothing is left to take back.
+        return self.command is engagement_db or direction == "up" or bool(history(self.url))
+
+
+@pytest.fixture
+def platform(url: str, server: servers.Server) -> str:
+    build(url)
+    if server.can_be_killed:
+        # PostgreSQL counts a sequence on by up to 32 when it recovers; after a checkpoint it knows better.
+        server.stop()
+        server.start()
+    return url
+
+
+def prove(
+    platform: str,
+    command: Command,
+    way: str,
+    die: Callable[[list[str], Point], Ended],
+    count: Callable[[list[str]], list[str]],
+    sample: int = DEATHS,
+) -> str:
+    """Die at every point, up and down in turns, and return how many points that were."""
+    before = state(platform)
+    assert before["project_members"]
+    points, undisturbed = {}, {}
+    for direction in ("up", "down"):
+        statements = count(command(direction, platform))
+        points[direction] = chosen(statements, sample)
+        undisturbed[direction] = state(platform)
+    ordeal = Ordeal(platform, command, points, undisturbed)
+    assert undisturbed["up"]["history"] == list(REVISIONS)
+    assert undisturbed["down"] == before
+    began, died, finished = time.monotonic(), 0, 0
+    while points["up"] or points["down"]:
+        for direction in ("up", "down"):
+            if points[direction]:
+                point = points[direction].pop(0)
+                ended = die(command(direction, platform), point)
+                died += 1
+                ordeal.is_finished_by_the_same_command(direction, ended, point)
+                finished += 1
+            else:
+                assert deploy.run(command(direction, platform)).code == 0
+    seconds = time.monotonic() - began
+    words = f"{family(platform)}, {way}: died at {died} of {died} points, finished at {finished} ({seconds:.0f} s)"
+    print(words)
+    return words
+
+
+def chosen(statements: list[str], sample: int) -> list[Point]:
+    """The points to die at: both sides of each statement, or a sample of those that change anything."""
+    assert len(statements) > 20, statements
+    points = [
+        Point(number, side)
+        for number, statement in enumerate(statements, 1)
+        for side in ("before", "after")
+        if EVERY_POINT or not statement.lstrip().upper().startswith(CHANGES_NOTHING)
+    ]
+    # An odd step takes both sides in turns.
+    return points if EVERY_POINT else points[:: -(-len(points) // sample) | 1]
+
+
+def on_the_wire(platform: str) -> Callable[[list[str]], list[str]]:
+    def count(command: list[str]) -> list[str]:
+        with CutProxy(platform) as proxy:
+            deployer = deploy.start(through(proxy, command))
+            proxy.watch(deployer.process)
+            ended = deployer.wait()
+            assert ended.code == 0, ended.words
+            return proxy.statements
+
+    return count
+
+
+def through(proxy: CutProxy, command: list[str]) -> list[str]:
+    return [proxy.own_url if word == proxy.url else word for word in command]
+
+
+def struck(platform: str, command: list[str], point: Point, strike: Callable[[deploy.Deployer], None]) -> Ended:
+    with CutProxy(platform) as proxy:
+        deployer = deploy.start(through(proxy, command))
+        proxy.watch(deployer.process, point, lambda: strike(deployer))
+        ended = deployer.wait()
+        assert proxy.was_struck, f"{command} ended before it could die {point}:\n{ended.words}"
+        return ended
+
+
+@pytest.fixture(params=[engagement_db, pw_migrate], ids=["engagement-db", "pw_migrate"])
+def command(request: pytest.FixtureRequest) -> Command:
+    return request.param
+
+
+def test_a_killed_process(platform: str, command: Command, tmp_path: Path, record_property: Any) -> None:
+    if family(platform) == "sqlite":
+        numbers = iter(range(1_000_000))
+
+        def count(words: list[str]) -> list[str]:
+            statements = tmp_path / str(next(numbers))
+            ended = deploy.start(words, deploy.record(statements)).wait()
+            assert ended.code == 0, ended.words
+            return statements.read_text().splitlines()
+
+        def die(words: list[str], point: Point) -> Ended:
+            ended = deploy.start(words, deploy.die_at(point.number, point.side)).wait()
+            assert ended.code == deploy.KILLED, ended.words
+            return ended
+    else:
+        count = on_the_wire(platform)
+
+        def die(words: list[str], point: Point) -> Ended:
+            ended = struck(platform, words, point, deploy.Deployer.kill)
+            assert ended.code == deploy.KILLED, ended.words
+            return ended
+
+    record_property("points", prove(platform, command, f"{command.__name__}, killed", die, count))
+
+
+def test_a_cut_connection(platform: str, record_property: Any) -> None:
+    if family(platform) == "sqlite":
+        return  # There is no connection to cut: the file is read and written in the process itself.
+
+    def die(words: list[str], point: Point) -> Ended:
+        ended = struck(platform, words, point, lambda deployer: None)
+        assert "Traceback" not in ended.words, ended.words
+        return ended
+
+    count = on_the_wire(platform)
+    record_property("points", prove(platform, engagement_db, "connection cut", die, count))
+
+
+def test_a_killed_server(platform: str, server: servers.Server, record_property: Any) -> None:
+    if family(platform) == "sqlite":
+        return  # There is no server to kill.
+    if not server.can_be_killed:
+        pytest.skip(f"{server.name} was given by its URL: only a throwaway server may be killed")
+
+    def die(words: list[str], point: Point) -> Ended:
+        ended = struck(platform, words, point, lambda deployer: server.kill())
+        assert "Traceback" not in ended.words, ended.words
+        server.start()
+        return ended
+
+    count = on_the_wire(platform)
+    record_property("points", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
