@@ -78,6 +78,8 @@ class Dialect:
     read_lock_wait: str | None = None
     set_lock_wait: str = ""
     lock_wait: str = ""
+    # Is even its shortest wait long enough for others to notice, so that we look for old transactions before we ask?
+    looks_before_waiting: bool = False
     # Which other transactions are open: (session, user, host, seconds, tables or NULL), the oldest first?
     lock_holders: str | None = None
     # Does a DECIMAL column keep every digit? (SQLite keeps a double: 15 digits.)
@@ -258,6 +260,7 @@ MYSQL = Dialect(
     read_lock_wait="SELECT @@SESSION.lock_wait_timeout",
     set_lock_wait="SET SESSION lock_wait_timeout = {}",
     lock_wait="1",
+    looks_before_waiting=True,
     lock_holders="SELECT t.processlist_id, t.processlist_user, t.processlist_host, MAX(x.timer_wait) / 1e12, "
     "GROUP_CONCAT(DISTINCT l.object_name) FROM performance_schema.metadata_locks l "
     "JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id "
@@ -286,7 +289,8 @@ MARIADB = replace(
     names_checks_by_table=True,
     table_options=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
     # Its performance_schema is off by default, so the tables stay unnamed.
-    lock_holders="SELECT p.id, p.user, p.host, TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), NULL "
+    lock_holders="SELECT p.id, p.user, p.host, GREATEST(TIMESTAMPDIFF(SECOND, "
+    "CONVERT_TZ(x.trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()), p.time_ms / 1000), NULL "
     "FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id "
     "WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() ORDER BY x.trx_started LIMIT 3",
     progress="SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s",

@@ -22,6 +22,7 @@ Report = Callable[[str], None]
 Plan = list[tuple[str, Iterator[Change]]]
 
 PATIENCE_SECONDS: Final = 60.0
+OLD_TRANSACTION_SECONDS: Final = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Run:
         Raises MigrationBusy, naming who holds the table where the server tells, when it stayed busy.
         """
         deadline = time.monotonic() + patience_seconds
-        told = False
+        told = self._let_old_transactions_end(deadline, told=False)
         while True:
             try:
                 return work()
@@ -78,20 +79,37 @@ class Run:
                 if not told:
                     self.report(f"    a table is busy{holders}; trying again for {patience_seconds:g} s")
                     told = True
-                time.sleep(random.uniform(0.1, 0.4))
+                _pause()
+                told = self._let_old_transactions_end(deadline, told=told)
+
+    def _let_old_transactions_end(self, deadline: float, *, told: bool) -> bool:
+        """Wait until the deadline, asking for no lock, for old transactions to end; return whether one was told of.
+
+        Where the server does not tell whose table they hold, or whether there are any, the attempt that
+        follows finds out.
+        """
+        while self.dialect.looks_before_waiting and time.monotonic() < deadline:
+            if not any(float(row[3]) >= OLD_TRANSACTION_SECONDS for row in self._open_transactions()):
+                break
+            if not told:
+                self.report(f"    a table may be busy{self._holders()}; waiting up to {self.patience_seconds:g} s")
+                told = True
+            _pause()
+        return told
 
     def _holders(self) -> str:
         """Return the oldest transactions that are in the way, as the end of a sentence."""
-        if self.dialect.lock_holders is None:
-            return ""
-        with suppress(peewee.PeeweeException):
-            rows = self.database.execute_sql(self.dialect.lock_holders).fetchall()
-            return "".join(
-                f"; session {session} ({user} from {host}) has been in a transaction for {float(seconds):.0f} s"
-                f"{f' and holds {tables}' if tables else ''}"
-                for session, user, host, seconds, tables in rows
-            )
-        return ""
+        return "".join(
+            f"; session {session} ({user} from {host}) has been in a transaction for {float(seconds):.0f} s"
+            f"{f' and holds {tables}' if tables else ''}"
+            for session, user, host, seconds, tables in self._open_transactions()
+        )
+
+    def _open_transactions(self) -> list[tuple[Any, ...]]:
+        if self.dialect.lock_holders is not None:
+            with suppress(peewee.PeeweeException):
+                return list(self.database.execute_sql(self.dialect.lock_holders).fetchall())
+        return []
 
     def _execute(self, change: Change) -> None:
         for statement in change.before:
@@ -288,6 +306,10 @@ class Revision:
             f"{self.name}: {course.place} failed on {run.dialect.title}: {words.rstrip('.')}.\n{stands} "
             "Once the cause is gone, run the same command again: it finishes what is missing."
         )
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.1, 0.4))
 
 
 def _target(database: peewee.Database | peewee.Proxy) -> peewee.Database:
