@@ -34,20 +34,20 @@ WRITERS = 4
 USERS = 10_000
 FIRST_ROWS = 1_000
 HELD_ROW = 1
-SETTLE_SECONDS = 10.0
+SETTLE_SECONDS = 5.0
 # What a migration leaves behind, such as a checkpoint, counts as part of it.
 AFTERMATH_SECONDS = 3.0
 
-# The tests' servers have little memory, and skip the waits for the disk.
+# The tests' servers have little memory, and skip the waits for the disk. The last of two options counts.
 MEMORY = {
-    "postgres": ["ALTER SYSTEM SET shared_buffers = '1GB'", "ALTER SYSTEM SET max_wal_size = '2GB'"],
-    "mariadb": ["SET GLOBAL innodb_buffer_pool_size = 1073741824", "SET GLOBAL innodb_log_file_size = 1073741824"],
-    "mysql": ["SET GLOBAL innodb_buffer_pool_size = 1073741824", "SET GLOBAL innodb_redo_log_capacity = 1073741824"],
+    "postgres": ["-c", "shared_buffers=1GB", "-c", "max_wal_size=2GB"],
+    "mariadb": ["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=1G"],
+    "mysql": ["--innodb-buffer-pool-size=1G", "--innodb-redo-log-capacity=1G"],
 }
 WAIT_FOR_DISK = {
-    "postgres": ["ALTER SYSTEM SET fsync = on"],
-    "mariadb": ["SET GLOBAL innodb_flush_log_at_trx_commit = 1"],
-    "mysql": ["SET GLOBAL innodb_flush_log_at_trx_commit = 1"],
+    "postgres": ["-c", "fsync=on"],
+    "mariadb": ["--innodb-flush-log-at-trx-commit=1"],
+    "mysql": ["--innodb-flush-log-at-trx-commit=1"],
 }
 
 
@@ -199,7 +199,8 @@ def directions(tool: str, url: str, options: argparse.Namespace) -> tuple[Callab
     if tool == "engagement_db":
         return lambda: engagement_db(url, "migrate"), lambda: engagement_db(url, "rollback")
     if tool == "alembic":
-        driver = url.replace("mysql://", "mysql+pymysql://").replace("mariadb://", "mariadb+pymysql://")
+        scheme, rest = url.split("://")
+        driver = f"{scheme}+{'psycopg2' if scheme == 'postgresql' else 'pymysql'}://{rest}"
         command = (options.alembic, "-c", HERE / "peers" / "alembic" / "alembic.ini", "-x", f"url={driver}")
         return lambda: run(*command, "upgrade", "head"), lambda: run(*command, "downgrade", "base")
     script, modules = HERE / "peers" / "sequelize" / "migrate.js", options.sequelize / "node_modules"
@@ -245,6 +246,17 @@ def fill(url: str, rows: int) -> None:
     connection.close()
 
 
+def restart(server: servers.Server, settings: list[str]) -> None:
+    """Start a throwaway server again with more options on its command line."""
+    if not settings:
+        return
+    if server._process is None:
+        raise RuntimeError("the benchmark starts its own server; unset TEST_..._URL")
+    server.stop()
+    server._process._run += settings
+    server.start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("server", choices=("postgres", "mariadb", "mysql"))
@@ -253,6 +265,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--quiet-seconds", type=float, default=60)
     parser.add_argument("--writes-per-second", type=float, default=200)
+    parser.add_argument("--server-option", action="append", default=[], help="one more word of its command line")
     parser.add_argument("--wait-for-disk", action="store_true", help="each commit reaches the disk")
     parser.add_argument(
         "--long-transaction-seconds", type=float, default=0, help="hold a row for so long as each way begins"
@@ -262,11 +275,8 @@ def main() -> None:
     options = parser.parse_args()
 
     with servers.running(options.server) as server:
-        for statement in MEMORY[options.server] + (WAIT_FOR_DISK[options.server] if options.wait_for_disk else []):
-            server._ask(statement)
-        if options.server == "postgres":
-            server.stop()
-            server.start()
+        restart(server, MEMORY[options.server] + (WAIT_FOR_DISK[options.server] if options.wait_for_disk else []))
+        restart(server, options.server_option)
         url = server.create_database()
         fill(url, options.rows)
         engagement_db(url, "migrate", "--to", "002_trust_payments")
@@ -284,6 +294,7 @@ def main() -> None:
                         {
                             "server": f"{options.server} {server.version}",
                             "rows": options.rows,
+                            "server_option": options.server_option,
                             "wait_for_disk": options.wait_for_disk,
                             "long_transaction_seconds": options.long_transaction_seconds,
                             "tool": tool,
