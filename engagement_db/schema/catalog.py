@@ -523,7 +523,8 @@ class MysqlCatalog(_Reader):
 
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         views = self.rows(
-            "SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = DATABASE() ORDER BY 1"
+            "SELECT table_name, view_definition FROM information_schema.views "
+            "WHERE table_schema = DATABASE() ORDER BY 1"
         )
         found = [
             Dependent("view", name)
