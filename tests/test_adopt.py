@@ -2,8 +2,11 @@
 
 import datetime
 import json
+import re
 import threading
 from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import peewee
 import pytest
@@ -606,3 +609,37 @@ def test_a_later_column_of_sequelize_is_an_extra_and_no_obstacle(adopted):
     assert edb.FeedPost.get_by_id(post.id).content == "Changed"
     assert adopt(adopted)[0] == 0
     assert "Nothing to do" in run(adopted, "migrate")[1]
+
+
+# The page that tells how
+
+PAGE = (Path(__file__).parent.parent / "docs" / "moving-from-sequelize.md").read_text("utf-8")
+
+
+def page_steps():
+    """(command, lines of output) for each command that the page shows, in order."""
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
+        command, *lines = block.splitlines()
+        yield command.removeprefix("$ engagement-db "), lines
+
+
+def test_the_page_shows_what_happens(everything_by_sequelize):
+    url = everything_by_sequelize
+    if family(url) != "postgres":
+        pytest.skip("the page shows the output on PostgreSQL")
+    steps = list(page_steps())
+    assert [command for command, _ in steps] == [
+        "status",
+        "adopt --dry-run",
+        "adopt",
+        "migrate",
+        "adopt --align",
+        "check",
+    ]
+    for command, lines in steps:
+        _, output = run(url, *command.split())
+        shown = re.escape("\n".join(lines))
+        shown = re.sub(r"\\\.\\\.\\\.", "(?s:.*)", shown)
+        shown = re.sub(r"0\\\.\d\d\\ s", r"\\d+\\.\\d\\d s", shown)
+        said = output.strip().replace(urlsplit(url).path.removeprefix("/"), "platform")
+        assert re.fullmatch(shown, said), f"{command} says:\n{said}"
