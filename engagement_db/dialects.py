@@ -57,6 +57,8 @@ class Dialect:
     has_enum_types: bool = False
     # Does a CASE need to be told the type of its values?
     casts_in_case: bool = False
+    # How is a check taken away? (MySQL knows DROP CONSTRAINT only from 8.0.19 on.)
+    drop_check: str = "DROP CONSTRAINT"
     # Must a CHECK stand in for the enum and json types that it lacks?
     checks_enum_and_json: bool = False
     # Does it enforce VARCHAR lengths?
@@ -257,6 +259,7 @@ MYSQL = Dialect(
     rolls_back_ddl=False,
     indexes_inside_create_table=True,
     names_algorithm=True,
+    drop_check="DROP CHECK",
     read_lock_wait="SELECT @@SESSION.lock_wait_timeout",
     set_lock_wait="SET SESSION lock_wait_timeout = {}",
     lock_wait="1",
@@ -287,6 +290,7 @@ MARIADB = replace(
     least_version=(10, 6),
     reads_json_as_mariadb=True,
     names_checks_by_table=True,
+    drop_check="DROP CONSTRAINT",
     table_options=" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin",
     # Its performance_schema is off by default, so the tables stay unnamed.
     lock_holders="SELECT p.id, p.user, p.host, GREATEST(TIMESTAMPDIFF(SECOND, "

@@ -365,3 +365,14 @@ def test_names_checks_by_table(live, dialect):
         "AND LOWER(table_name) = 'check_constraints' AND LOWER(column_name) = 'table_name'"
     ).fetchone()
     assert bool(columns[0]) == dialect.names_checks_by_table
+
+
+def test_drop_check(live, dialect):
+    if dialect.edits_definition:
+        pytest.skip("a check of this server goes with the text of its definition")
+    check = tables.Check("claims_word_check", '"word" > \'a\'')
+    live.execute_sql(ddl.create_table(dialect, tables.Table("claims", SHAPE.columns[:1] + SHAPE.columns[2:3])))
+    live.execute_sql(f"ALTER TABLE {dialect.quoted('claims')} ADD {ddl.check_constraint(dialect, check)}")
+    assert catalog.of(live).table("claims").check(check.name)
+    live.execute_sql(f"ALTER TABLE {dialect.quoted('claims')} {dialect.drop_check} {dialect.quoted(check.name)}")
+    assert not catalog.of(live).table("claims").check(check.name)

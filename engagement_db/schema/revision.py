@@ -24,6 +24,15 @@ Plan = list[tuple[str, Iterator[Change]]]
 PATIENCE_SECONDS: Final = 60.0
 OLD_TRANSACTION_SECONDS: Final = 0.5
 
+_ANOTHER_DATABASE: Final = (
+    "The revisions add to a database of the platform, beside its users, projects and gigs: name that database, "
+    "or let the platform's own migrations run first. Then run the same command again."
+)
+_IN_THE_WAY: Final = (
+    "Rename or drop what is in the way (tables made by Sequelize: `engagement-db adopt` takes them over), "
+    "then run the same command again."
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -201,13 +210,14 @@ class Revision:
         MigrationBusy or StepFailed when a step did not come through: the message says what stands.
         """
         self._refuse_old_server(run)
-        conflicts = [words for step in self.steps for words in step.conflicts(run.catalog, run.dialect)]
+        found = [(step, list(step.conflicts(run.catalog, run.dialect))) for step in self.steps]
+        conflicts = [words for _, sentences in found for words in sentences]
         if conflicts:
+            lacking = [step for step, sentences in found if sentences and isinstance(step, RequireTables)]
             raise SchemaConflict(
                 f"{self.name} cannot be applied; nothing was changed:",
                 conflicts,
-                "Rename or drop what is in the way (tables made by Sequelize: `engagement-db adopt` takes them over), "
-                "then run the same command again.",
+                _ANOTHER_DATABASE if lacking else _IN_THE_WAY,
             )
         alone = any(step.runs_alone(run.dialect) for step in self.steps)
         with _own_transactions(run.database) if alone else _given_transaction():
@@ -296,7 +306,9 @@ class Revision:
 
     def _failure(self, run: Run, error: Exception, course: _Course, whole: bool) -> MigrationError:
         words = str(error) if isinstance(error, MigrationError) else dialects.server_words(error)
-        if whole:
+        if whole and run.database.transaction_depth() > 1:
+            stands = "Nothing of this run stands, whichever revision: it is one transaction, and rolled back."
+        elif whole:
             stands = "Nothing of this revision stands: its transaction is rolled back."
         else:
             done = ", ".join(course.done) or "no whole step"
