@@ -14,6 +14,7 @@ from decimal import Decimal
 import engagement_db as edb
 
 PAYMENTS = 24
+DISPUTED = 60
 PROVIDERS = ("stripe", "paypal", "adyen")
 CURRENCIES = ("USD", "EUR")
 
@@ -58,7 +59,7 @@ def play_accounts(chance: random.Random, users: list[int]) -> str | None:
 
 
 def play_disputes(chance: random.Random, users: list[int]) -> str | None:
-    payment = chance.choice(list(edb.EscrowTransaction.select()))
+    payment = edb.EscrowTransaction.get(reference=f"D{chance.randrange(DISPUTED)}")
     case = payment.dispute_cases.order_by(edb.DisputeCase.id.desc()).first()
     by = chance.choice(users)
     if case is None or chance.random() < 0.5:

@@ -16,7 +16,7 @@ import engagement_db as edb
 WORKERS = 8
 OPERATIONS = 200
 KILLS = 6
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 240
 
 
 def race(url, game, folder, users):
@@ -51,7 +51,7 @@ def race(url, game, folder, users):
                 processes[victim].wait()
                 kills += 1
                 processes[victim] = start(victim, f"{seed_of(victim)} {kills}", OPERATIONS - done(victim))
-            time.sleep(0.01)
+            time.sleep(0.05)
     finally:
         for process in processes:
             process.kill()
@@ -126,7 +126,7 @@ def test_accounts_in_a_race(database, url_of_tables, tmp_path):
 def test_disputes_in_a_race(database, url_of_tables, tmp_path):
     users = [escrow.user() for _ in range(3)]
     homes = [edb.EscrowAccount.open(user, "stripe") for user in users]
-    for number in range(30):
+    for number in range(escrow_worker.DISPUTED):
         payment = escrow.payment(homes[number % 3], Decimal(number + 1), "0.5", reference=f"D{number}")
         payment.fund()
         if number % 2:
