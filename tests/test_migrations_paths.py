@@ -64,7 +64,7 @@ def ways(server: servers.Server, tmp_path_factory: pytest.TempPathFactory) -> It
 
 # The database stays as the last path left it: that, too, is a path to the next.
 @settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
