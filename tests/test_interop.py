@@ -27,7 +27,7 @@ from engagement_db.cli import main
 from engagement_db.fields import EnumField
 
 SOURCES = Path(__file__).parent / "interop"
-INSTALL_TIMEOUT_SECONDS, RUN_TIMEOUT_SECONDS = 600, 60
+INSTALL_TIMEOUT_SECONDS, RUN_TIMEOUT_SECONDS = 1800, 120
 PLATFORM = (edb.User, edb.Project, edb.Gig)
 OURS = tuple(model for model in edb.MODELS if model not in PLATFORM)
 
@@ -52,7 +52,7 @@ def service_folder():
         made = subprocess.run(
             ["npm", "ci"],
             cwd=folder,
-            env=os.environ | headers,
+            env=os.environ | {"JOBS": "max"} | headers,
             check=False,
             capture_output=True,
             text=True,
