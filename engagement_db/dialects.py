@@ -94,6 +94,8 @@ class Dialect:
     reads_json_as_mariadb: bool = False
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time holds the whole file.)
     locks_rows: bool = True
+    # Which query tells that a locking read does not see what was committed after the snapshot?
+    reads_stale_rows: str | None = None
     # Does SUM over DECIMAL stay exact?
     sums_exactly: bool = True
     # In which character set does the driver have to talk, where it can talk in another?
@@ -110,6 +112,8 @@ class Dialect:
     extra: str = ""
     # Which error codes or SQLSTATEs mean: the transaction lost a race, run it again?
     retry_codes: frozenset[int | str] = field(default_factory=frozenset)
+    # Which mean: the table cannot be changed while it is written to?
+    not_online_codes: frozenset[int | str] = field(default_factory=frozenset)
     # Which mean: a lock was not granted in time?
     lock_timeout_codes: frozenset[int | str] = field(default_factory=frozenset)
 
@@ -218,13 +222,15 @@ POSTGRESQL = Dialect(
     validates_later=True,
     driver_parses_json=True,
     migration_lock="advisory",
+    reads_stale_rows="SELECT current_setting('transaction_isolation') = 'repeatable read'",
     read_lock_wait="SHOW lock_timeout",
     set_lock_wait="SET lock_timeout = '{}'",
     lock_wait="50ms",
     lock_holders="SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), "
     "EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), string_agg(DISTINCT c.relname, ', ') "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation "
-    "WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND c.relkind IN ('r', 'p') "
+    "WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL "
+    "AND c.relkind IN ('r', 'p') "
     "AND c.relnamespace = current_schema()::regnamespace "
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "GROUP BY 1, 2, 3, a.xact_start ORDER BY a.xact_start LIMIT 3",
@@ -281,6 +287,7 @@ MYSQL = Dialect(
     extra="mysql",
     retry_codes=frozenset({1205, 1213}),
     lock_timeout_codes=frozenset({1205}),
+    not_online_codes=frozenset({1845, 1846}),
 )
 
 MARIADB = replace(
@@ -360,7 +367,11 @@ def error_code(error: BaseException | None) -> int | str | None:
 
 
 def server_words(error: BaseException) -> str:
-    """Return what the server itself said, on one line."""
+    """Return what the server itself said first, on one line: once a connection is lost, undoing fails as well."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    error = [error, *(link for link in chain if isinstance(link, peewee.PeeweeException))][-1]
     original = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error
     words = original.args[-1] if original.args else type(original).__name__
     return " ".join(str(words).split())

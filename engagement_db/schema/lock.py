@@ -63,6 +63,10 @@ def _entered(transaction: "peewee._transaction") -> Iterator[None]:
 
 @contextmanager
 def _advisory(database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+    # A server that waits on our behalf looks now and then whether we still live (PostgreSQL 14 and later).
+    database.execute_sql(
+        "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
+    )
     _poll(database, "SELECT pg_try_advisory_lock(%s, %s)", _KEYS, timeout_seconds, _advisory_holder)
     try:
         yield

@@ -109,7 +109,7 @@ class Run:
     def _holders(self) -> str:
         """Return the oldest transactions that are in the way, as the end of a sentence."""
         return "".join(
-            f"; session {session} ({user} from {host}) has been in a transaction for {float(seconds):.0f} s"
+            f"; session {session} ({user} from {host}) has been in a transaction for {float(seconds or 0):.0f} s"
             f"{f' and holds {tables}' if tables else ''}"
             for session, user, host, seconds, tables in self._open_transactions()
         )
