@@ -5,10 +5,11 @@ BEGIN, SAVEPOINT and COMMIT count like every other. Everything runs in the calle
 """
 
 import os
+import re
 import select
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -23,14 +24,14 @@ _PIECE = 1 << 16
 class Point:
     """A moment on the wire: before a statement reaches the server, or after the server has carried it out.
 
-    At "after" the command has not heard of it yet.
+    At "after" the command has not heard of it yet. ``statement`` is its number, or a pattern that it matches.
     """
 
-    number: int
+    statement: int | str
     side: Side
 
     def __str__(self) -> str:
-        return f"{self.side} statement {self.number}"
+        return f"{self.side} statement {self.statement}"
 
 
 @dataclass
@@ -134,7 +135,7 @@ class CutProxy:
                 session.server.sendall(message)
                 continue
             self.statements.append(statement)
-            if self._point is None or self._point.number != len(self.statements):
+            if not self._is_reached(statement):
                 session.server.sendall(message)
                 continue
             if self._point.side == "after":
@@ -145,7 +146,14 @@ class CutProxy:
             self._drop(session)
             return
 
-    def _messages(self, session: _Session):
+    def _is_reached(self, statement: str) -> bool:
+        if self._point is None or self.was_struck:
+            return False
+        if isinstance(self._point.statement, str):
+            return re.match(self._point.statement, re.sub('["`]', "", statement)) is not None
+        return self._point.statement == len(self.statements)
+
+    def _messages(self, session: _Session) -> Iterator[tuple[bytes, str | None]]:
         while True:
             found = self._postgres_message(session) if self._is_postgres else self._mysql_message(session.sent)
             if found is None:
@@ -199,5 +207,3 @@ class CutProxy:
             if kind == b"Z" and len(answer) >= position:
                 return True
         return False
-
-

@@ -51,7 +51,7 @@ class Deployer:
 
 def start(command: Sequence[str], prepare: Callable[[], object] = lambda: None) -> Deployer:
     """Start a command: the first word is `engagement-db` or `pw_migrate`. ``prepare`` runs in the new process first."""
-    output = tempfile.TemporaryFile()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - Deployer.wait closes it.
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()

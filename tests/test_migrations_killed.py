@@ -23,8 +23,9 @@ import servers
 from cut_proxy import CutProxy, Point
 from deploy import Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows, unlike
-from platform_database import build, family
+from platform_database import build, family, session
 
+from engagement_db import dialects
 from engagement_db.schema import runner
 
 EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
@@ -43,9 +44,10 @@ def engagement_db(direction: str, url: str) -> list[str]:
 
 
 def pw_migrate(direction: str, url: str) -> list[str]:
-    # Its rollback knows only how many, so that the same command is the one for as many as are left.
-    left = max(1, len(history(url)))
-    return pw_migrate_command("migrate", url) if direction == "up" else pw_migrate_command("rollback", url, f"--count={left}")
+    if direction == "up":
+        return pw_migrate_command("migrate", url)
+    # It knows only how many, so that the same command is the one for as many as are left.
+    return pw_migrate_command("rollback", url, f"--count={len(history(url))}")
 
 
 def state(url: str) -> Snapshot:
@@ -174,7 +176,7 @@ def test_a_killed_process(platform: str, command: Command, tmp_path: Path, recor
             return statements.read_text().splitlines()
 
         def die(words: list[str], point: Point) -> Ended:
-            ended = deploy.start(words, deploy.die_at(point.number, point.side)).wait()
+            ended = deploy.start(words, deploy.die_at(point.statement, point.side)).wait()
             assert ended.code == deploy.KILLED, ended.words
             return ended
     else:
@@ -215,3 +217,39 @@ def test_a_killed_server(platform: str, server: servers.Server, record_property:
 
     count = on_the_wire(platform)
     record_property("points", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
+
+
+
+def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: servers.Server) -> None:
+    if not dialects.named(server.name).validates_later:
+        return  # Elsewhere the build is inside of one statement that is undone as a whole.
+    assert deploy.run(engagement_db_command("migrate", platform, "--to", REVISIONS[1])).code == 0
+    invalid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('projects_owner_id_idx') AND NOT indisvalid"
+    with session(platform) as other, session(platform) as watcher:
+        other.ask("INSERT INTO projects (title) SELECT 'many' FROM generate_series(1, 200000)")
+        # The column is there, as after an earlier death, so that the transaction stands in the way of the build only.
+        other.ask('ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
+        before = rows(platform)["projects"]
+        other.ask("BEGIN")
+        other.ask("UPDATE projects SET title = title WHERE id = 1")
+        deployer = deploy.start(engagement_db_command("migrate", platform))
+        wait_until(lambda: watcher.ask(invalid))
+        deployer.kill()
+        assert deployer.wait().code == deploy.KILLED
+        # The server notices that nobody is there any more, though the build still waits.
+        wait_until(lambda: not watcher.ask("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"))
+        assert watcher.ask(invalid)
+        other.ask("ROLLBACK")
+        ended = deploy.run(engagement_db_command("migrate", platform))
+        assert ended.code == 0, ended.words
+        assert not watcher.ask(invalid)
+    assert "index projects_owner_id_idx" in definitions(platform)
+    assert rows(platform)["projects"] == before
+    assert history(platform) == list(REVISIONS)
+
+
+def wait_until(condition: Callable[[], object], timeout_seconds: float = 20) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_seconds} s"
+        time.sleep(0.02)

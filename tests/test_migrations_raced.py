@@ -1,0 +1,342 @@
+"""Many deployers at once, deployers that wait, tables that are busy, and what is said when a step fails."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import deploy
+import pytest
+import servers
+from commands import copy_scripts
+from cut_proxy import CutProxy, Point
+from deploy import Deployer, Ended, engagement_db_command, pw_migrate_command
+from independent_catalog import Snapshot, definitions, history, rows
+from platform_database import build, execute, family, session
+
+from engagement_db import dialects
+from engagement_db.database import open_database
+from engagement_db.schema import runner
+from engagement_db.schema.command import LOCK_TIMEOUT_VARIABLE
+from engagement_db.schema.lock import exclusive
+
+REVISIONS = runner.names()
+EIGHT = 8
+ROUNDS = 3
+# Long against the short lock waits (0.05 s and 1 s) and what a laden machine adds.
+HELD_SECONDS = 5.0
+SLACK_SECONDS = 1.5
+
+
+@pytest.fixture
+def platform(url: str) -> str:
+    build(url)
+    return url
+
+
+def migrate(url: str, number: int = 0) -> list[str]:
+    return (engagement_db_command, pw_migrate_command)[number % 2]("migrate", url)
+
+
+def take_back_all(url: str) -> list[str]:
+    return engagement_db_command("rollback", url, "--to", runner.NOTHING)
+
+
+def succeed(command: list[str]) -> Ended:
+    ended = deploy.run(command)
+    assert ended.code == 0, ended.words
+    return ended
+
+
+def all_of(deployers: list[Deployer]) -> list[Ended]:
+    return [deployer.wait() for deployer in deployers]
+
+
+def test_eight_deployers_at_once_all_succeed(platform: str) -> None:
+    succeed(migrate(platform))
+    alone = definitions(platform)
+    before = rows(platform)
+    for _ in range(ROUNDS):
+        succeed(take_back_all(platform))
+        ended = all_of([deploy.start(migrate(platform, number)) for number in range(EIGHT)])
+        assert [each.code for each in ended] == [0] * EIGHT, "\n".join(each.words for each in ended if each.code)
+        assert history(platform) == list(REVISIONS)
+        assert definitions(platform) == alone
+    assert rows(platform) == before
+
+
+def test_eight_deployers_at_once_on_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    def move_in(folder: Path) -> Callable[[], None]:
+        def move() -> None:
+            os.environ.pop("DATABASE_URL", None)
+            os.chdir(folder)
+
+        return move
+
+    commands = [["engagement-db", "migrate"], ["pw_migrate", "migrate", "--directory", str(runner.scripts_directory())]]
+    for number in range(ROUNDS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        ended = all_of([deploy.start(commands[each % 2], move_in(folder)) for each in range(EIGHT)])
+        assert [each.code for each in ended] == [0] * EIGHT, "\n".join(each.words for each in ended if each.code)
+        url = f"sqlite:///{folder}/engagement.db"
+        assert history(url) == list(REVISIONS)
+        with session(url) as database:
+            assert database.ask("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_migrating_and_rolling_back_at_once(platform: str) -> None:
+    succeed(migrate(platform))
+    up = definitions(platform)
+    succeed(take_back_all(platform))
+    down = definitions(platform)
+    for _ in range(ROUNDS):
+        commands = [migrate(platform, number) if number % 3 else take_back_all(platform) for number in range(EIGHT)]
+        for each in all_of([deploy.start(command) for command in commands]):
+            assert each.code == 0, each.words
+            assert "Traceback" not in each.words
+        # Each had the database to itself, so all of the revisions are there, or none.
+        assert (history(platform), definitions(platform)) in ((list(REVISIONS), up), ([], down))
+
+
+@pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
+def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: Callable[..., list[str]]) -> None:
+    def wait_one_second() -> None:
+        os.environ[LOCK_TIMEOUT_VARIABLE] = "1"
+
+    database = open_database(platform)
+    with database.connection_context(), exclusive(database):
+        asked = dialects.of(database).connection_id
+        holder = str(database.execute_sql(asked).fetchone()[0]) if asked else "another process writes to this file"
+        before = definitions(platform)
+        began = time.monotonic()
+        ended = deploy.start(command("migrate", platform), wait_one_second).wait()
+        waited = time.monotonic() - began
+        assert definitions(platform) == before
+    assert ended.code in (1, 2), ended.words
+    assert "waited 1 s for the migration lock" in ended.words
+    assert holder in ended.words
+    assert "Nothing was changed" in ended.words
+    assert "Traceback" not in ended.words
+    assert 1 <= waited < 1 + 5
+    assert history(platform) == []
+
+
+def test_the_option_bounds_the_wait_too(platform: str) -> None:
+    database = open_database(platform)
+    with database.connection_context(), exclusive(database):
+        ended = deploy.run(engagement_db_command("migrate", platform, "--lock-timeout", "0"))
+    assert ended.code == 2
+    assert "waited 0 s for the migration lock" in ended.words
+
+
+def test_a_lock_never_outlives_its_process(platform: str, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+
+    def hold() -> None:
+        database = open_database(platform)
+        with database.connection_context(), exclusive(database):
+            held.touch()
+            time.sleep(600)
+
+    holder = deploy.start([], hold)
+    while not held.exists():
+        time.sleep(0.01)
+    waiting = deploy.start(migrate(platform))
+    time.sleep(1)
+    assert history(platform) == []
+    holder.kill()
+    assert holder.wait().code == deploy.KILLED
+    ended = waiting.wait()
+    assert ended.code == 0, ended.words
+    assert history(platform) == list(REVISIONS)
+
+
+# Point nine: errors for people.
+
+BROKEN = '''
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import create_table
+from engagement_db.tables import check, integer, key, table
+
+revision = Revision(
+    "004_broken",
+    create_table(table("first_one", key(), integer("size"))),
+    create_table(table("second_one", key(), integer("size"), check("size", 'no_such_function("size") > 0'))),
+)
+migrate = revision.migrate
+rollback = revision.rollback
+'''
+
+
+def test_a_step_that_fails_is_told_to_people_and_finished_later(platform: str, tmp_path: Path) -> None:
+    scripts = copy_scripts(tmp_path)
+    script = scripts / "004_broken.py"
+    script.write_text(BROKEN)
+    command = ["pw_migrate", "migrate", "--database", platform, "--directory", str(scripts)]
+    ended = deploy.run(command)
+    assert ended.code == 1, ended.words
+    assert "004_broken: step 2 of 2 (create table second_one) failed" in ended.words
+    assert "no_such_function" in ended.words
+    assert stands(platform, "create table first_one") in ended.words
+    assert "run the same command again" in ended.words
+    assert "Traceback" not in ended.words
+    # On SQLite the lock is the transaction, so that the revisions before it go with it.
+    assert history(platform) == ([] if family(platform) == "sqlite" else list(REVISIONS))
+    script.write_text(BROKEN.replace("no_such_function", "abs"))
+    succeed(command)
+    assert history(platform) == [*REVISIONS, "004_broken"]
+    assert {"first_one", "second_one"} <= {*rows(platform)}
+
+
+def stands(url: str, done: str) -> str:
+    """What the message says of that which came before."""
+    if family(url) == "sqlite":
+        return "Nothing of this run stands"
+    if dialects.named(family(url)).rolls_back_ddl:
+        return "Nothing of this revision stands"
+    return f"Committed before that: {done}"
+
+
+@pytest.fixture
+def login_with_password(platform: str) -> Iterator[str]:
+    """The URL of the platform's database with a user who has a password."""
+    user, password = "deployer_with_password", "aVerySecretWord"
+    if family(platform) == "postgres":
+        execute(platform, f"CREATE ROLE {user} SUPERUSER LOGIN PASSWORD '{password}'")
+        drop = f"DROP ROLE {user}"
+    else:
+        name = f"'{user}'@'127.0.0.1'"
+        execute(platform, f"CREATE USER {name} IDENTIFIED BY '{password}'", f"GRANT ALL ON *.* TO {name}")
+        drop = f"DROP USER {name}"
+    scheme, _, rest = platform.partition("://")
+    yield f"{scheme}://{user}:{password}@{rest.rpartition('@')[2]}"
+    if family(platform) == "postgres":
+        execute(platform, f"REASSIGN OWNED BY {user} TO CURRENT_USER", f"DROP OWNED BY {user}")
+    execute(platform, drop)
+
+
+@pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
+def test_a_lost_connection_is_told_to_people(
+    server: servers.Server, request: pytest.FixtureRequest, command: Callable[..., list[str]]
+) -> None:
+    if server.name == "sqlite":
+        return  # There is no connection to lose, and no password.
+    url = request.getfixturevalue("login_with_password")
+    with CutProxy(url) as proxy:
+        deployer = deploy.start(command("migrate", proxy.own_url))
+        proxy.watch(deployer.process, Point("CREATE TABLE escrow_transactions", "before"))
+        ended = deployer.wait()
+        assert proxy.was_struck
+    assert ended.code in (1, 2), ended.words
+    assert "002_trust_payments: step 3 of 5 (create table escrow_transactions) failed" in ended.words
+    assert "connection" in ended.words.partition("failed on")[2].lower()
+    assert stands(url, "require users, projects, gigs, create table escrow_accounts") in ended.words
+    assert "run the same command again" in ended.words
+    assert "Traceback" not in ended.words
+    assert "aVerySecretWord" not in ended.words
+    succeed(command("migrate", url))
+    assert history(url) == list(REVISIONS)
+
+
+# Point four, small: a transaction of somebody else's holds a table while a revision wants it.
+
+BUSY = [
+    # Which revision goes (up or down), which table is held, which table others write to meanwhile.
+    ("003_add_project_owner", "up", "projects", "projects"),
+    ("003_add_project_owner", "up", "users", "projects"),
+    ("003_add_project_owner", "down", "projects", "projects"),
+    ("003_add_project_owner", "down", "users", "projects"),
+    ("002_trust_payments", "up", "projects", "users"),
+    ("002_trust_payments", "down", "projects", "users"),
+]
+
+
+def command_for(url: str, revision: str, direction: str, *options: str) -> list[str]:
+    """Bring the database to just before the revision, or to it, and return the command that takes it on."""
+    before = ([runner.NOTHING, *REVISIONS])[REVISIONS.index(revision)]
+    succeed(engagement_db_command("migrate", url, "--to", before if direction == "up" else revision))
+    if direction == "up":
+        return engagement_db_command("migrate", url, "--to", revision, *options)
+    return engagement_db_command("rollback", url, "--to", before, *options)
+
+
+@contextlib.contextmanager
+def held(url: str, table: str) -> Iterator[str]:
+    """Somebody's transaction has written to the table; yields the number of its session."""
+    with session(url) as other:
+        other.ask("BEGIN")
+        other.ask(f'UPDATE "{table}" SET id = id WHERE id = 1')
+        asked = "SELECT pg_backend_pid()" if family(url) == "postgres" else "SELECT CONNECTION_ID()"
+        yield str(other.ask(asked)[0][0])
+        other.ask("ROLLBACK")
+
+
+class Writer:
+    """Writes single rows of a table without a pause, and keeps the longest time that one took."""
+
+    def __init__(self, url: str, table: str) -> None:
+        self._url, self._table = url, table
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self.longest_seconds = 0.0
+        self.written = 0
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        with session(self._url) as own:
+            while not self._over.is_set():
+                began = time.monotonic()
+                own.ask(f'UPDATE "{self._table}" SET id = id WHERE id = 2')
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
+                self.written += 1
+                time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("revision", "direction", "held_table", "written_table"), BUSY)
+def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
+    platform: str, revision: str, direction: str, held_table: str, written_table: str
+) -> None:
+    if not dialects.named(family(platform)).locks_rows:
+        return  # One writer at a time holds the whole file: the migration waits for the lock before it begins.
+    command = command_for(platform, revision, direction)
+    lock_wait_seconds = 0.05 if family(platform) == "postgres" else 1
+    with held(platform, held_table):
+        deployer = deploy.start(command)
+        with Writer(platform, written_table) as writer:
+            time.sleep(HELD_SECONDS)
+        assert (revision in history(platform)) == (direction == "down"), "the table was not in the way"
+    ended = deployer.wait()
+    assert ended.code == 0, ended.words
+    assert (revision in history(platform)) == (direction == "up")
+    print(f"{family(platform)}, {revision} {direction}: longest write {writer.longest_seconds:.3f} s")
+    assert writer.written > 10
+    assert writer.longest_seconds < lock_wait_seconds + SLACK_SECONDS
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_patience_ends_and_the_message_says_who_is_in_the_way(platform: str, direction: str) -> None:
+    if not dialects.named(family(platform)).locks_rows:
+        return  # See above.
+    revision = REVISIONS[-1]
+    command = command_for(platform, revision, direction, "--lock-timeout", "2")
+    before: Snapshot = definitions(platform)
+    with held(platform, "projects") as number:
+        ended = deploy.run(command)
+        assert ended.code == 2, ended.words
+    assert f"{revision}: step" in ended.words
+    assert "kept a table locked for 2 s" in ended.words
+    assert f"session {number} " in ended.words
+    if family(platform) != "mariadb":
+        assert "projects" in ended.words.partition(f"session {number} ")[2]
+    assert definitions(platform) == before
+    succeed(command)
