@@ -12,12 +12,16 @@ import peewee
 import pytest
 import sequelize
 from click.testing import CliRunner
+from commands import copy_scripts
 from independent_catalog import everything, rows, unlike
 from platform_database import execute, family, query
 
 import engagement_db as edb
+import engagement_db.schema.adopt
 from engagement_db.cli import main
 from engagement_db.database import open_database
+from engagement_db.schema import runner
+from engagement_db.schema.adopt import State, look
 from engagement_db.schema.lock import exclusive
 
 REVISIONS = ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
@@ -609,6 +613,54 @@ def test_a_later_column_of_sequelize_is_an_extra_and_no_obstacle(adopted):
     assert edb.FeedPost.get_by_id(post.id).content == "Changed"
     assert adopt(adopted)[0] == 0
     assert "Nothing to do" in run(adopted, "migrate")[1]
+
+
+# Revisions that come later
+
+LATER = """
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import add_check, add_column, add_enum_label, add_index
+from engagement_db.tables import check, enum, index, varchar
+
+revision = Revision(
+    "004_later",
+    add_enum_label(
+        "feed_reactions",
+        enum("reactionType", ["like", "celebrate", "support", "love", "insightful"], default="like"),
+        "curious",
+    ),
+    add_column("feed_posts", varchar("language", 8, null=True)),
+    add_index("feed_posts", index("language", "createdAt")),
+    add_check("feed_posts", check("language", "\\"language\\" <> ''")),
+)
+migrate = revision.migrate
+rollback = revision.rollback
+"""
+
+
+def test_what_a_later_revision_changed_is_no_difference_of_an_earlier_one(ours, tmp_path):
+    scripts = copy_scripts(tmp_path)
+    (scripts / "004_later.py").write_text(LATER)
+    database = open_database(ours)
+    with database.connection_context():
+        assert [finding.state for finding in look(database, scripts)] == [State.EQUAL] * 3 + [State.ABSENT]
+        runner.migrate(database, directory=scripts)
+        forget_history(ours)
+        assert [finding.state for finding in look(database, scripts)] == [State.EQUAL] * 4
+        adoption = engagement_db.schema.adopt.adopt(database, directory=scripts, align=True)
+    assert (adoption.adopted, adoption.aligned) == ((*REVISIONS, "004_later"), ())
+
+
+def test_a_later_revision_is_applied_to_adopted_and_aligned_tables(everything_by_sequelize, tmp_path):
+    scripts = copy_scripts(tmp_path)
+    (scripts / "004_later.py").write_text(LATER)
+    adopt(everything_by_sequelize, "--align")
+    database = open_database(everything_by_sequelize)
+    with database.connection_context():
+        assert look(database, scripts)[-1].state is State.ABSENT
+        assert runner.migrate(database, directory=scripts) == ("004_later",)
+        assert look(database, scripts)[-1].state in (State.EQUAL, State.HARMLESS)
+    execute(everything_by_sequelize, 'UPDATE "feed_reactions" SET "reactionType" = \'curious\'')
 
 
 # The page that tells how
