@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.database import BaseModel, locked, now, proxy, transaction
+from engagement_db import dialects
+from engagement_db.database import BaseModel, locked, now, proxy, target, transaction
 from engagement_db.errors import Contention, IllegalMove, NotFound, ReferenceConflict, Refused
 from engagement_db.fields import (
     EnumField,
@@ -121,12 +122,12 @@ class EscrowAccount(BaseModel):
 
         Returns that account; one that is there already as it stands, closed or suspended ones too. Two
         processes that open the same account at once get the same row: the second waits for the lock on
-        the user's row. Inside a caller's own transaction that holds on PostgreSQL at READ COMMITTED, its
-        default; a REPEATABLE READ snapshot does not show what another process has just opened.
+        the user's row.
 
         ``provider`` has 1 to 80 characters, ``currency_code`` three capital letters. Raises RefusedValue
-        for other values and NotFound for an unknown user; nothing was changed then. Walks
-        escrow_accounts_user_id.
+        for other values, NotFound for an unknown user, and Contention inside a caller's REPEATABLE READ
+        transaction on PostgreSQL, whose snapshot would hide an account that was opened a moment ago;
+        nothing was changed then. Walks escrow_accounts_user_id.
         """
         wanted = {
             "user": cls.user.db_value(user),
@@ -140,7 +141,10 @@ class EscrowAccount(BaseModel):
         def work() -> EscrowAccount:
             if locked(User.select(User.id).where(User.id == wanted["user"])).first() is None:
                 raise NotFound(f"user {wanted['user']} does not exist; no account was opened.")
-            return locked(find()).first() or cls.create(**wanted)
+            first = locked(find()).first()
+            if first is None:
+                _refuse_stale_snapshot(f"an account of user {wanted['user']}")
+            return first or cls.create(**wanted)
 
         return find().first() or transaction(work)
 
@@ -645,6 +649,17 @@ def required_text(field: VarcharField | TextField, value: str) -> str:
     if not isinstance(text, str) or not text.strip():
         refuse(field, f"{value!r} is blank; it has to say something")
     return text
+
+
+def _refuse_stale_snapshot(what: str) -> None:
+    """Raise Contention where the caller's snapshot may hide a row that must exist once only."""
+    database = target(proxy)
+    question = dialects.of(database).reads_stale_rows
+    if question is not None and database.execute_sql(question).fetchone()[0]:
+        raise Contention(
+            f"{what} cannot be opened inside a REPEATABLE READ transaction, which does not see what others open; "
+            "open it before the transaction begins. Nothing was changed."
+        )
 
 
 def _currency(field: VarcharField, value: str) -> str:

@@ -376,3 +376,22 @@ def test_drop_check(live, dialect):
     assert catalog.of(live).table("claims").check(check.name)
     live.execute_sql(f"ALTER TABLE {dialect.quoted('claims')} {dialect.drop_check} {dialect.quoted(check.name)}")
     assert not catalog.of(live).table("claims").check(check.name)
+
+
+def test_reads_stale_rows(live, dialect, url):
+    """What another session commits after the snapshot is hidden from a locking read, or is not."""
+    if not dialect.locks_rows:
+        pytest.skip("one writer at a time: nothing is committed beside its transaction")
+    live.execute_sql(ddl.create_table(dialect, tables.Table("claims", SHAPE.columns[:1])))
+    hides = dialect.reads_stale_rows is not None
+    with live.atomic("REPEATABLE READ"):
+        assert live.execute_sql("SELECT COUNT(*) FROM claims").fetchone()[0] == 0
+        if hides:
+            assert live.execute_sql(dialect.reads_stale_rows).fetchone()[0]
+        other = connecting.open_database(url)
+        with other.connection_context():
+            other.execute_sql("INSERT INTO claims (id) VALUES (1)")
+        seen = live.execute_sql("SELECT id FROM claims FOR UPDATE").fetchall()
+    assert (len(seen) == 0) == hides
+    if hides:
+        assert not live.execute_sql(dialect.reads_stale_rows).fetchone()[0]

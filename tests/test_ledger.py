@@ -11,7 +11,7 @@ import pytest
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
-from engagement_db import trust
+from engagement_db import dialects, trust
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -647,11 +647,25 @@ def test_initiating_takes_three_queries_and_so_do_the_books():
     assert counted.count == 2
 
 
-def test_opening_an_account_that_is_there_takes_one_query():
+def test_opening_an_account_that_is_there_takes_one_query(database):
     person = escrow.user()
     with count_queries() as counted:
         edb.EscrowAccount.open(person, "stripe")
-    assert len(without_begin_and_commit(counted)) == 4
+    asks_for_the_snapshot = dialects.of(database).reads_stale_rows is not None
+    assert len(without_begin_and_commit(counted)) == 4 + asks_for_the_snapshot
     with count_queries() as counted:
         edb.EscrowAccount.open(person, "stripe")
     assert counted.count == 1
+
+
+def test_an_account_is_not_opened_from_a_snapshot_that_could_hide_it(database):
+    question = dialects.of(database).reads_stale_rows
+    if question is None:
+        pytest.skip("a locking read of this server sees what was committed after the snapshot")
+    person = escrow.user()
+    with pytest.raises(edb.Contention, match="REPEATABLE READ"), database.atomic("REPEATABLE READ"):
+        edb.EscrowAccount.open(person, "stripe")
+    assert edb.EscrowAccount.select().count() == 0
+    with database.atomic():
+        edb.EscrowAccount.open(person, "stripe")
+    assert edb.EscrowAccount.select().count() == 1

@@ -4,6 +4,7 @@ Every refusal leaves definitions and rows exactly as they were.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from commands import copy_scripts, pw_migrate, run, said
 from independent_catalog import everything, history, unlike
 from platform_database import build, execute, family
 
+from engagement_db import dialects
 from engagement_db.database import open_database
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
-from engagement_db.schema import runner
+from engagement_db.schema import catalog, check, runner, sql
 from engagement_db.schema.platform import create_stand_ins
 from engagement_db.tables import foreign_key_name
 
@@ -572,5 +574,19 @@ def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
     execute(url, "CREATE FULLTEXT INDEX projects_words ON projects (title)")
     with contextlib.closing(open_database(url)) as database:
         runner.migrate(database, to=TRUST)
-        with nothing_changes(url), pytest.raises(MigrationError, match=f"{OWNER}: step .*INSTANT"):
+        with nothing_changes(url), pytest.raises(MigrationError, match=f"{OWNER}: step .*INSTANT") as refused:
             runner.migrate(database)
+        assert "FULLTEXT" in str(refused.value)
+        assert "engagement-db sql" in str(refused.value)
+        run_what_it_advises(database)
+        assert runner.migrate(database) == (OWNER,)
+        assert list(check.drifts(database, runner.declared(runner.load()), [])) == []
+
+
+def run_what_it_advises(database: peewee.Database) -> None:
+    """Run the printed statements of revision three, each without its ALGORITHM and LOCK."""
+    owner = [revision for revision in runner.load() if revision.name == OWNER]
+    for line in sql.script_up(dialects.of(database), owner, catalog.of(database)):
+        statement = re.sub(r", (ALGORITHM|LOCK)=\w+", "", line)
+        if statement.startswith(("ALTER", "SET")):
+            database.execute_sql(statement.rstrip(";"))

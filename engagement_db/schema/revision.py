@@ -32,6 +32,10 @@ _IN_THE_WAY: Final = (
     "Rename or drop what is in the way (tables made by Sequelize: `engagement-db adopt` takes them over), "
     "then run the same command again."
 )
+_BLOCKING: Final = (
+    "This table cannot be changed so while it is written to (a FULLTEXT index is the usual cause). At an hour when "
+    "writers may wait, run the statement that `engagement-db sql` prints, without its ALGORITHM and LOCK. "
+)
 
 logger = logging.getLogger(__name__)
 
@@ -316,6 +320,7 @@ class Revision:
         kind = MigrationBusy if isinstance(error, MigrationBusy) else StepFailed
         return kind(
             f"{self.name}: {course.place} failed on {run.dialect.title}: {words.rstrip('.')}.\n{stands} "
+            f"{_BLOCKING if dialects.error_code(error) in run.dialect.not_online_codes else ''}"
             "Once the cause is gone, run the same command again: it finishes what is missing."
         )
 
