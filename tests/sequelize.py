@@ -78,4 +78,5 @@ def fill(url: str, *parts: str) -> None:
         ],
         "owner": ['UPDATE "projects" SET "ownerId" = 1 WHERE "id" = 1'],
     }
-    execute(url, *(statement for part in parts for statement in rows[part]))
+    session = ["SET time_zone = '+00:00'"] if family(url) in ("mariadb", "mysql") else []
+    execute(url, *session, *(statement for part in parts for statement in rows[part]))
