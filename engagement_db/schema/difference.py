@@ -22,6 +22,7 @@ class Kind(StrEnum):
     CHECK = "check"
     EXTRA = "extra"
 
+
 _INVALID: Final = "it is INVALID: its concurrent build did not finish"
 
 

@@ -28,8 +28,8 @@ class Standing:
         doubts = []
         if self.unknown:
             doubts.append(
-                f"the database has {', '.join(self.unknown)}, which this code does not know: the code is older than the "
-                "database, or a script is missing. Deploy the code that has it"
+                f"the database has {', '.join(self.unknown)}, which this code does not know: the code is older than "
+                "the database, or a script is missing. Deploy the code that has it"
             )
         if self.repeated:
             doubts.append(
