@@ -14,7 +14,7 @@ from commands import copy_scripts
 from cut_proxy import CutProxy, Point
 from deploy import Deployer, Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows
-from platform_database import build, execute, family, session
+from platform_database import build, execute, family, query, session
 
 from engagement_db import dialects
 from engagement_db.database import open_database
@@ -212,7 +212,10 @@ def login_with_password(platform: str) -> Iterator[str]:
         execute(platform, f"CREATE USER {name} IDENTIFIED BY '{password}'", f"GRANT ALL ON *.* TO {name}")
         drop = f"DROP USER {name}"
     scheme, _, rest = platform.partition("://")
-    yield f"{scheme}://{user}:{password}@{rest.rpartition('@')[2]}"
+    url = f"{scheme}://{user}:{password}@{rest.rpartition('@')[2]}"
+    # MySQL takes a password over a plain connection only from those whom it knows from an encrypted one.
+    query(url, "SELECT 1")
+    yield url
     if family(platform) == "postgres":
         execute(platform, f"REASSIGN OWNED BY {user} TO CURRENT_USER", f"DROP OWNED BY {user}")
     execute(platform, drop)
@@ -308,13 +311,17 @@ def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
 ) -> None:
     if not dialects.named(family(platform)).locks_rows:
         return  # One writer at a time holds the whole file: the migration waits for the lock before it begins.
+    if revision != REVISIONS[-1] and not dialects.named(family(platform)).rolls_back_ddl:
+        return  # Each statement stands by itself: none keeps a lock while the next one waits.
     command = command_for(platform, revision, direction)
     lock_wait_seconds = 0.05 if family(platform) == "postgres" else 1
     with held(platform, held_table):
         deployer = deploy.start(command)
         with Writer(platform, written_table) as writer:
             time.sleep(HELD_SECONDS)
-        assert (revision in history(platform)) == (direction == "down"), "the table was not in the way"
+        # MariaDB adds the unchecked key without touching its parent.
+        if (family(platform), held_table, direction) != ("mariadb", "users", "up"):
+            assert (revision in history(platform)) == (direction == "down"), "the table was not in the way"
     ended = deployer.wait()
     assert ended.code == 0, ended.words
     assert (revision in history(platform)) == (direction == "up")
