@@ -105,8 +105,7 @@ class BaseModel(peewee.Model):
             for index in meta.fields_to_index()
         )
         checks = tuple(
-            tables.Check(tables.check_name(meta.table_name, column), expression)
-            for column, expression in meta.checks
+            tables.Check(tables.check_name(meta.table_name, column), expression) for column, expression in meta.checks
         )
         return tables.sort(tables.Table(meta.table_name, tuple(columns), tuple(keys), indexes, checks))
 
@@ -213,9 +212,7 @@ def open_database(url: str, **options: Any) -> peewee.Database:
     arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
     if dialect.lives_in_file:
         if parts.netloc:
-            raise ConfigurationError(
-                f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db."
-            )
+            raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db.")
         name = name or ":memory:"
         arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
     else:
@@ -224,9 +221,7 @@ def open_database(url: str, **options: Any) -> peewee.Database:
             # The server knows a password by its bytes; left as text, pymysql makes them Latin-1.
             arguments["password"] = arguments["password"].encode()
         if not name:
-            raise ConfigurationError(
-                f"{shown_url(url)}: the name of the database is missing after the host."
-            )
+            raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
     if dialect.reads_json_as_mariadb:
         arguments["mariadb"] = True
     arguments.update(options)
@@ -284,9 +279,7 @@ def set_up_sessions(database: peewee.Database) -> None:
         _set_up_async_sessions(database, dialect)
         return
     if database.in_transaction():
-        raise ConfigurationError(
-            "a session cannot be set up inside a transaction; call bind before it begins."
-        )
+        raise ConfigurationError("a session cannot be set up inside a transaction; call bind before it begins.")
     hooked: Any = database
     initialize = hooked._initialize_connection
 

@@ -331,8 +331,7 @@ def family(database: peewee.Database) -> Dialect:
     if isinstance(database, peewee.MySQLDatabase):
         return MARIADB if database.mariadb else MYSQL
     raise ConfigurationError(
-        f"{type(database).__name__} is not supported; "
-        "use a peewee SqliteDatabase, PostgresqlDatabase or MySQLDatabase."
+        f"{type(database).__name__} is not supported; use a peewee SqliteDatabase, PostgresqlDatabase or MySQLDatabase."
     )
 
 

@@ -215,13 +215,9 @@ class DisputeCase(BaseModel):
         """
         action = ActionType(DisputeEvent.action_type.db_value(action_type))
         if action not in RECORDED:
-            raise Refused(
-                f"{action} is written by the verb that does it; record takes {', '.join(RECORDED)}."
-            )
+            raise Refused(f"{action} is written by the verb that does it; record takes {', '.join(RECORDED)}.")
         if action == ActionType.EVIDENCE_UPLOAD and not (evidence_key or evidence_url):
-            raise Refused(
-                "evidence that lies nowhere was not recorded; pass its evidence_key or evidence_url."
-            )
+            raise Refused("evidence that lies nowhere was not recorded; pass its evidence_key or evidence_url.")
         if action != ActionType.EVIDENCE_UPLOAD and not (notes and notes.strip()):
             raise Refused(f"a {action} that says nothing was not recorded; pass notes.")
 
@@ -277,9 +273,7 @@ class DisputeCase(BaseModel):
                 ("provider_deadline_at", DisputeCase.provider_deadline_at, provider_deadline_at),
             )
         }
-        return self._change(
-            ActionType.DEADLINE_ADJUSTED, "deadlines set", lambda case: deadlines, by, actor_type
-        )
+        return self._change(ActionType.DEADLINE_ADJUSTED, "deadlines set", lambda case: deadlines, by, actor_type)
 
     def set_status(
         self, status: DisputeStatus, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
@@ -292,9 +286,7 @@ class DisputeCase(BaseModel):
         status = DisputeStatus(DisputeCase.status.db_value(status))
         if status not in ACTIVE_DISPUTE:
             raise Refused(f"a case becomes {status} with its money: call resolve or withdraw.")
-        return self._change(
-            ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type
-        )
+        return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
 
     def advance(
         self, stage: DisputeStage, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
@@ -348,9 +340,7 @@ class DisputeCase(BaseModel):
         """
         return self._end(DisputeStatus.CLOSED, "withdraw", notes, by, actor_type)
 
-    def _end(
-        self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType
-    ) -> DisputeStep:
+    def _end(self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType) -> DisputeStep:
         def work() -> DisputeStep:
             disputed = locked_transaction(self.escrow_transaction_id)
             case = self._locked()
@@ -459,9 +449,7 @@ class DisputeCase(BaseModel):
         At most ``limit`` rows, 1 to 1000. Like the queries below it can be narrowed with ``where``.
         Walks dispute_cases_status.
         """
-        urgency = peewee.Case(
-            cls.priority, [(priority.value, rank) for rank, priority in enumerate(PRIORITIES)]
-        )
+        urgency = peewee.Case(cls.priority, [(priority.value, rank) for rank, priority in enumerate(PRIORITIES)])
         return cls._active(limit).order_by(urgency, *cls._by_deadline())
 
     @classmethod
@@ -560,6 +548,4 @@ class DisputeEvent(BaseModel):
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()
-    }
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}

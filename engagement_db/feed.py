@@ -238,9 +238,7 @@ class FeedReaction(BaseModel):
         )
 
     @classmethod
-    def react(
-        cls, post: Any, user: Any, reaction_type: ReactionType | str = ReactionType.LIKE
-    ) -> ReactionChange:
+    def react(cls, post: Any, user: Any, reaction_type: ReactionType | str = ReactionType.LIKE) -> ReactionChange:
         """``user`` has exactly this reaction to ``post``, whoever else reacts at the same moment.
 
         Returns what changed; the same reaction again changes nothing and logs nothing. Finds the row by
@@ -290,9 +288,7 @@ class FeedReaction(BaseModel):
             self.reaction_type = wanted
             self.save(only=[FeedReaction.reaction_type])
             details = {"reactionType": wanted.value, "previousType": previous.value}
-            FeedActivityLog.record(
-                FeedAction.REACTION_CHANGED, actor=self.user_id, post=self.post_id, metadata=details
-            )
+            FeedActivityLog.record(FeedAction.REACTION_CHANGED, actor=self.user_id, post=self.post_id, metadata=details)
         return ReactionChange(self, previous)
 
     @classmethod
@@ -394,9 +390,7 @@ class FeedComment(BaseModel):
         return page if with_deleted else page.where(cls.deleted_at.is_null())
 
     @classmethod
-    def reply(
-        cls, post: Any, user: Any, body: str, *, parent: Any = None, metadata: Any = None
-    ) -> "FeedComment":
+    def reply(cls, post: Any, user: Any, body: str, *, parent: Any = None, metadata: Any = None) -> "FeedComment":
         """``user`` has commented on ``post``, or replied to its comment ``parent``. Returns the comment.
 
         Raises NotFound when post, user or parent does not exist, Refused when the parent stands on another
@@ -461,25 +455,19 @@ class FeedComment(BaseModel):
             self.deleted_at = None
         return done
 
-    def _moderated(
-        self, action: FeedAction, deleted_at: datetime | None, by: Any, reason: str | None
-    ) -> bool:
+    def _moderated(self, action: FeedAction, deleted_at: datetime | None, by: Any, reason: str | None) -> bool:
         comment = _key(FeedActivityLog.comment, self)
         actor = None if by is None else _key(FeedActivityLog.actor, by)
         not_yet = FeedComment.deleted_at.is_null(deleted_at is not None)
 
         def work() -> bool:
-            moved = (
-                FeedComment.update(deleted_at=deleted_at).where(FeedComment.id == comment, not_yet).execute()
-            )
+            moved = FeedComment.update(deleted_at=deleted_at).where(FeedComment.id == comment, not_yet).execute()
             row = FeedComment.select(FeedComment.post).where(FeedComment.id == comment).first()
             if row is None:
                 raise NotFound(f"feed_comments {comment} does not exist; nothing was changed.")
             if moved:
                 details = None if reason is None else {"reason": reason}
-                FeedActivityLog.record(
-                    action, actor=actor, post=row.post_id, comment=comment, metadata=details
-                )
+                FeedActivityLog.record(action, actor=actor, post=row.post_id, comment=comment, metadata=details)
             return bool(moved)
 
         return _written(work, (FeedActivityLog.actor, actor))
@@ -632,9 +620,7 @@ class FeedActivityLog(BaseModel):
         return cls.create(action=str(action), actor=actor, post=post, comment=comment, metadata=metadata)
 
     @classmethod
-    def history(
-        cls, post: Any, *, limit: int = 20, after: str | None = None, before: str | None = None
-    ) -> Page:
+    def history(cls, post: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
         """Return a page of what happened to a post, newest first.
 
         Walks ``feed_activity_logs_post_id_created_at``.
@@ -643,9 +629,7 @@ class FeedActivityLog(BaseModel):
         return page.where(cls.post == _key(cls.post, post))
 
     @classmethod
-    def by_actor(
-        cls, actor: Any, *, limit: int = 20, after: str | None = None, before: str | None = None
-    ) -> Page:
+    def by_actor(cls, actor: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
         """Return a page of what a user did, newest first.
 
         Walks ``feed_activity_logs_actor_id_created_at``.
@@ -654,9 +638,7 @@ class FeedActivityLog(BaseModel):
         return page.where(cls.actor == _key(cls.actor, actor))
 
     @classmethod
-    def by_action(
-        cls, action: str, *, limit: int = 20, after: str | None = None, before: str | None = None
-    ) -> Page:
+    def by_action(cls, action: str, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
         """Return a page of one kind of entry, newest first.
 
         Walks ``feed_activity_logs_action_created_at``.

@@ -303,9 +303,7 @@ class JsonField(_FollowsDialect, peewee.JSONField):
         try:
             _check_document(value, JSON_DEPTH)
             # Without spaces, as JSON.stringify writes: equal documents are equal text.
-            document = json.dumps(
-                value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null
-            )
+            document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null)
             document.encode()
         except (TypeError, ValueError) as error:
             refuse(self, f"{_shown(value)} is not JSON that every server keeps: {error}")

@@ -67,9 +67,7 @@ class Project(BaseModel):
         """
         owner_ids = {_owner_key(owner) for owner in owners}
         if len(owner_ids) > OWNERS_AT_ONCE:
-            refuse(
-                cls.owner, f"{len(owner_ids)} owners are too many; ask for at most {OWNERS_AT_ONCE} at once"
-            )
+            refuse(cls.owner, f"{len(owner_ids)} owners are too many; ask for at most {OWNERS_AT_ONCE} at once")
         if not owner_ids:
             return Counter()
         query = cls.select(cls.owner, peewee.fn.COUNT(cls.id)).where(cls.owner.in_(owner_ids))

@@ -449,9 +449,7 @@ def locked_transaction(key: int | None, account_id: int | None = None) -> Escrow
             raise stranger
         account_id = found.account_id
     account = locked_account(account_id)
-    query = EscrowTransaction.select().where(
-        EscrowTransaction.id == key, EscrowTransaction.account == account.id
-    )
+    query = EscrowTransaction.select().where(EscrowTransaction.id == key, EscrowTransaction.account == account.id)
     row: EscrowTransaction | None = locked(query).first()
     if row is None:
         raise stranger
@@ -531,9 +529,7 @@ def _book(row: EscrowTransaction, came: int, at: datetime) -> None:
 
 def locked_account(account_id: int | None) -> EscrowAccount:
     """Return the account as it stands, locked; raises NotFound. Walks the primary key."""
-    account: EscrowAccount | None = locked(
-        EscrowAccount.select().where(EscrowAccount.id == account_id)
-    ).first()
+    account: EscrowAccount | None = locked(EscrowAccount.select().where(EscrowAccount.id == account_id)).first()
     if account is None:
         raise NotFound(f"escrow account {account_id} does not exist; nothing was changed.")
     return account
@@ -542,9 +538,7 @@ def locked_account(account_id: int | None) -> EscrowAccount:
 def _advice(row: EscrowTransaction, verb: str) -> str:
     starts = " or ".join(MOVES[verb].sources)
     ways = [name for name, rule in MOVES.items() if row.status in rule.sources]
-    advice = (
-        f"From there it can: {', '.join(ways)}." if ways else "It is settled: initiate a new one instead."
-    )
+    advice = f"From there it can: {', '.join(ways)}." if ways else "It is settled: initiate a new one instead."
     return f"escrow {row.reference!r} is {row.status}; {verb} starts from {starts}. {advice}"
 
 
@@ -610,9 +604,7 @@ def _refuse_another_payload(first: EscrowTransaction, payload: Mapping[str, Any]
     recorded = recorded or _payload(first)
     fields = [name for name in _PAYLOAD if recorded.get(name) != payload[name]]
     if fields:
-        differences = "; ".join(
-            f"{name} was {recorded.get(name)!s:.60}, now {payload[name]!s:.60}" for name in fields
-        )
+        differences = "; ".join(f"{name} was {recorded.get(name)!s:.60}, now {payload[name]!s:.60}" for name in fields)
         raise ReferenceConflict(
             f"reference {first.reference!r} belongs to escrow transaction {first.id} with another payload: "
             f"{differences}. Nothing was changed; take a new reference for a new payment.",
@@ -630,9 +622,7 @@ def _refuse_strangers(row: EscrowTransaction) -> None:
 def require(model: Any, key: Any, role: str) -> None:
     """Raise NotFound unless ``model`` has a row of this id. Walks the primary key."""
     if not model.select(model.id).where(model.id == key).exists():
-        raise NotFound(
-            f"{role} {key}: there is no such row in {model._meta.table_name}; nothing was changed."
-        )
+        raise NotFound(f"{role} {key}: there is no such row in {model._meta.table_name}; nothing was changed.")
 
 
 def person(by: Any) -> int | None:

@@ -249,9 +249,7 @@ class Page(ModelSelect, _Keyset):
     def order_by(self, *values: Any) -> "Page":
         """Refuse: a page that is ordered otherwise has no cursors. (``count`` takes the order away.)"""
         if values:
-            raise Refused(
-                "a page is ordered newest first, for its cursors; sort the rows after reading them."
-            )
+            raise Refused("a page is ordered newest first, for its cursors; sort the rows after reading them.")
         return super().order_by()
 
     def _read(self) -> list[Position]:

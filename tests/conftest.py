@@ -62,6 +62,7 @@ def url(server: servers.Server) -> Iterator[str]:
     server.start()
     server.drop_database(database_url)
 
+
 @pytest.fixture(scope="session")
 def url_of_tables(server: servers.Server) -> Iterator[str]:
     """The URL of a database that has all tables, made once for each server."""

@@ -173,9 +173,10 @@ def _inspected(url: str) -> Iterator[tuple[str, Any]]:
         for table in tables:
             if table == HISTORY:
                 continue
-            yield f"inspected columns of {table}", [
-                {key: str(value) for key, value in column.items()} for column in inspector.get_columns(table)
-            ]
+            yield (
+                f"inspected columns of {table}",
+                [{key: str(value) for key, value in column.items()} for column in inspector.get_columns(table)],
+            )
             yield f"inspected key of {table}", inspector.get_pk_constraint(table)
             yield f"inspected foreign keys of {table}", _by_name(inspector.get_foreign_keys(table))
             yield f"inspected indexes of {table}", _by_name(inspector.get_indexes(table))

@@ -45,9 +45,7 @@ class Unavailable(Exception):
 class Process:
     """A server process of ours. However often it is started, it keeps its folder, its data and its port."""
 
-    def __init__(
-        self, folder: Path, initialize: list[str], run: list[str], stop_signal: signal.Signals
-    ) -> None:
+    def __init__(self, folder: Path, initialize: list[str], run: list[str], stop_signal: signal.Signals) -> None:
         self.folder = folder
         self.log = folder / "log"
         self._initialize = initialize
@@ -67,9 +65,7 @@ class Process:
     def start(self) -> None:
         with open(self.log, "ab") as log:
             if not self._initialized:
-                made = subprocess.run(
-                    self._initialize, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
+                made = subprocess.run(self._initialize, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                 if made.returncode != 0:
                     raise RuntimeError(f"{self._initialize[-1]} could not be initialized:\n{self.last_words}")
                 self._initialized = True
@@ -170,9 +166,7 @@ class Server:
                         "Correct it, or unset it to have a throwaway server."
                     ) from None
                 if not self._process.is_running or time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"{self.name} does not answer: {error}\n{self._process.last_words}"
-                    ) from None
+                    raise RuntimeError(f"{self.name} does not answer: {error}\n{self._process.last_words}") from None
             time.sleep(0.05)
 
     def _url_of(self, database: str) -> str:
@@ -330,8 +324,10 @@ def _throwaway_mariadb() -> Server:
     folder = _new_folder("mariadb", "mysql")
     data = f"--datadir={folder}/data"
     port = _free_port()
+    # A tmpdir of its own too: a server that starts sweeps the one it has, whoever else's files lie there.
     initialize = [
         "--no-defaults",
+        f"--tmpdir={folder}",
         "--auth-root-authentication-method=normal",
         "--skip-name-resolve",
         "--skip-test-db",
@@ -339,7 +335,7 @@ def _throwaway_mariadb() -> Server:
     process = Process(
         folder,
         [*become_user, install, *initialize, data],
-        [*become_user, mariadbd, *_mysql_options(port), "--pid-file=pid", data],
+        [*become_user, mariadbd, *_mysql_options(port), "--pid-file=pid", f"--tmpdir={folder}", data],
         signal.SIGTERM,
     )
     return MySQLServer("mariadb", f"mariadb://root@127.0.0.1:{port}", process)
@@ -391,9 +387,7 @@ def _mysql_tree() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     tree = Path(os.environ.get("TEST_MYSQL_TREE") or Path(cache) / "engagement_db" / "mysql").resolve()
     if os.geteuid() != 0:
-        raise Unavailable(
-            "it runs in a chroot, which only root may enter: run as root, or set TEST_MYSQL_URL"
-        )
+        raise Unavailable("it runs in a chroot, which only root may enter: run as root, or set TEST_MYSQL_URL")
     if not (tree / "usr" / "sbin" / "mysqld").exists():
         reason = os.environ.get("TEST_MYSQL_UNAVAILABLE") or "tests/run makes it; or set TEST_MYSQL_URL"
         raise Unavailable(f"there is no MySQL in {tree}: {reason}")
@@ -464,9 +458,7 @@ def _free_port() -> int:
 
 def _children(parent: int) -> list[int]:
     return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _state(entry)[1] == str(parent)
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _state(entry)[1] == str(parent)
     ]
 
 

@@ -40,9 +40,7 @@ def with_parameters(url, parameters):
 
 
 def run_python(source):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=False)
     return done.stdout.strip() + done.stderr.strip()
 
 
@@ -67,8 +65,7 @@ def session_of(database):
     if isinstance(database, peewee.PostgresqlDatabase):
         return {"zone": database.execute_sql("SHOW timezone").fetchone()[0]}
     zone, mode, client, connection, results = database.execute_sql(
-        "SELECT @@time_zone, @@sql_mode, @@character_set_client, @@character_set_connection, "
-        "@@character_set_results"
+        "SELECT @@time_zone, @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results"
     ).fetchone()
     return {
         "zone": zone,
@@ -169,9 +166,7 @@ def test_binding_inside_a_transaction_is_refused_and_binds_nothing(server, url):
 
 
 def test_what_is_no_supported_database_is_refused():
-    with pytest.raises(
-        edb.ConfigurationError, match="Database is not supported; use a peewee SqliteDatabase"
-    ):
+    with pytest.raises(edb.ConfigurationError, match="Database is not supported; use a peewee SqliteDatabase"):
         edb.bind(peewee.Database("x"))
 
 

@@ -67,12 +67,7 @@ def crowd(server: servers.Server, crowded_url: str) -> Iterator[Crowd]:
     database = edb.connect(crowded_url)
     with database.connection_context():
         first = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
-        post = (
-            FeedPost.select()
-            .where(FeedPost.id >= first + AUTHORS * POSTS_EACH // 2)
-            .order_by(FeedPost.id)
-            .get()
-        )
+        post = FeedPost.select().where(FeedPost.id >= first + AUTHORS * POSTS_EACH // 2).order_by(FeedPost.id).get()
         yield Crowd(database, post.id, post.user_id)
 
 
@@ -88,9 +83,7 @@ def fill(database: peewee.Database) -> None:
     ).execute()
     first_id = User.select(peewee.fn.MIN(User.id)).scalar()
     author, turn = User.alias("author"), User.alias("turn")
-    hidden = peewee.Case(
-        None, [(turn.id < first_id + POSTS_EACH // 10, label(FeedPost.visibility, "connections"))]
-    )
+    hidden = peewee.Case(None, [(turn.id < first_id + POSTS_EACH // 10, label(FeedPost.visibility, "connections"))])
     visibility = peewee.fn.COALESCE(hidden, label(FeedPost.visibility, "public"))
     copy(
         author.select(author.id, author.email, visibility, author.created_at, author.created_at)
@@ -119,12 +112,8 @@ def fill(database: peewee.Database) -> None:
         FeedComment,
         "post user parent body created_at updated_at",
     )
-    channel = peewee.Case(
-        None, [(post.user < first_id + 300, "mail"), (post.user < first_id + 600, "chat")], "print"
-    )
-    copy(
-        post.select(post.id, post.user, channel, *times), FeedShare, "post user channel created_at updated_at"
-    )
+    channel = peewee.Case(None, [(post.user < first_id + 300, "mail"), (post.user < first_id + 600, "chat")], "print")
+    copy(post.select(post.id, post.user, channel, *times), FeedShare, "post user channel created_at updated_at")
     action = peewee.Case(None, [(post.user < first_id + 100, "rare")], "common")
     copy(
         post.select(post.id, post.user, action, post.created_at),
@@ -216,8 +205,7 @@ def explain_mysql(database: peewee.Database, sql: str, params: Any) -> Plan:
     database.execute_sql(sql, params).fetchall()
     status = dict(database.execute_sql("SHOW SESSION STATUS").fetchall())
     plan.rows_read = sum(
-        int(status[f"Handler_read_{how}"])
-        for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next")
+        int(status[f"Handler_read_{how}"]) for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next")
     )
     plan.rows_sorted = int(status["Sort_rows"])
     return plan
@@ -225,9 +213,7 @@ def explain_mysql(database: peewee.Database, sql: str, params: Any) -> Plan:
 
 def timeline_after_a_while(**filters: Any) -> str:
     """Return a cursor some 400 posts down the timeline."""
-    second = FeedPost.timeline(
-        limit=200, after=FeedPost.timeline(limit=200, **filters).next_cursor, **filters
-    )
+    second = FeedPost.timeline(limit=200, after=FeedPost.timeline(limit=200, **filters).next_cursor, **filters)
     assert second.next_cursor is not None
     return second.next_cursor
 
@@ -261,9 +247,7 @@ QUERIES: dict[str, tuple[Callable[[Crowd], object], set[str]]] = {
         {"feed_posts_created_at"},
     ),
     "a viewer's timeline after a cursor": (
-        lambda crowd: list(
-            FeedPost.timeline(viewer=crowd.user, connections=[crowd.user + 1], after=CURSORS["plain"])
-        ),
+        lambda crowd: list(FeedPost.timeline(viewer=crowd.user, connections=[crowd.user + 1], after=CURSORS["plain"])),
         {"feed_posts_created_at"},
     ),
     "the reaction summary of 200 posts": (
@@ -311,9 +295,7 @@ def cursors(crowd: Crowd) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_walks_a_little_of_its_index(
-    server: servers.Server, crowd: Crowd, cursors: None, query: str
-) -> None:
+def test_a_query_walks_a_little_of_its_index(server: servers.Server, crowd: Crowd, cursors: None, query: str) -> None:
     call, indexes = QUERIES[query]
     plan = plans_of(server.name, crowd.database, lambda: call(crowd))[-1]
     assert plan.indexes == indexes

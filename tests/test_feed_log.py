@@ -142,12 +142,8 @@ REWRITES = {
     "delete": lambda entry: FeedActivityLog.delete().execute(),
     "delete_by_id": lambda entry: FeedActivityLog.delete_by_id(entry.id),
     "replace": lambda entry: FeedActivityLog.replace(id=entry.id, action="forged").execute(),
-    "replace_many": lambda entry: FeedActivityLog.replace_many(
-        [{"id": entry.id, "action": "forged"}]
-    ).execute(),
-    "on_conflict_replace": lambda entry: FeedActivityLog.insert(
-        id=entry.id, action="forged"
-    ).on_conflict_replace(),
+    "replace_many": lambda entry: FeedActivityLog.replace_many([{"id": entry.id, "action": "forged"}]).execute(),
+    "on_conflict_replace": lambda entry: FeedActivityLog.insert(id=entry.id, action="forged").on_conflict_replace(),
     "on_conflict update": lambda entry: FeedActivityLog.insert(id=entry.id, action="forged").on_conflict(
         conflict_target=[FeedActivityLog.id], update={FeedActivityLog.action: "forged"}
     ),

@@ -44,9 +44,7 @@ def crew(url_of_tables, database):
         told = [receiver.recv() for receiver in answers[kill:] if receiver.poll(PATIENCE_SECONDS)]
         for process in processes:
             process.join(PATIENCE_SECONDS)
-        assert [process.exitcode for process in processes] == [-signal.SIGKILL] * kill + [0] * (
-            WORKERS - kill
-        )
+        assert [process.exitcode for process in processes] == [-signal.SIGKILL] * kill + [0] * (WORKERS - kill)
         assert len(told) == WORKERS - kill
         return told
 

@@ -28,9 +28,7 @@ MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 def posts(database):
     """Nine posts, oldest first, three to each of three seconds."""
     ada = somebody()
-    return [
-        a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number // 3)) for number in range(9)
-    ]
+    return [a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number // 3)) for number in range(9)]
 
 
 def contents(page):

@@ -16,9 +16,7 @@ from engagement_db import dialects
 POST, ACCOUNT = edb.FeedPost, edb.EscrowAccount
 NINE = datetime(2024, 8, 1, 9, tzinfo=UTC)
 
-few_examples = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few_examples = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def nested(levels):
@@ -124,12 +122,8 @@ def save(model, name, value):
 WAYS = {
     "create": lambda model, name, value: model.create(**{**others(model, name), name: value}),
     "save": save,
-    "insert_many": lambda model, name, value: model.insert_many(
-        [others(model, name) | {name: value}]
-    ).execute(),
-    "bulk_create": lambda model, name, value: model.bulk_create(
-        [model(**{**others(model, name), name: value})]
-    ),
+    "insert_many": lambda model, name, value: model.insert_many([others(model, name) | {name: value}]).execute(),
+    "bulk_create": lambda model, name, value: model.bulk_create([model(**{**others(model, name), name: value})]),
     "update": lambda model, name, value: model.update({name: value}).execute(),
     "bulk_update": lambda model, name, value: model.bulk_update(
         [model(**{**others(model, name), "id": 1, name: value})], [name]
@@ -157,9 +151,7 @@ def test_a_value_that_does_not_fit_is_refused_before_any_sql(database, way):
             except edb.RefusedValue as refusal:
                 outcome = f"{refusal.table}.{refusal.column}"
         outcomes.append((outcome, queries.count))
-    expected = [
-        (f"{model._meta.table_name}.{model._meta.fields[name].column_name}", 0) for model, name, _ in refused
-    ]
+    expected = [(f"{model._meta.table_name}.{model._meta.fields[name].column_name}", 0) for model, name, _ in refused]
     assert outcomes == expected
 
 
@@ -224,10 +216,7 @@ def test_money_does_not_depend_on_the_decimal_context_of_the_caller(database, tr
             read = ACCOUNT.get_by_id(account.id).current_balance
             assert (
                 read.as_tuple()
-                == Decimal(amount)
-                .copy_abs()
-                .quantize(Decimal("0.0001"), context=decimal.Context(prec=40))
-                .as_tuple()
+                == Decimal(amount).copy_abs().quantize(Decimal("0.0001"), context=decimal.Context(prec=40)).as_tuple()
             )
 
 

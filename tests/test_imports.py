@@ -68,9 +68,7 @@ def allowed(name):
     return set().union(*FLOORS[:floor])
 
 
-@pytest.mark.parametrize(
-    ("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_go_one_way(name, tree):
     assert imported(tree) - allowed(name) == set()
 
@@ -97,9 +95,7 @@ def questions_of_servers(tree):
                     yield node.lineno, ast.unparse(node)
 
 
-@pytest.mark.parametrize(
-    ("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_only_the_dialects_ask_which_server_it_is(name, tree):
     if name == "dialects":
         assert list(questions_of_servers(tree)) != [], "the search finds what it looks for"

@@ -143,8 +143,8 @@ def test_with_no_configuration_it_makes_a_file(folder: Path) -> None:
     # Stand-ins for the platform's tables are there, and a person may own a project.
     execute(
         url,
-        'INSERT INTO users ("firstName", "lastName", email) VALUES (\'Ada\', \'L\', \'a@example.org\')',
-        'INSERT INTO projects (title, "ownerId") VALUES (\'one\', 1)',
+        "INSERT INTO users (\"firstName\", \"lastName\", email) VALUES ('Ada', 'L', 'a@example.org')",
+        "INSERT INTO projects (title, \"ownerId\") VALUES ('one', 1)",
     )
     assert "- [x]" not in succeeded(pw_migrate(folder, "migrate"))
 

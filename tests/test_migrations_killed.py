@@ -230,7 +230,6 @@ def test_a_killed_server(platform: str, server: servers.Server, record_property:
     record_property("points", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
 
 
-
 def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: servers.Server) -> None:
     if not dialects.named(server.name).validates_later:
         return  # Elsewhere the build is inside of one statement that is undone as a whole.

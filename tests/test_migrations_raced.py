@@ -156,7 +156,7 @@ def test_a_lock_never_outlives_its_process(platform: str, tmp_path: Path) -> Non
 
 # Point nine: errors for people.
 
-BROKEN = '''
+BROKEN = """
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import create_table
 from engagement_db.tables import check, integer, key, table
@@ -168,7 +168,7 @@ revision = Revision(
 )
 migrate = revision.migrate
 rollback = revision.rollback
-'''
+"""
 
 
 def test_a_step_that_fails_is_told_to_people_and_finished_later(platform: str, tmp_path: Path) -> None:

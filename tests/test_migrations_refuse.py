@@ -36,7 +36,7 @@ def stand_ins(url: str) -> Iterator[peewee.Database]:
         create_stand_ins(database)
         execute(
             url,
-            'INSERT INTO users ("firstName", "lastName", email) VALUES (\'Ada\', \'L\', \'a@example.org\')',
+            "INSERT INTO users (\"firstName\", \"lastName\", email) VALUES ('Ada', 'L', 'a@example.org')",
             "INSERT INTO projects (title) VALUES ('one'), ('two'), ('three')",
             "INSERT INTO gigs (title) VALUES ('one')",
         )
@@ -73,9 +73,7 @@ def test_a_database_without_the_platform(url: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [("projects",), ("gigs",), ("projects", "gigs")])
-def test_missing_tables_are_named_all_at_once(
-    stand_ins: peewee.Database, url: str, missing: tuple[str, ...]
-) -> None:
+def test_missing_tables_are_named_all_at_once(stand_ins: peewee.Database, url: str, missing: tuple[str, ...]) -> None:
     runner.migrate(stand_ins, to=FEED)
     execute(url, *(f"DROP TABLE {table}" for table in missing))
     expected = tuple(f"the platform's table {table} is missing" for table in missing)
@@ -147,8 +145,7 @@ def test_an_enum_of_other_labels(stand_ins: peewee.Database, url: str) -> None:
         execute(
             url,
             "PRAGMA writable_schema = ON",
-            "UPDATE sqlite_master SET sql = replace(sql, '''connections''', '''secret''') "
-            "WHERE name = 'feed_posts'",
+            "UPDATE sqlite_master SET sql = replace(sql, '''connections''', '''secret''') WHERE name = 'feed_posts'",
             "PRAGMA writable_schema = RESET",
         )
         stand_ins.close()
@@ -156,9 +153,7 @@ def test_an_enum_of_other_labels(stand_ins: peewee.Database, url: str) -> None:
         wanted = "ENUM('public', 'secret') NOT NULL DEFAULT 'public'"
         execute(url, f"ALTER TABLE feed_posts MODIFY visibility {wanted}")
     (difference,) = refusal(stand_ins, url).differences
-    assert difference == (
-        "feed_posts.visibility: the type is enum(public, secret), not enum(public, connections)"
-    )
+    assert difference == ("feed_posts.visibility: the type is enum(public, secret), not enum(public, connections)")
 
 
 def forget(url: str, *revisions: str) -> None:
@@ -169,9 +164,7 @@ def test_an_index_of_our_name_over_other_columns(stand_ins: peewee.Database, url
     runner.migrate(stand_ins, to=TRUST)
     execute(url, "CREATE INDEX projects_owner_id_idx ON projects (title)")
     (difference,) = refusal(stand_ins, url).differences
-    assert difference == (
-        "projects.projects_owner_id_idx: it is an index over (title), not an index over (ownerId)"
-    )
+    assert difference == ("projects.projects_owner_id_idx: it is an index over (title), not an index over (ownerId)")
 
 
 def test_an_index_of_our_name_on_another_table(stand_ins: peewee.Database, url: str) -> None:
@@ -229,8 +222,7 @@ def test_a_lost_index_is_made_again(stand_ins: peewee.Database, url: str, revisi
 def in_any_order(found: dict) -> dict:
     """A definition as the set of its lines: MySQL lists an index where it was added."""
     return {
-        name: sorted(line.rstrip(",") for line in what) if name.startswith("table ") and type(what) is list
-        else what
+        name: sorted(line.rstrip(",") for line in what) if name.startswith("table ") and type(what) is list else what
         for name, what in found.items()
     }
 
@@ -315,9 +307,7 @@ def test_a_leftover_of_our_own_concurrent_build_is_built_again(stand_ins: peewee
     runner.migrate(stand_ins)
     expected = everything(url)
     forget(url, OWNER)
-    execute(
-        url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'projects_owner_id_idx'::regclass"
-    )
+    execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'projects_owner_id_idx'::regclass")
     assert unlike(expected, everything(url)) != {}
     assert runner.migrate(stand_ins) == (OWNER,)
     assert unlike(expected, everything(url)) == {}
@@ -386,19 +376,18 @@ def triggers_over_owner(url: str) -> list[str]:
         case "sqlite":
             return [
                 'CREATE TRIGGER owner_changed AFTER UPDATE OF "ownerId" ON projects '
-                "BEGIN UPDATE gigs SET title = NEW.\"ownerId\"; END"
+                'BEGIN UPDATE gigs SET title = NEW."ownerId"; END'
             ]
         case "postgres":
             return [
-                "CREATE FUNCTION owner_changed() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN RETURN NEW; END $$",
+                "CREATE FUNCTION owner_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
                 'CREATE TRIGGER owner_changed AFTER UPDATE OF "ownerId" ON projects FOR EACH ROW '
                 "EXECUTE FUNCTION owner_changed()",
             ]
         case _:
             return [
                 "CREATE TRIGGER owner_changed BEFORE UPDATE ON projects FOR EACH ROW "
-                'SET NEW.title = CONCAT(NEW.title, COALESCE(NEW."ownerId", \'\'))'
+                "SET NEW.title = CONCAT(NEW.title, COALESCE(NEW.\"ownerId\", ''))"
             ]
 
 
@@ -455,9 +444,9 @@ def test_rows_are_counted_before_any_is_lost(stand_ins: peewee.Database, url: st
     runner.migrate(stand_ins)
     execute(
         url,
-        'INSERT INTO feed_posts ("userId", content) VALUES (1, \'one\'), (1, \'two\')',
+        "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (1, 'two')",
         'INSERT INTO feed_comments ("postId", "userId", body) VALUES (1, 1, \'first\')',
-        'INSERT INTO escrow_accounts ("userId", provider) VALUES (1, \'bank\')',
+        "INSERT INTO escrow_accounts (\"userId\", provider) VALUES (1, 'bank')",
         'UPDATE projects SET "ownerId" = 1 WHERE id <= 2',
     )
     with nothing_changes(url), pytest.raises(RowsAtStake) as refused:

@@ -29,10 +29,10 @@ def platform_url(url: str) -> str:
 def fill_our_tables(url: str) -> None:
     execute(
         url,
-        'INSERT INTO feed_posts ("userId", content) VALUES (1, \'one\'), (2, \'two\')',
+        "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (2, 'two')",
         'INSERT INTO feed_comments ("postId", "userId", body) VALUES (1, 2, \'first\')',
         'INSERT INTO feed_activity_logs ("postId", "actorId", action) VALUES (1, 2, \'comment\')',
-        'INSERT INTO escrow_accounts ("userId", provider) VALUES (1, \'bank\')',
+        "INSERT INTO escrow_accounts (\"userId\", provider) VALUES (1, 'bank')",
         'INSERT INTO escrow_transactions ("accountId", reference, amount, "initiatedById", "projectId", '
         "\"gigId\") VALUES (1, 'r-1', 12.5, 1, 3, 4)",
         'INSERT INTO dispute_cases ("escrowTransactionId", "openedById", "reasonCode", summary) '
@@ -136,9 +136,7 @@ def test_the_library_sees_no_difference_either(platform_url: str) -> None:
         reader = catalog.of(database)
         declared = runner.declared(runner.load())
         found = [
-            str(difference)
-            for name in OWN_TABLES
-            for difference in differences(declared[name], reader.table(name))
+            str(difference) for name in OWN_TABLES for difference in differences(declared[name], reader.table(name))
         ]
     assert set(declared) == OWN_TABLES | {"users", "projects", "gigs"}
     assert found == []

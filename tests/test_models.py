@@ -61,9 +61,7 @@ TIMES = [
 
 def amounts(dialect):
     digits = ["0.0001", "0.1", "1", "12345678901.2345", "99999999999.9999", "99999999999999"]
-    return [
-        Decimal(amount) for amount in [*digits, *(["99999999999999.9999"] if dialect.keeps_decimals else [])]
-    ]
+    return [Decimal(amount) for amount in [*digits, *(["99999999999999.9999"] if dialect.keeps_decimals else [])]]
 
 
 numbers = itertools.count(1)
@@ -237,8 +235,7 @@ def test_every_way_of_writing_takes_the_same_path(database, write, document):
 def test_a_row_of_plain_sql_gets_the_defaults_of_the_database(database, model):
     dialect = dialects.of(database)
     given = {
-        model._meta.fields[name].column_name: getattr(value, "id", value)
-        for name, value in required(model).items()
+        model._meta.fields[name].column_name: getattr(value, "id", value) for name, value in required(model).items()
     }
     if not given:
         given = {"title": "plain"}
@@ -246,9 +243,7 @@ def test_a_row_of_plain_sql_gets_the_defaults_of_the_database(database, model):
     marks = ", ".join([database.param] * len(given))
     values = [str(value) if isinstance(value, Decimal) else value for value in given.values()]
     before = edb.now()
-    database.execute_sql(
-        f"INSERT INTO {dialect.quoted(model._meta.table_name)} ({names}) VALUES ({marks})", values
-    )
+    database.execute_sql(f"INSERT INTO {dialect.quoted(model._meta.table_name)} ({names}) VALUES ({marks})", values)
     after = edb.now()
     read = model.select().order_by(model.id.desc()).get()
     for field in columns(model):
@@ -338,9 +333,7 @@ def test_comparisons_take_the_same_values_as_columns(database):
         edb.FeedPost.created_at.in_([eleven_in_oslo]),
         edb.FeedPost.id.in_(edb.FeedPost.select(edb.FeedPost.id).where(edb.FeedPost.content == "🚀")),
     ]
-    missed = [
-        number for number, where in enumerate(found) if list(edb.FeedPost.select().where(where)) != [post]
-    ]
+    missed = [number for number, where in enumerate(found) if list(edb.FeedPost.select().where(where)) != [post]]
     assert missed == []
     for where in (
         edb.EscrowAccount.current_balance == Decimal("12.5"),

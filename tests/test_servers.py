@@ -47,10 +47,7 @@ def rows(url):
 def test_a_server_is_the_one_it_is_named_after(server):
     is_mariadb = "mariadb" in server.version.lower()
     assert is_mariadb == (server.name == "mariadb")
-    assert (
-        int(server.version.split(".")[0])
-        >= {"sqlite": 3, "postgres": 13, "mariadb": 10, "mysql": 8}[server.name]
-    )
+    assert int(server.version.split(".")[0]) >= {"sqlite": 3, "postgres": 13, "mariadb": 10, "mysql": 8}[server.name]
 
 
 def test_a_fresh_database_is_empty_and_keeps_what_is_committed(url):
@@ -150,9 +147,7 @@ def test_a_server_that_was_given_is_used_and_goes_on(server, monkeypatch):
     server.drop_database(own)
 
 
-@pytest.mark.parametrize(
-    ("name", "scheme"), [("postgres", "postgresql"), ("mariadb", "mariadb"), ("mysql", "mysql")]
-)
+@pytest.mark.parametrize(("name", "scheme"), [("postgres", "postgresql"), ("mariadb", "mariadb"), ("mysql", "mysql")])
 def test_a_given_server_that_does_not_answer_is_an_error_without_its_password(name, scheme, monkeypatch):
     monkeypatch.setenv(f"TEST_{name.upper()}_URL", f"{scheme}://someone:s3cret@127.0.0.1:1/")
     with (

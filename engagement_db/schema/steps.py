@@ -473,7 +473,9 @@ class AddCheck(_Step):
         if dialect.edits_definition:
             yield from _edit_definition(self.table, f"replace(sql, {literal(self._text(dialect))}, '')")
         else:
-            yield Change(f"ALTER TABLE {dialect.quoted(self.table)} {dialect.drop_check} {dialect.quoted(self.check.name)}")
+            yield Change(
+                f"ALTER TABLE {dialect.quoted(self.table)} {dialect.drop_check} {dialect.quoted(self.check.name)}"
+            )
 
 
 @dataclass(frozen=True)
