@@ -114,6 +114,8 @@ class Dialect:
     retry_codes: frozenset[int | str] = field(default_factory=frozenset)
     # Which mean: the table cannot be changed while it is written to?
     not_online_codes: frozenset[int | str] = field(default_factory=frozenset)
+    # Which mean: there is no index of that name?
+    unknown_index_codes: frozenset[int | str] = field(default_factory=frozenset)
     # Which mean: a lock was not granted in time?
     lock_timeout_codes: frozenset[int | str] = field(default_factory=frozenset)
 
@@ -288,6 +290,7 @@ MYSQL = Dialect(
     retry_codes=frozenset({1205, 1213}),
     lock_timeout_codes=frozenset({1205}),
     not_online_codes=frozenset({1845, 1846}),
+    unknown_index_codes=frozenset({1176}),
 )
 
 MARIADB = replace(

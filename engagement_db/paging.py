@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import peewee
 
+from engagement_db import dialects
 from engagement_db.errors import Refused, RefusedValue
 from engagement_db.fields import TimeField
 
@@ -160,9 +161,7 @@ class _Keyset(peewee.Select):
                 self.model.created_at.alias("page_time"),
                 self.model.id.alias("page_id"),
             ]
-            if any(self._given) and len(wide._from_list) == 1 and wide._from_list[0] is self.model:
-                wide._from_list = [_Walked(self.model, self._index)]
-            cursor = database.execute(wide)
+            cursor = self._walk_index(database, wide)
             rows = cursor.fetchall()
             self._more = len(rows) > self._limit
             rows = rows[: self._limit]
@@ -172,6 +171,21 @@ class _Keyset(peewee.Select):
             fetched = _Fetched([row[:-2] for row in rows], (cursor.description or [])[:-2])
             self._cursor_wrapper = self._get_cursor_wrapper(fetched)
         return self._cursor_wrapper
+
+
+    def _walk_index(self, database: Any, wide: "_Keyset") -> Any:
+        if not any(self._given) or len(wide._from_list) != 1 or wide._from_list[0] is not self.model:
+            return database.execute(wide)
+        plain = wide._from_list
+        wide._from_list = [_Walked(self.model, self._index)]
+        try:
+            return database.execute(wide)
+        except peewee.DatabaseError as error:
+            if dialects.error_code(error) not in dialects.family(database).unknown_index_codes:
+                raise
+            # A database that another tool migrated may have the index under another name.
+            wide._from_list = plain
+            return database.execute(wide)
 
 
 def _position(field: TimeField, time: Any, key: int) -> Position:

@@ -18,6 +18,7 @@ from engagement_db import (
     FeedReaction,
     FeedShare,
     ReactionType,
+    dialects,
     paging,
 )
 
@@ -327,3 +328,17 @@ def test_a_limit_out_of_bounds_is_refused(database, limit):
 def test_a_filter_that_fits_no_row_at_all_is_refused(database, filters):
     with pytest.raises(edb.RefusedValue):
         list(FeedPost.timeline(**filters))
+
+
+def test_pages_follow_each_other_where_the_index_has_another_name(url):
+    database = edb.connect(url)
+    with database.connection_context():
+        database.create_tables(edb.MODELS)
+        ada = somebody()
+        for number in range(5):
+            a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number))
+        quoted = dialects.of(database).quoted
+        database.execute_sql(f"CREATE INDEX of_another_tool ON feed_posts ({quoted('userId')}, {quoted('createdAt')})")
+        of_table = " ON feed_posts" if dialects.of(database).indexes_inside_create_table else ""
+        database.execute_sql(f"DROP INDEX feed_posts_user_id_created_at{of_table}")
+        assert all_pages(2, author=ada) == ["43", "21", "0"]
