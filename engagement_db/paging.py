@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import peewee
 
 from engagement_db import dialects
+from engagement_db.database import target
 from engagement_db.errors import Refused, RefusedValue
 from engagement_db.fields import TimeField
 
@@ -181,7 +182,7 @@ class _Keyset(peewee.Select):
         try:
             return database.execute(wide)
         except peewee.DatabaseError as error:
-            if dialects.error_code(error) not in dialects.family(database).unknown_index_codes:
+            if dialects.error_code(error) not in dialects.family(target(database)).unknown_index_codes:
                 raise
             # A database that another tool migrated may have the index under another name.
             wide._from_list = plain
