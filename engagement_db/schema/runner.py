@@ -176,7 +176,7 @@ def _told_by_name(revision: Revision) -> Iterator[None]:
     except peewee.PeeweeException as error:
         raise step_error(error) or StepFailed(
             f"{revision.name}: its steps and its row in the history could not be brought to an end: "
-            f"{dialects.server_words(error)}. Run the same command again: it finishes what is missing."
+            f"{dialects.server_words(error).rstrip('.')}. Run the same command again: it finishes what is missing."
         ) from error
 
 

@@ -620,11 +620,18 @@ def _add_key(dialect: Dialect, table: str, key: ForeignKey, live: Table | None) 
             yield Change(f"{alter} ADD {constraint} NOT VALID")
         if found is None or not found.validated:
             yield Change(f"{alter} VALIDATE CONSTRAINT {dialect.quoted(key.name)}")
-    elif found is None:
-        # Only unchecked is the key added without a copy of the table, so the rows are checked here:
-        # by nobody else, since the column may have been filled since a run that died.
+    else:
+        # Only unchecked is the key added without a copy of the table, so the rows are checked here: by nobody
+        # else, since the column may have been filled, or the key added and not checked, by a run that died.
         child, parent = dialect.quoted(table), dialect.quoted(key.parent)
         column, parent_column = dialect.quoted(key.column), dialect.quoted(key.parent_column)
+        orphans = (
+            f"SELECT c.id FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column} "
+            f"WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL LIMIT 10"
+        )
+        if found is not None:
+            yield Change(orphans, orphans=orphans)
+            return
         yield Change(
             f"{alter} ADD {constraint}, ALGORITHM=INPLACE, LOCK=NONE",
             before=(
@@ -632,8 +639,7 @@ def _add_key(dialect: Dialect, table: str, key: ForeignKey, live: Table | None) 
                 "SET SESSION foreign_key_checks = 0",
             ),
             after=("SET SESSION foreign_key_checks = @engagement_db_foreign_key_checks",),
-            orphans=f"SELECT c.id FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column} "
-            f"WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL LIMIT 10",
+            orphans=orphans,
             if_orphans=f"{alter} DROP FOREIGN KEY {dialect.quoted(key.name)}",
         )
 
