@@ -254,9 +254,6 @@ def restart(server: servers.Server, settings: list[str]) -> None:
         raise RuntimeError("the benchmark starts its own server; unset TEST_..._URL")
     server.stop()
     server._process._run += settings
-    if server.name == "mariadb":
-        # In a shared one, the next MariaDB to start removes the temporary tables of this one.
-        server._process._run.append(f"--tmpdir={server._process.folder}")
     server.start()
 
 
