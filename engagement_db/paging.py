@@ -173,7 +173,6 @@ class _Keyset(peewee.Select):
             self._cursor_wrapper = self._get_cursor_wrapper(fetched)
         return self._cursor_wrapper
 
-
     def _walk_index(self, database: Any, wide: "_Keyset") -> Any:
         if not any(self._given) or len(wide._from_list) != 1 or wide._from_list[0] is not self.model:
             return database.execute(wide)
