@@ -8,7 +8,7 @@ tear it apart: migrate over a direct connection.
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import peewee
@@ -38,27 +38,16 @@ def exclusive(database: peewee.Database, timeout_seconds: float = TIMEOUT_SECOND
 def _write(database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
     usual = database.execute_sql("PRAGMA busy_timeout").fetchone()[0]
     database.execute_sql(f"PRAGMA busy_timeout = {int(timeout_seconds * 1000)}")
-    transaction = database.transaction("IMMEDIATE")
-    try:
-        transaction.__enter__()
-    except peewee.OperationalError as error:
-        if dialects.error_code(error) not in dialects.of(database).lock_timeout_codes:
-            raise
-        raise _busy(timeout_seconds, "another process writes to this file") from error
-    finally:
-        database.execute_sql(f"PRAGMA busy_timeout = {usual}")
-    with _entered(transaction):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(database.transaction("IMMEDIATE"))
+        except peewee.OperationalError as error:
+            if dialects.error_code(error) not in dialects.of(database).lock_timeout_codes:
+                raise
+            raise _busy(timeout_seconds, "another process writes to this file") from error
+        finally:
+            database.execute_sql(f"PRAGMA busy_timeout = {usual}")
         yield
-
-
-@contextmanager
-def _entered(transaction: "peewee._transaction") -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        transaction.__exit__(type(error), error, error.__traceback__)
-        raise
-    transaction.__exit__(None, None, None)
 
 
 @contextmanager
