@@ -102,7 +102,7 @@ class Run:
         follows finds out.
         """
         while self.dialect.looks_before_waiting and time.monotonic() < deadline:
-            if not any(float(row[3]) >= OLD_TRANSACTION_SECONDS for row in self._open_transactions()):
+            if not any(float(row[3] or 0) >= OLD_TRANSACTION_SECONDS for row in self._open_transactions()):
                 break
             if not told:
                 self.report(f"    a table may be busy{self._holders()}; waiting up to {self.patience_seconds:g} s")
