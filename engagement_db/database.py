@@ -349,10 +349,23 @@ def _set_up_session(database: peewee.Database, dialect: Dialect, connection: Any
         connection.set_character_set(dialect.charset)
     cursor = connection.cursor()
     for statement in dialect.session:
-        cursor.execute(statement)
+        _execute_patiently(dialect, cursor, statement)
     cursor.close()
     if dialect.driver_parses_json:
         _keep_json_null(connection)
+
+
+def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
+    """Execute a statement that SQLite may refuse at once where it should wait: the switch to WAL."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute(statement)
+            return
+        except Exception as error:
+            if dialects.error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))
 
 
 def _keep_json_null(connection: Any) -> None:

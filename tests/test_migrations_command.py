@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from commands import Result, copy_scripts, pw_migrate, said
 from independent_catalog import everything, history, snapshot, unlike
+from peewee_migrate import Router
 from platform_database import build, execute, query
 
 from engagement_db.database import open_database
@@ -238,3 +239,18 @@ def test_more_rollbacks_than_revisions(folder: Path) -> None:
     assert "Unable to rollback 4 migrations" in said(result)
     assert unlike(before, everything(url)) == {}
     assert history(url) == list(REVISIONS)
+
+
+def test_one_process_may_use_routers_and_our_runner_on_several_databases(tmp_path: Path) -> None:
+    """peewee-migrate's history model is one for the whole process; ours must not leave it on another database."""
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("first", "second", "third")]
+    databases = [open_database(url) for url in urls]
+    for database, by_router in zip(databases, (True, False, True), strict=True):
+        create_stand_ins(database)
+        if by_router:
+            Router(database, migrate_dir=runner.scripts_directory()).run()
+        else:
+            runner.migrate(database)
+    assert [history(url) for url in urls] == [list(runner.names())] * 3
+    for database in databases:
+        database.close()

@@ -61,8 +61,8 @@ def names_in(database: peewee.Database) -> list[str]:
 def create(database: peewee.Database) -> None:
     """Create the history table unless it is there, just as peewee-migrate does."""
     if not database.table_exists(TABLE):
-        with peewee_migrate_models.MigrateHistory.bind_ctx(database):
-            peewee_migrate_models.MigrateHistory.create_table(safe=True)
+        # Not by binding the model, which is one for the whole process: a Router of peewee-migrate may hold it.
+        peewee.SchemaManager(peewee_migrate_models.MigrateHistory, database).create_table(safe=True)
 
 
 def add(database: peewee.Database, name: str) -> None:

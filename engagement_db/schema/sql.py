@@ -128,9 +128,8 @@ def _opening(dialect: Dialect) -> Iterator[str]:
 
 
 def _history_table(dialect: Dialect) -> str:
-    with peewee_migrate_models.MigrateHistory.bind_ctx(dialect.database_class("unused")):
-        manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory)
-        return str(manager._create_table(safe=True).query()[0])
+    manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory, dialect.database_class("unused"))
+    return str(manager._create_table(safe=True).query()[0])
 
 
 def _block(
