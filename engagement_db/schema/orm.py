@@ -1,10 +1,11 @@
 """The models that peewee-migrate compares with ours in ``pw_migrate create --auto``."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import peewee
 
-from engagement_db.schema.steps import CreateTable
+from engagement_db.schema.steps import CreateTable, Step
 from engagement_db.tables import (
     Column,
     Enum,
@@ -20,16 +21,16 @@ from engagement_db.tables import (
     snake_case,
 )
 
-if TYPE_CHECKING:
-    from engagement_db.schema.revision import Revision
 
-
-def register(migrator: Any, revision: "Revision") -> None:
-    """Put the tables that ``revision`` leaves into the migrator's picture; the platform's own stay out of it."""
+def register(migrator: Any, steps: Sequence[Step]) -> None:
+    """Put the tables that ``steps`` leave into the migrator's picture; the platform's own stay out of it."""
     known = {model._meta.table_name: model for model in migrator.orm}
     before = {name: model.declared for name, model in known.items()}
-    ours = {*known, *(step.table.name for step in revision.steps if isinstance(step, CreateTable))}
-    for name, shape in revision.declared(before).items():
+    after = before
+    for step in steps:
+        after = step.declared(after)
+    ours = {*known, *(step.table.name for step in steps if isinstance(step, CreateTable))}
+    for name, shape in after.items():
         if name in ours and before.get(name) != shape:
             if name in known:
                 migrator.orm.remove(known[name])

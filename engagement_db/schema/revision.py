@@ -191,7 +191,7 @@ class Revision:
 
     def migrate(self, migrator: Any, database: peewee.Database, *, fake: bool = False, **_: Any) -> None:
         """Run the steps up, unless ``fake``; register the tables with peewee-migrate's migrator."""
-        register(migrator, self)
+        register(migrator, self.steps)
         if not fake:
             self.up(Run(_target(database)))
 
