@@ -300,7 +300,7 @@ class Revision:
             try:
                 for change in changes:
                     run.make(change)
-                    made += 1
+                    made += not change.only_looks
             except peewee.PeeweeException as error:
                 course.trouble = error
                 raise

@@ -59,6 +59,11 @@ class Change:
     orphans: str | None = None
     if_orphans: str | None = None
 
+    @property
+    def only_looks(self) -> bool:
+        """Whether the statement changes nothing: it looks for rows that an earlier run left unchecked."""
+        return self.statement == self.orphans
+
 
 class Step(Protocol):
     """One change of a revision."""
