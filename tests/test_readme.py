@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""What the README and the page of the verbs show is what happens."""
 
 import os
 import re
@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def run(*command: str, folder: Path) -> str:
@@ -35,6 +35,12 @@ def test_the_tour_takes_some_twenty_lines():
 def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
     run(sys.executable, "-c", blocks("python")[1], folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_of_the_verbs_is_a_program_that_runs(tmp_path):
+    run(sys.executable, "-m", "engagement_db.cli", "migrate", folder=tmp_path)
+    page = (ROOT / "docs" / "verbs.md").read_text("utf-8")
+    run(sys.executable, "-c", "\n".join(blocks("python", page)), folder=tmp_path)
 
 
 def test_every_command_of_the_operators_table_exists(tmp_path):
