@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import peewee
 import pytest
 import servers
+from peewee_migrate import models as peewee_migrate_models
 
 import engagement_db as edb
 
@@ -85,3 +86,10 @@ def database(server: servers.Server, url_of_tables: str) -> Iterator[peewee.Data
             # Not model.delete(): the activity log refuses it.
             peewee.ModelDelete(model).execute()
         yield database
+
+
+@pytest.fixture(autouse=True)
+def unbound_history() -> Iterator[None]:
+    """peewee-migrate's history model is one for the process: no test leaves it on a database that is gone."""
+    yield
+    peewee_migrate_models.MigrateHistory.bind(None)

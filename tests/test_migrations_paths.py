@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from independent_catalog import Snapshot, everything, unlike
 from peewee_migrate import Router
-from peewee_migrate.models import MigrateHistory
 from platform_database import build
 
 from engagement_db.database import open_database
@@ -39,7 +38,6 @@ class Ways:
     def go(self, applied: int, by_router: bool) -> None:
         steps = applied - self.applied
         if by_router and steps:
-            MigrateHistory.bind(self.database)
             router = Router(self.database, migrate_dir=self.directory)
             if steps > 0:
                 router.run(REVISIONS[applied - 1])
