@@ -393,3 +393,30 @@ def test_reads_stale_rows(live, dialect, url):
     assert (len(seen) == 0) == hides
     if hides:
         assert not live.execute_sql(dialect.reads_stale_rows).fetchone()[0]
+
+
+def test_looks_before_waiting(live, dialect):
+    """Only a wait that is bounded by whole seconds is one that others notice."""
+    waits_whole_seconds = dialect.lock_wait.isdigit() and int(dialect.lock_wait) >= 1
+    assert dialect.looks_before_waiting == waits_whole_seconds
+    if dialect.read_lock_wait is not None:
+        live.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
+        assert str(live.execute_sql(dialect.read_lock_wait).fetchone()[0]) == dialect.lock_wait
+
+
+def test_not_online_codes(live, dialect):
+    if not dialect.names_algorithm:
+        pytest.skip("the flag is about servers that are asked by name to keep writers going")
+    live.execute_sql("CREATE TABLE claims (id INTEGER PRIMARY KEY, word VARCHAR(9), FULLTEXT (word))")
+    with pytest.raises(peewee.DatabaseError) as refused:
+        live.execute_sql("ALTER TABLE claims ADD COLUMN more INTEGER, ALGORITHM=INSTANT")
+    assert dialects.error_code(refused.value) in dialect.not_online_codes
+
+
+def test_unknown_index_codes(live, dialect):
+    if not dialect.unknown_index_codes:
+        pytest.skip("no statement of ours names an index to this server")
+    live.execute_sql("CREATE TABLE claims (id INTEGER PRIMARY KEY)")
+    with pytest.raises(peewee.DatabaseError) as refused:
+        live.execute_sql("SELECT id FROM claims FORCE INDEX (of_another_name)")
+    assert dialects.error_code(refused.value) in dialect.unknown_index_codes
