@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -224,7 +224,7 @@ class Revision:
                 _ANOTHER_DATABASE if lacking else _IN_THE_WAY,
             )
         alone = any(step.runs_alone(run.dialect) for step in self.steps)
-        with _own_transactions(run.database) if alone else _given_transaction():
+        with _own_transactions(run.database) if alone else nullcontext():
 
             def plan() -> Plan:
                 return [(step.title, step.changes(run.catalog, run.dialect)) for step in self.steps]
@@ -335,11 +335,6 @@ def _target(database: peewee.Database | peewee.Proxy) -> peewee.Database:
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
-
-
-@contextmanager
-def _given_transaction() -> Iterator[None]:
-    yield
 
 
 @contextmanager
