@@ -1,7 +1,7 @@
 """What each server can do and how it spells it: one frozen record per server.
 
 The rest of the code asks a flag, never a name. A flag is a claim about a live server, and
-``tests/test_dialects.py`` holds each claim against it.
+``tests/servers/test_dialects.py`` holds each claim against it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,14 +1,14 @@
 """With 100,000 rows in a table, each query of the feed walks the index that its docstring names."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import peewee
 import pytest
 import servers
-from playhouse.test_utils import count_queries
+from plans import copy, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, Project, User
@@ -18,16 +18,6 @@ POSTS_EACH = 100
 FEW_ROWS = 5_000
 
 START = edb.now().replace(microsecond=0) - timedelta(days=30)
-
-
-@dataclass
-class Plan:
-    """What a server says about one statement, in words that all four share."""
-
-    indexes: set[str] = field(default_factory=set)
-    scanned_tables: set[str] = field(default_factory=set)
-    rows_read: int = 0
-    rows_sorted: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,94 +111,6 @@ def fill(database: peewee.Database) -> None:
         "post actor action created_at",
     )
     copy(post.select(post.content, post.user, *times), Project, "title owner created_at updated_at")
-
-
-def copy(rows: Any, model: Any, names: str) -> None:
-    model.insert_from(rows, [getattr(model, name) for name in names.split()]).execute()
-
-
-def label(column: Any, value: str) -> Any:
-    """Return an enum's label as the server wants it in a SELECT that feeds an INSERT."""
-    if isinstance(edb.User._meta.database.obj, peewee.PostgresqlDatabase):
-        table = column.model._meta.table_name
-        return peewee.SQL(f"CAST('{value}' AS \"enum_{table}_{column.column_name}\")")
-    return peewee.SQL(f"'{value}'")
-
-
-def refresh_statistics(name: str, database: peewee.Database) -> None:
-    # SQLite stays without: few services ever run ANALYZE there.
-    if name == "postgres":
-        database.execute_sql("VACUUM ANALYZE")
-    elif name != "sqlite":
-        tables = ", ".join(model._meta.table_name for model in edb.MODELS)
-        database.execute_sql(f"ANALYZE TABLE {tables}")
-
-
-def plans_of(name: str, database: peewee.Database, call: Callable[[], object]) -> list[Plan]:
-    """Run the call and return the plan of each SELECT that it sent."""
-    with count_queries() as counted:
-        call()
-    explain = {"sqlite": explain_sqlite, "postgres": explain_postgres}.get(name, explain_mysql)
-    statements = [record.msg for record in counted.get_queries()]
-    return [
-        explain(database, sql, params or ())
-        for sql, params in statements
-        if sql.lstrip("(").startswith(("SELECT", "WITH"))
-    ]
-
-
-def explain_sqlite(database: peewee.Database, sql: str, params: Any) -> Plan:
-    plan = Plan()
-    for *_, detail in database.execute_sql("EXPLAIN QUERY PLAN " + sql, params).fetchall():
-        words = detail.split()
-        if "INDEX" in words[2:]:
-            plan.indexes.add(words[words.index("INDEX", 2) + 1])
-        elif words[0] == "SCAN" and words[1] != "level":
-            plan.scanned_tables.add(words[1])
-        if detail == "USE TEMP B-TREE FOR ORDER BY" and "WITH RECURSIVE" not in sql:
-            plan.rows_sorted = AUTHORS * POSTS_EACH
-    return plan
-
-
-def explain_postgres(database: peewee.Database, sql: str, params: Any) -> Plan:
-    plan = Plan()
-    (answer,) = database.execute_sql("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, params).fetchone()
-    waiting = [answer[0]["Plan"]]
-    while waiting:
-        node = waiting.pop()
-        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-        if "Index Name" in node and not node["Index Name"].endswith("_pkey"):
-            plan.indexes.add(node["Index Name"])
-        if node["Node Type"] == "Seq Scan":
-            plan.scanned_tables.add(node["Relation Name"])
-        if "Relation Name" in node:
-            plan.rows_read += rows
-        if node["Node Type"] == "Sort":
-            plan.rows_sorted += rows
-        waiting.extend(node.get("Plans", ()))
-    return plan
-
-
-def explain_mysql(database: peewee.Database, sql: str, params: Any) -> Plan:
-    plan = Plan()
-    if not database.mariadb:
-        database.execute_sql("SET SESSION explain_format = 'TRADITIONAL'")
-    cursor = database.execute_sql("EXPLAIN " + sql, params)
-    columns = [column[0] for column in cursor.description]
-    for values in cursor.fetchall():
-        row = dict(zip(columns, values, strict=True))
-        if row["key"]:
-            plan.indexes.update(key for key in row["key"].replace("|", ",").split(",") if "_" in key)
-        if row["type"] == "ALL" and row["table"][0] != "<" and row["table"] != "level":
-            plan.scanned_tables.add(row["table"])
-    database.execute_sql("FLUSH STATUS")
-    database.execute_sql(sql, params).fetchall()
-    status = dict(database.execute_sql("SHOW SESSION STATUS").fetchall())
-    plan.rows_read = sum(
-        int(status[f"Handler_read_{how}"]) for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next")
-    )
-    plan.rows_sorted = int(status["Sort_rows"])
-    return plan
 
 
 def timeline_after_a_while(**filters: Any) -> str:

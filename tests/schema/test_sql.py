@@ -14,7 +14,7 @@ import pytest
 from commands import copy_scripts
 from independent_catalog import everything, snapshot, unlike
 from platform_database import build, execute, family
-from test_steps import EXAMPLES, OUR_ROWS
+from revision_examples import EXAMPLES, OUR_ROWS
 
 from engagement_db import dialects
 from engagement_db.database import open_database

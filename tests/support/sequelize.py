@@ -1,6 +1,6 @@
 """Databases as Sequelize's migrations leave them, from the statements that it sent.
 
-`tests/sequelize_schema/` holds them word for word; `test_interop.py` compares them with what Sequelize
+`tests/support/sequelize_schema/` holds them word for word; `test_interop.py` compares them with what Sequelize
 sends today.
 """
 

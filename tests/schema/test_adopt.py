@@ -665,7 +665,7 @@ def test_a_later_revision_is_applied_to_adopted_and_aligned_tables(everything_by
 
 # The page that tells how
 
-PAGE = (Path(__file__).parent.parent / "docs" / "moving-from-sequelize.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "moving-from-sequelize.md").read_text("utf-8")
 
 
 def page_steps():

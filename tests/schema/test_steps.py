@@ -15,6 +15,7 @@ import servers
 from commands import copy_scripts
 from independent_catalog import Snapshot, everything, snapshot, unlike
 from platform_database import build, execute, family, query, session
+from revision_examples import EXAMPLES, OUR_ROWS
 
 from engagement_db.database import open_database
 from engagement_db.errors import MigrationError, SchemaConflict, StepFailed
@@ -23,13 +24,7 @@ from engagement_db.schema.revision import Revision, Run
 from engagement_db.schema.steps import add_check, add_column, add_enum_label
 from engagement_db.tables import NOW, check, enum, integer, json, money, references, text, time, varchar
 
-PAGE = Path(__file__).parents[1] / "docs" / "revisions.md"
 RELEASED = runner.names()
-
-EXAMPLES = {
-    re.search(r'Revision\(\s*"(\w+)"', script)[1]: script  # type: ignore[index]
-    for script in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-}
 
 # What the rows that are there allow, and what they refuse, once the example is applied.
 ALLOWED = {
@@ -58,15 +53,6 @@ COPIES = {
     "009_curious_reaction": {"postgres": (False, True), "mariadb": (False, True), "mysql": (False, True)},
 }
 
-OUR_ROWS = [
-    "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (2, 'two'), (3, 'three')",
-    'INSERT INTO feed_reactions ("postId", "userId") VALUES (1, 2), (1, 3), (2, 3)',
-    'INSERT INTO feed_comments ("postId", "userId", body) VALUES (1, 2, \'first\')',
-    "INSERT INTO feed_shares (\"postId\", \"userId\", channel) VALUES (1, 1, 'mail'), (1, 1, 'web'), (1, 2, 'mail')",
-    "INSERT INTO escrow_accounts (\"userId\", provider) VALUES (1, 'bank')",
-    'INSERT INTO escrow_transactions ("accountId", reference, amount, "feeAmount", "initiatedById") '
-    "VALUES (1, 'r-1', 12.5, 1, 1), (1, 'r-2', 20, 8, 1)",
-]
 STANDING_ON_OURS = {
     "sqlite": [
         "CREATE TRIGGER shouted AFTER UPDATE OF content ON feed_posts BEGIN "

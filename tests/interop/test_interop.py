@@ -26,7 +26,7 @@ import engagement_db as edb
 from engagement_db.cli import main
 from engagement_db.fields import EnumField
 
-SOURCES = Path(__file__).parent / "interop"
+SOURCES = Path(__file__).parent
 INSTALL_TIMEOUT_SECONDS, RUN_TIMEOUT_SECONDS = 1800, 120
 PLATFORM = (edb.User, edb.Project, edb.Gig)
 OURS = tuple(model for model in edb.MODELS if model not in PLATFORM)
@@ -352,7 +352,7 @@ def test_rows_that_node_wrote_go_as_the_contract_says(shared):
 def test_sequelize_still_sends_what_the_tests_of_adopt_are_made_of(url):
     said = node(url, "record")
     assert said == (sequelize.FILES / f"{family(url)}.sql").read_text(), (
-        "write tests/sequelize_schema anew, as tests/interop/README.md says, and look at what changed"
+        "write tests/support/sequelize_schema anew, as tests/interop/README.md says, and look at what changed"
     )
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import peewee
 import pytest
 import servers
-from test_explain_feed import copy, label, plans_of, refresh_statistics
+from plans import copy, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import DisputeCase, EscrowAccount, EscrowTransaction, Project, User
