@@ -212,10 +212,10 @@ def directions(tool: str, url: str, options: argparse.Namespace) -> tuple[Callab
 
 def fill(url: str, rows: int) -> None:
     """Make the platform and the first two revisions, with `rows` projects and some users."""
-    import engagement_db.database
+    import engagement_db.orm.urls
     from engagement_db.schema import platform
 
-    database = engagement_db.database.open_database(url)
+    database = engagement_db.orm.urls.open_database(url)
     with database.connection_context():
         platform.create_stand_ins(database)
     connection = connect(url)

@@ -11,7 +11,6 @@ from engagement_db.books import (
     reconcile,
     release_queue,
 )
-from engagement_db.database import Unbound, bind, connect, now, transaction
 from engagement_db.disputes import DisputeCase, DisputeEvent, DisputeStep
 from engagement_db.errors import (
     ConfigurationError,
@@ -44,10 +43,13 @@ from engagement_db.feed import (
     TimelinePage,
     Visibility,
 )
-from engagement_db.fields import JSON_NULL
-from engagement_db.host import Gig, Project, User
 from engagement_db.ledger import AccountMove, EscrowAccount, EscrowTransaction, Move
-from engagement_db.paging import Page
+from engagement_db.orm.bound import Unbound, now
+from engagement_db.orm.connect import bind, connect
+from engagement_db.orm.fields import JSON_NULL
+from engagement_db.orm.paging import Page
+from engagement_db.orm.transactions import transaction
+from engagement_db.platform import Gig, Project, User
 from engagement_db.trust import (
     AccountStatus,
     ActionType,

@@ -9,12 +9,13 @@ from typing import Any, Final
 import peewee
 
 from engagement_db import dialects
-from engagement_db.database import locked, now, proxy, target, transaction
 from engagement_db.errors import RefusedValue
-from engagement_db.fields import MONEY_PLACES
-from engagement_db.host import Project
 from engagement_db.ledger import EXACT, EscrowAccount, EscrowTransaction, locked_account, take_over
-from engagement_db.paging import checked_limit
+from engagement_db.orm.bound import now, proxy, target
+from engagement_db.orm.fields import MONEY_PLACES
+from engagement_db.orm.paging import checked_limit
+from engagement_db.orm.transactions import locked, transaction
+from engagement_db.platform import Project
 from engagement_db.trust import HELD, TransactionStatus
 
 QUEUE_LIMIT: Final = 1000

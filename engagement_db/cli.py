@@ -9,8 +9,8 @@ import click
 import peewee
 
 from engagement_db import MODELS, dialects
-from engagement_db.database import open_database
 from engagement_db.errors import ConfigurationError, EngagementError
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import adopt as adopting
 from engagement_db.schema import catalog, command, runner, sql
 from engagement_db.schema.check import drifts

@@ -10,19 +10,7 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.database import BaseModel, locked, now, transaction
 from engagement_db.errors import IllegalMove, NotFound, Refused
-from engagement_db.fields import (
-    EnumField,
-    JsonField,
-    KeyField,
-    ReferenceField,
-    TextField,
-    TimeField,
-    VarcharField,
-    refuse,
-)
-from engagement_db.host import User
 from engagement_db.ledger import (
     EscrowTransaction,
     active_case,
@@ -34,7 +22,21 @@ from engagement_db.ledger import (
     required_text,
     take_over,
 )
-from engagement_db.paging import checked_limit
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import (
+    EnumField,
+    JsonField,
+    KeyField,
+    ReferenceField,
+    TextField,
+    TimeField,
+    VarcharField,
+    refuse,
+)
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.paging import checked_limit
+from engagement_db.orm.transactions import locked, transaction
+from engagement_db.platform import User
 from engagement_db.trust import (
     ACTIVE_DISPUTE,
     MOVES,

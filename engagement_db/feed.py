@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import peewee
 
-from engagement_db.database import BaseModel, locked, now, target, transaction
 from engagement_db.errors import Contention, NotFound, Refused
-from engagement_db.fields import (
+from engagement_db.orm.bound import now, target
+from engagement_db.orm.fields import (
     EnumField,
     JsonField,
     KeyField,
@@ -25,8 +25,10 @@ from engagement_db.fields import (
     VarcharField,
     refuse,
 )
-from engagement_db.host import User
-from engagement_db.paging import PAGE_LIMIT, Page, checked_limit, instant_bound
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.paging import PAGE_LIMIT, Page, checked_limit, instant_bound
+from engagement_db.orm.transactions import locked, transaction
+from engagement_db.platform import User
 
 Result = TypeVar("Result")
 

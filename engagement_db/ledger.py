@@ -14,9 +14,9 @@ from typing import Any, Final
 import peewee
 
 from engagement_db import dialects
-from engagement_db.database import BaseModel, locked, now, proxy, target, transaction
 from engagement_db.errors import Contention, IllegalMove, NotFound, ReferenceConflict, Refused
-from engagement_db.fields import (
+from engagement_db.orm.bound import now, proxy, target
+from engagement_db.orm.fields import (
     EnumField,
     JsonField,
     KeyField,
@@ -27,7 +27,9 @@ from engagement_db.fields import (
     VarcharField,
     refuse,
 )
-from engagement_db.host import Gig, Project, User
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.transactions import locked, transaction
+from engagement_db.platform import Gig, Project, User
 from engagement_db.trust import (
     ACCOUNT_MOVES,
     ACTIVE_DISPUTE,

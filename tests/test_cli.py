@@ -18,7 +18,7 @@ from independent_catalog import everything, unlike
 from platform_database import execute
 
 from engagement_db.cli import main
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import history, platform, progress, runner
 from engagement_db.schema.lock import exclusive
 from engagement_db.schema.revision import Revision, Run

@@ -165,7 +165,7 @@ def test_the_command_migrates_with_no_configuration(installed):
 def test_both_commands_migrate_the_database_of_the_platform(installed, command):
     database = f"{command}.db"
     installed.python(
-        "from engagement_db.database import open_database\n"
+        "from engagement_db.orm.urls import open_database\n"
         "from engagement_db.schema.platform import create_stand_ins\n"
         f"create_stand_ins(open_database('sqlite:///{database}'))"
     )

@@ -11,9 +11,9 @@ import click
 import peewee
 from peewee_migrate.logs import logger as peewee_migrate_logger
 
-from engagement_db import database as databases
 from engagement_db import dialects
 from engagement_db.errors import ConfigurationError, EngagementError
+from engagement_db.orm import urls
 from engagement_db.schema import history, runner
 from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
 from engagement_db.schema.platform import create_stand_ins
@@ -39,7 +39,7 @@ def open_database() -> peewee.Database:
     context = click.get_current_context(silent=True)
     try:
         url, is_default = chosen_url(context.params.get("database") if context else None)
-        database = databases.open_database(url)
+        database = urls.open_database(url)
         if context is not None:
             _speak_plainly()
             context.with_resource(_errors_without_traceback())

@@ -19,8 +19,8 @@ from engagement_db import (
     FeedShare,
     ReactionType,
     dialects,
-    paging,
 )
+from engagement_db.orm import paging
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

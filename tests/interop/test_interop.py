@@ -24,7 +24,7 @@ from platform_database import family, query
 
 import engagement_db as edb
 from engagement_db.cli import main
-from engagement_db.fields import EnumField
+from engagement_db.orm.fields import EnumField
 
 SOURCES = Path(__file__).parent
 INSTALL_TIMEOUT_SECONDS, RUN_TIMEOUT_SECONDS = 1800, 120

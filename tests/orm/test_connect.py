@@ -12,8 +12,9 @@ import pytest
 from playhouse import db_url, pool
 
 import engagement_db as edb
-from engagement_db import database as connecting
 from engagement_db import dialects
+from engagement_db.orm.bound import proxy, target
+from engagement_db.orm.urls import open_database
 
 SCHEMES = {
     "sqlite": ["sqlite"],
@@ -162,7 +163,7 @@ def test_binding_inside_a_transaction_is_refused_and_binds_nothing(server, url):
         pytest.raises(edb.ConfigurationError, match="inside a transaction; call bind before it begins"),
     ):
         edb.bind(database)
-    assert connecting.target(connecting.proxy) is bound
+    assert target(proxy) is bound
 
 
 def test_what_is_no_supported_database_is_refused():
@@ -207,7 +208,7 @@ def test_the_server_says_whether_it_is_mariadb_whatever_scheme_was_used(server, 
 def test_a_percent_escaped_password_logs_in(server, url):
     if server.name == "sqlite":
         pytest.skip("a file has no password")
-    admin = connecting.open_database(url)
+    admin = open_database(url)
     name = urlsplit(url).path.removeprefix("/")
     user = f"u@{name}"[:32]
     accounts = [f"`{user}`@localhost", f"`{user}`@`%%`"]
@@ -220,14 +221,14 @@ def test_a_percent_escaped_password_logs_in(server, url):
                 admin.execute_sql(f"CREATE USER {account} IDENTIFIED BY %s", (NASTY_PASSWORD,))
                 admin.execute_sql(f"GRANT ALL ON `{name}`.* TO {account}", ())
         try:
-            database = connecting.open_database(with_login(url, user, NASTY_PASSWORD))
+            database = open_database(with_login(url, user, NASTY_PASSWORD))
             with connected(database):
                 assert database.execute_sql("SELECT 1").fetchone() == (1,)
                 if server.name == "postgres":
                     # A throwaway server trusts everybody on loopback, so ask the driver what it sent.
                     assert database.connection().info.password == NASTY_PASSWORD
             if server.name != "postgres":
-                wrong = connecting.open_database(with_login(url, user, "wr0ng-s3cret"))
+                wrong = open_database(with_login(url, user, "wr0ng-s3cret"))
                 with pytest.raises(peewee.OperationalError) as refusal:
                     wrong.connect()
                 assert "wr0ng-s3cret" not in everything_said_by(refusal.value)
@@ -302,7 +303,7 @@ def test_parameters_reach_the_pool(server, url):
     ],
 )
 def test_a_url_is_taken_apart(url, name, arguments):
-    database = connecting.open_database(url)
+    database = open_database(url)
     assert (database.database, database.connect_params) == (name, arguments)
 
 
@@ -340,7 +341,7 @@ def test_a_url_that_cannot_work_is_refused_in_one_sentence_without_its_password(
 
 
 def test_an_unescaped_at_sign_in_a_password_does_no_harm():
-    database = connecting.open_database("postgresql://app:p@ss@db/shop")
+    database = open_database("postgresql://app:p@ss@db/shop")
     assert database.connect_params == {"host": "db", "user": "app", "password": "p@ss"}
 
 
@@ -384,7 +385,7 @@ def test_importing_needs_no_driver_and_opens_nothing():
     opened = []
     sys.addaudithook(lambda event, _: opened.append(event) if event.endswith(".connect") else None)
     import engagement_db
-    from engagement_db.database import proxy
+    from engagement_db.orm.bound import proxy
     print(proxy.obj, opened)
     engagement_db.connect("sqlite://").connect()
     print(opened)
@@ -395,14 +396,14 @@ def test_importing_needs_no_driver_and_opens_nothing():
 
 @pytest.fixture
 def unbound():
-    before = connecting.proxy.obj
-    connecting.proxy.initialize(None)
+    before = proxy.obj
+    proxy.initialize(None)
     yield
-    connecting.proxy.initialize(before)
+    proxy.initialize(before)
 
 
 def use_as_context():
-    with connecting.proxy:
+    with proxy:
         pass
 
 
@@ -426,9 +427,9 @@ def use_as_context():
         lambda: edb.FeedPost.table_exists(),
         lambda: edb.FeedPost(user=1).user,
         lambda: edb.transaction(lambda: None),
-        lambda: connecting.proxy.atomic().__enter__(),
-        lambda: connecting.proxy.connect(),
-        lambda: edb.bind(connecting.proxy),
+        lambda: proxy.atomic().__enter__(),
+        lambda: proxy.connect(),
+        lambda: edb.bind(proxy),
         use_as_context,
     ],
 )

@@ -12,7 +12,7 @@ from playhouse.shortcuts import model_to_dict
 
 import engagement_db as edb
 from engagement_db import dialects, tables
-from engagement_db.fields import ReferenceField
+from engagement_db.orm.fields import ReferenceField
 
 TEXTS = [
     "Shipped! 🚀",

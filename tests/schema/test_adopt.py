@@ -19,7 +19,7 @@ from platform_database import execute, family, query
 import engagement_db as edb
 import engagement_db.schema.adopt
 from engagement_db.cli import main
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.adopt import State, look
 from engagement_db.schema.lock import exclusive

@@ -15,7 +15,7 @@ from independent_catalog import everything, unlike
 from platform_database import execute
 
 from engagement_db import ddl, dialects
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.catalog import canonical
 from engagement_db.schema.platform import create_stand_ins

@@ -9,7 +9,7 @@ from independent_catalog import everything, history, snapshot, unlike
 from peewee_migrate import Router
 from platform_database import build, execute, query
 
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.platform import create_stand_ins
 

@@ -13,7 +13,7 @@ from independent_catalog import Snapshot, everything, unlike
 from peewee_migrate import Router
 from platform_database import build
 
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 
 REVISIONS = runner.names()

@@ -17,7 +17,7 @@ from independent_catalog import Snapshot, definitions, history, rows
 from platform_database import build, execute, family, query, session
 
 from engagement_db import dialects
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.command import LOCK_TIMEOUT_VARIABLE
 from engagement_db.schema.lock import exclusive

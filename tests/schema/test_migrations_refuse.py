@@ -15,8 +15,8 @@ from independent_catalog import everything, history, unlike
 from platform_database import build, execute, family
 
 from engagement_db import dialects
-from engagement_db.database import open_database
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, check, runner, sql
 from engagement_db.schema.platform import create_stand_ins
 from engagement_db.tables import foreign_key_name

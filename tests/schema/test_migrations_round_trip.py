@@ -11,7 +11,7 @@ from peewee_migrate.models import MigrateHistory
 from platform_database import build, execute, query
 
 import engagement_db as edb
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, runner
 from engagement_db.schema.difference import differences
 from engagement_db.schema.platform import create_stand_ins

@@ -6,8 +6,8 @@ import time
 import peewee
 import pytest
 
-from engagement_db import database as connecting
 from engagement_db import dialects
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import platform, runner
 
 WATCHED_SECONDS = 3.0
@@ -17,7 +17,7 @@ OLD_SECONDS = 1.1
 @pytest.fixture
 def before_three(url):
     """A connected database on the second revision, with one project."""
-    database = connecting.open_database(url)
+    database = open_database(url)
     with database.connection_context():
         platform.create_stand_ins(database)
         database.execute_sql("INSERT INTO projects (title) VALUES ('a')")
@@ -29,7 +29,7 @@ def test_the_age_of_an_open_transaction_is_told(before_three, url):
     dialect = dialects.of(before_three)
     if dialect.lock_holders is None:
         pytest.skip(f"{dialect.title} has one writer at a time, and waits for it in no queue")
-    other = connecting.open_database(url)
+    other = open_database(url)
     with other.connection_context(), other.atomic():
         session = other.execute_sql(dialect.connection_id).fetchone()[0]
         other.execute_sql("UPDATE projects SET title = 'held'")
@@ -43,8 +43,8 @@ def test_no_lock_is_asked_for_while_an_old_transaction_is_open(before_three, url
     if not dialect.looks_before_waiting:
         pytest.skip(f"{dialect.title} waits in no queue, or so shortly that it need not look: {dialect.lock_wait}")
     said: list[str] = []
-    migrating = connecting.open_database(url)
-    other = connecting.open_database(url)
+    migrating = open_database(url)
+    other = open_database(url)
 
     def migrate() -> None:
         with migrating.connection_context():

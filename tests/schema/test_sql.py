@@ -17,7 +17,7 @@ from platform_database import build, execute, family
 from revision_examples import EXAMPLES, OUR_ROWS
 
 from engagement_db import dialects
-from engagement_db.database import open_database
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, history, runner, sql
 
 DIALECTS = [dialect.name for dialect in dialects.ALL]

@@ -17,8 +17,8 @@ from independent_catalog import Snapshot, everything, snapshot, unlike
 from platform_database import build, execute, family, query, session
 from revision_examples import EXAMPLES, OUR_ROWS
 
-from engagement_db.database import open_database
 from engagement_db.errors import MigrationError, SchemaConflict, StepFailed
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import history, runner
 from engagement_db.schema.revision import Revision, Run
 from engagement_db.schema.steps import add_check, add_column, add_enum_label

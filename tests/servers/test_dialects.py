@@ -9,8 +9,8 @@ import peewee
 import pytest
 
 import engagement_db as edb
-from engagement_db import database as connecting
 from engagement_db import ddl, dialects, tables
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, lock
 
 SHAPE = tables.table(
@@ -28,7 +28,7 @@ SHAPE = tables.table(
 @pytest.fixture
 def live(url):
     """A connected, empty database."""
-    database = connecting.open_database(url)
+    database = open_database(url)
     with database.connection_context():
         yield database
 
@@ -64,7 +64,7 @@ def refuses(database, sql, *parameters):
 
 @contextlib.contextmanager
 def second_session(url):
-    other = connecting.open_database(url)
+    other = open_database(url)
     with other.connection_context():
         yield other
 
@@ -386,7 +386,7 @@ def test_reads_stale_rows(live, dialect, url):
         assert live.execute_sql("SELECT COUNT(*) FROM claims").fetchone()[0] == 0
         if hides:
             assert live.execute_sql(dialect.reads_stale_rows).fetchone()[0]
-        other = connecting.open_database(url)
+        other = open_database(url)
         with other.connection_context():
             other.execute_sql("INSERT INTO claims (id) VALUES (1)")
         seen = live.execute_sql("SELECT id FROM claims FOR UPDATE").fetchall()

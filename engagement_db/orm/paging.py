@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import peewee
 
 from engagement_db import dialects
-from engagement_db.database import target
 from engagement_db.errors import Refused, RefusedValue
-from engagement_db.fields import TimeField
+from engagement_db.orm.bound import target
+from engagement_db.orm.fields import TimeField
 
 if TYPE_CHECKING:
     ModelSelect = peewee.ModelSelect[Any]

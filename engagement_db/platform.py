@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.database import BaseModel, locked, now, transaction
 from engagement_db.errors import NotFound
-from engagement_db.fields import KeyField, ReferenceField, TextField, TimeField, VarcharField, refuse
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import KeyField, ReferenceField, TextField, TimeField, VarcharField, refuse
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.transactions import locked, transaction
 
 OWNERS_AT_ONCE: Final = 200
 

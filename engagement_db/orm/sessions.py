@@ -1,0 +1,121 @@
+"""What every new session of a database is told, whichever driver opens it."""
+
+import random
+import time
+from typing import Any, Final
+
+import peewee
+
+from engagement_db import dialects
+from engagement_db.dialects import Dialect
+from engagement_db.errors import ConfigurationError
+from engagement_db.orm.fields import load_json
+
+BUSY_TIMEOUT_SECONDS: Final = 5
+
+
+def set_up_sessions(database: peewee.Database) -> None:
+    """See to it that each session of ``database`` starts with what its dialect asks for; once only.
+
+    Raises ConfigurationError inside a transaction.
+    """
+    dialect = dialects.family(database)
+    if getattr(database, "_engagement_db_sessions", False):
+        return
+    if hasattr(database, "aconnect"):
+        _set_up_async_sessions(database, dialect)
+        return
+    if database.in_transaction():
+        raise ConfigurationError("a session cannot be set up inside a transaction; call bind before it begins.")
+    hooked: Any = database
+    initialize = hooked._initialize_connection
+
+    def initialize_connection(connection: Any) -> None:
+        try:
+            initialize(connection)
+            _set_up_session(database, dialect, connection)
+        except BaseException:
+            # peewee counts the connection as open by now; left so, it would be used half set up.
+            hooked._close(connection)
+            hooked._state.reset()
+            raise
+
+    if not database.is_closed():
+        _set_up_session(database, dialect, hooked.connection())
+    hooked._initialize_connection = initialize_connection
+    hooked._engagement_db_sessions = True
+
+
+def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
+    """Do what ``set_up_sessions`` does for peewee's asyncio databases, which never call its hook."""
+    if not database.is_closed():
+        raise ConfigurationError("an async database is bound before its first connection is opened.")
+    hooked: Any = database
+    acquire = hooked._acquire_conn_async
+
+    async def acquire_connection() -> Any:
+        connection = await acquire()
+        try:
+            for statement in dialect.session:
+                await connection.execute(statement)
+        except BaseException:
+            await hooked._release_conn(connection)
+            raise
+        return connection
+
+    hooked._acquire_conn_async = acquire_connection
+    if is_asyncpg(database):
+        register = hooked.register_adapters
+
+        async def register_adapters(connection: Any) -> None:
+            await register(connection)
+            await _keep_json_null_in_asyncpg(connection)
+
+        hooked.register_adapters = register_adapters
+    hooked._engagement_db_sessions = True
+
+
+def is_asyncpg(database: peewee.Database) -> bool:
+    return hasattr(database, "register_adapters")
+
+
+async def _keep_json_null_in_asyncpg(connection: Any) -> None:
+    # A version byte leads the binary form of a jsonb value.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda document: b"\x01" + (document if isinstance(document, bytes) else document.encode()),
+        decoder=lambda document: load_json(document[1:]),
+    )
+
+
+def _set_up_session(database: peewee.Database, dialect: Dialect, connection: Any) -> None:
+    dialects.recognize(database, connection)
+    if dialect.charset is not None and connection.character_set_name() != dialect.charset:
+        connection.set_character_set(dialect.charset)
+    cursor = connection.cursor()
+    for statement in dialect.session:
+        _execute_patiently(dialect, cursor, statement)
+    cursor.close()
+    if dialect.driver_parses_json:
+        _keep_json_null(connection)
+
+
+def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
+    """Execute a statement that SQLite may refuse at once where it should wait: the switch to WAL."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute(statement)
+            return
+        except Exception as error:
+            if dialects.error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))
+
+
+def _keep_json_null(connection: Any) -> None:
+    from psycopg2.extras import register_default_jsonb
+
+    register_default_jsonb(connection, loads=load_json)

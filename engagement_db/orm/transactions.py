@@ -1,0 +1,79 @@
+"""Transactions that are retried when they lose a race, and reads that lock."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import peewee
+
+from engagement_db import dialects
+from engagement_db.dialects import Dialect
+from engagement_db.errors import Contention
+from engagement_db.orm.bound import proxy, target
+from engagement_db.orm.sessions import is_asyncpg
+
+Result = TypeVar("Result")
+
+
+RETRIES: Final = 8
+
+
+def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result:
+    """Run ``work`` in one transaction of the bound database and return its result.
+
+    Inside a caller's transaction ``work`` joins it, behind a savepoint, and runs once: only the
+    outermost transaction can be run again as a whole. Outside, a transaction that loses to another
+    (deadlock, serialization failure, lock wait) is run again, at most ``retries`` times (0 or more),
+    after a growing, random pause; so ``work`` must have no effect outside the database.
+
+    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out.
+    """
+    database = target(proxy)
+    if database.in_transaction():
+        with database.atomic():
+            return work()
+    dialect = dialects.of(database)
+    for attempt in range(retries + 1):
+        try:
+            with _outermost(database, dialect):
+                return work()
+        except peewee.DatabaseError as error:
+            if not _lost_to_another(error, dialect):
+                raise
+            if attempt == retries:
+                raise Contention(
+                    f"gave up after {retries + 1} attempts, each lost to another transaction: "
+                    f"{dialects.server_words(error)}. Nothing was changed; try again."
+                ) from error
+            time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _lost_to_another(error: BaseException | None, dialect: Dialect) -> bool:
+    """Whether this error, or one behind it, says that the transaction lost a race.
+
+    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee, on its way out, then rolls back to
+    one that is gone, and that error covers the first.
+    """
+    while error is not None:
+        if dialects.error_code(error) in dialect.retry_codes:
+            return True
+        error = error.__context__
+    return False
+
+
+def _outermost(database: peewee.Database, dialect: Dialect) -> Any:
+    """Return the transaction block to enter, at the dialect's own isolation."""
+    if is_asyncpg(database):
+        # asyncpg takes the level as a keyword, in its own spelling: "read_committed".
+        return database.atomic(isolation=dialect.begin[0].lower().replace(" ", "_"))
+    return database.atomic(*dialect.begin)
+
+
+def locked(query: Any) -> Any:
+    """Return the SELECT with FOR UPDATE, where rows can be locked; elsewhere the query as it is.
+
+    On SQLite a transaction that ``transaction`` began holds the only write lock already.
+    """
+    return query.for_update() if dialects.of(target(proxy)).locks_rows else query

@@ -1,0 +1,115 @@
+"""Database URLs: read, checked, redacted for messages, and opened."""
+
+import contextlib
+import re
+from importlib.util import find_spec
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import peewee
+from playhouse import pool
+
+from engagement_db import dialects
+from engagement_db.errors import ConfigurationError
+from engagement_db.orm.sessions import BUSY_TIMEOUT_SECONDS, set_up_sessions
+
+_UNREADABLE: Final = (
+    "the url cannot be read; in user and password write : / ? # [ ] @ as percent-escapes "
+    "(urllib.parse.quote(password, safe='') does)."
+)
+
+
+_DATABASES: Final[dict[str, tuple[type[peewee.Database], type[peewee.Database]]]] = {
+    "sqlite": (peewee.SqliteDatabase, pool.PooledSqliteDatabase),
+    "postgresql": (peewee.PostgresqlDatabase, pool.PooledPostgresqlDatabase),
+    "postgres": (peewee.PostgresqlDatabase, pool.PooledPostgresqlDatabase),
+    "mysql": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
+    "mariadb": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
+}
+
+
+def open_database(url: str, **options: Any) -> peewee.Database:
+    """Return the peewee database at ``url``, sessions set up right, without binding a model to it.
+
+    Takes and raises what ``connect`` does.
+    """
+    parts = _split(url)
+    scheme, _, suffix = parts.scheme.partition("+")
+    if "://" not in url or scheme not in _DATABASES or suffix not in ("", "pool"):
+        known = ", ".join(_DATABASES)
+        raise ConfigurationError(
+            f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool), followed by ://."
+        )
+    dialect = dialects.named(scheme)
+    if not any(find_spec(driver) for driver in dialect.drivers):
+        raise ConfigurationError(
+            f"{dialect.title} needs a driver that is not installed; install engagement_db[{dialect.extra}]."
+        )
+    name = unquote(parts.path.removeprefix("/"))
+    arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
+    if dialect.lives_in_file:
+        if parts.netloc:
+            raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db.")
+        name = name or ":memory:"
+        arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
+    else:
+        arguments.update(_login(url, parts))
+        if dialect.charset is not None and not str(arguments.get("password", "")).isascii():
+            # The server knows a password by its bytes; left as text, pymysql makes them Latin-1.
+            arguments["password"] = arguments["password"].encode()
+        if not name:
+            raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
+    if dialect.reads_json_as_mariadb:
+        arguments["mariadb"] = True
+    arguments.update(options)
+    database = _DATABASES[scheme][suffix == "pool"](name, **arguments)
+    set_up_sessions(database)
+    return database
+
+
+def _split(url: str) -> SplitResult:
+    # The errors of urllib quote the url, so they are not chained.
+    with contextlib.suppress(ValueError):
+        return urlsplit(url)
+    raise ConfigurationError(f"{shown_url(url)}: {_UNREADABLE}")
+
+
+def _login(url: str, parts: SplitResult) -> dict[str, Any]:
+    if parts.fragment or "@" in parts.path or ("@" in parts.query and "@" not in parts.netloc):
+        raise ConfigurationError(f"{shown_url(url)}: {_UNREADABLE}")
+    with contextlib.suppress(ValueError):
+        found = {
+            "host": unquote(parts.hostname or ""),
+            "port": parts.port,
+            "user": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+        }
+        return {argument: value for argument, value in found.items() if value}
+    raise ConfigurationError(f"{shown_url(url)}: the port is not a number from 0 to 65535.")
+
+
+def _converted(parameter: str, value: str) -> Any:
+    if parameter in ("user", "password"):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            if str(kind(value)) == value:
+                return kind(value)
+    return value
+
+
+def shown_url(url: str) -> str:
+    """Return ``url`` fit for a message: without its password and its parameters, however it is mangled."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "the url of the database"
+    login, at, place = rest.rpartition("@")
+    if at:
+        user, colon, _ = login.partition(":")
+        login = f"{user}:***@" if colon else f"{login}@"
+    place = re.split("[?#]", place)[0]
+    # What stands where a port belongs may be a password whose host was forgotten.
+    place = re.sub(r"^(\[[^]]*\]|[^:/]*):(?!\d{1,5}(?:/|$)).*", r"\1:***", place)
+    return f"{scheme}://{login}{place}"
