@@ -213,11 +213,11 @@ def directions(tool: str, url: str, options: argparse.Namespace) -> tuple[Callab
 def fill(url: str, rows: int) -> None:
     """Make the platform and the first two revisions, with `rows` projects and some users."""
     import engagement_db.orm.urls
-    from engagement_db.schema import platform
+    from engagement_db.schema import stub_tables
 
     database = engagement_db.orm.urls.open_database(url)
     with database.connection_context():
-        platform.create_stand_ins(database)
+        stub_tables.create_stub_tables(database)
     connection = connect(url)
     is_postgres = url.startswith("postgresql")
     quote = '"' if is_postgres else "`"

@@ -1,7 +1,7 @@
-"""The command `engagement-db`: a thin door to ``engagement_db.schema``."""
+"""The command `engagement-db`: options and output of ``engagement_db.schema``."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from engagement_db import MODELS, dialects
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import adopt as adopting
-from engagement_db.schema import catalog, command, runner, sql
-from engagement_db.schema.check import drifts
+from engagement_db.schema import catalog, preview, runner
+from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
-from engagement_db.schema.platform import create_stand_ins
+from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
+from engagement_db.schema.stub_tables import create_stub_tables
 
 PENDING_EXIT_CODE = 1
 ERROR_EXIT_CODE = 2
@@ -26,13 +27,13 @@ class _Failure(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Says what went wrong in words; a traceback is for faults of ours."""
+    """Prints the message of an expected error, without a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except (EngagementError, peewee.PeeweeException) as error:
-            raise _Failure(command.words_of(error)) from None
+            raise _Failure(runner.error_message(error)) from None
 
 
 def _database_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +41,7 @@ def _database_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--database",
         "url",
         metavar="URL",
-        help="The database; else DATABASE_URL, else the file engagement.db in the current folder.",
+        help="The database (default: DATABASE_URL, then the file engagement.db in the current folder).",
     )(function)
 
 
@@ -49,7 +50,7 @@ def _lock_timeout_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--lock-timeout",
         type=click.FloatRange(min=0),
         metavar="SECONDS",
-        help=f"How long to wait for another deployer or a busy table (default {TIMEOUT_SECONDS:g}).",
+        help=f"How long to wait for another migration or a locked table (default {TIMEOUT_SECONDS:g}).",
     )(function)
 
 
@@ -60,43 +61,43 @@ def _json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=_Commands)
 @click.version_option(package_name="engagement_db")
 def main() -> None:
-    """Bring a database to the schema of engagement_db, and see where it stands.
+    """Migrate a database to the schema of engagement_db, and inspect it.
 
-    Exit codes: 0 all is well, 1 something is to be done, 2 it could not be done.
+    Exit codes: 0 success or nothing to do, 1 something is left to do, 2 error.
     """
 
 
 @main.command()
 @_database_option
 @_lock_timeout_option
-@click.option("--to", metavar="REVISION", help="Stop after this revision.")
+@click.option("--to", metavar="REVISION", help="The last revision to apply (default: all).")
 def migrate(url: str | None, lock_timeout: float | None, to: str | None) -> None:
-    """Apply every pending revision."""
-    chosen, is_default = command.chosen_url(url)
+    """Apply the pending revisions."""
+    chosen, is_default = chosen_url(url)
     database = open_database(chosen)
     click.secho(f"Migrating {database.database}", fg="blue")
     done = runner.migrate(
         database,
         to=to,
-        lock_timeout_seconds=_seconds(lock_timeout),
-        prepare=create_stand_ins if is_default else None,
+        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
+        prepare=create_stub_tables if is_default else None,
         report=click.echo,
     )
-    click.echo(f"Applied {', '.join(done)}." if done else "Nothing to do: every revision is applied.")
+    click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
 
 
 @main.command()
 @_database_option
 @_lock_timeout_option
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Take back the last N revisions (default 1).")
-@click.option("--to", metavar="REVISION", help="Take back every revision after this one (000: every one).")
-@click.option("--discard-rows", is_flag=True, help="Go on although rows will be thrown away.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="How many revisions (default 1).")
+@click.option("--to", metavar="REVISION", help="The revision to return to; 000 rolls back all.")
+@click.option("--discard-rows", is_flag=True, help="Roll back although rows will be deleted.")
 def rollback(
     url: str | None, lock_timeout: float | None, count: int | None, to: str | None, discard_rows: bool
 ) -> None:
-    """Take back the last revision, or more of them."""
+    """Roll back the last revision, or more of them."""
     if count is not None and to is not None:
-        raise click.UsageError("--count and --to exclude each other; give one of them.")
+        raise click.UsageError("--count and --to are mutually exclusive.")
     database = _existing(url)
     click.secho(f"Rolling back {database.database}", fg="blue")
     done = runner.rollback(
@@ -104,10 +105,10 @@ def rollback(
         count=count or 1,
         to=to,
         discard_rows=discard_rows,
-        lock_timeout_seconds=_seconds(lock_timeout),
+        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
         report=click.echo,
     )
-    click.echo(f"Took back {', '.join(done)}." if done else "Nothing to do.")
+    click.echo(f"Rolled back {_listed(done)}." if done else "Nothing to roll back.")
 
 
 @main.command()
@@ -117,23 +118,21 @@ def rollback(
 def status(context: click.Context, url: str | None, as_json: bool) -> None:
     """Show which revisions are applied, pending or unknown.
 
-    Exit codes: 0 nothing is pending, 1 something is, 2 the history or the database cannot be trusted or reached.
+    Exit codes: 0 up to date, 1 pending revisions, 2 unknown or duplicate revisions, or an error.
     """
-    standing = runner.status(_existing(url))
+    current = runner.status(_existing(url))
     if as_json:
-        click.echo(json.dumps(vars(standing), indent=2))
+        click.echo(json.dumps(vars(current), indent=2))
     else:
-        for mark, names in (("x", standing.applied), (" ", standing.pending), ("?", standing.unknown)):
+        for mark, names in (("x", current.applied), (" ", current.pending), ("?", current.unknown)):
             for name in names:
-                click.echo(f"[{mark}] {name}{'  (not known to this code)' if mark == '?' else ''}")
-        for name in standing.repeated:
+                click.echo(f"[{mark}] {name}{'  (unknown to this version of the code)' if mark == '?' else ''}")
+        for name in current.duplicates:
             click.echo(f"[!] {name}  (recorded more than once)")
-        click.echo(
-            f"{len(standing.applied)} applied, {len(standing.pending)} pending, {len(standing.unknown)} unknown."
-        )
-    if standing.unknown or standing.repeated:
+        click.echo(f"{len(current.applied)} applied, {len(current.pending)} pending, {len(current.unknown)} unknown.")
+    if current.unknown or current.duplicates:
         context.exit(ERROR_EXIT_CODE)
-    if standing.pending:
+    if current.pending:
         context.exit(PENDING_EXIT_CODE)
 
 
@@ -144,36 +143,36 @@ def status(context: click.Context, url: str | None, as_json: bool) -> None:
 def check(context: click.Context, url: str | None, as_json: bool) -> None:
     """Compare the live schema with the revisions and the models.
 
-    Exit codes: 0 nothing is to be mended, 1 something is, 2 the database cannot be reached.
+    Exit codes: 0 no difference or harmless ones, 1 actionable differences, 2 error.
     """
-    found = drifts(_existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS])
-    serious = [drift for drift in found if not drift.harmless]
+    found = detect_drift(_existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS])
+    actionable = [drift for drift in found if not drift.harmless]
     if as_json:
         rows = [
             {
-                "table": drift.difference.table,
-                "kind": str(drift.difference.kind),
-                "name": drift.difference.name,
-                "words": drift.difference.words,
+                "table": drift.classified.difference.table,
+                "kind": str(drift.classified.difference.kind),
+                "name": drift.classified.difference.name,
+                "message": drift.classified.message,
                 "declared_by": drift.declared_by,
                 "harmless": drift.harmless,
             }
             for drift in found
         ]
-        click.echo(json.dumps({"drifts": rows, "serious": len(serious)}, indent=2))
+        click.echo(json.dumps({"drift": rows, "actionable": len(actionable)}, indent=2))
     else:
         for drift in found:
             click.echo(f"- {drift}")
-        click.echo(f"{len(serious)} differences to mend, {len(found) - len(serious)} harmless.")
-    if serious:
+        click.echo(_summary(len(actionable), len(found) - len(actionable)))
+    if actionable:
         context.exit(PENDING_EXIT_CODE)
 
 
 @main.command()
 @_database_option
 @_lock_timeout_option
-@click.option("--dry-run", is_flag=True, help="Look and tell; record nothing.")
-@click.option("--align", is_flag=True, help="Also add missing indexes, and the missing checks that every row holds.")
+@click.option("--dry-run", is_flag=True, help="Only inspect; record nothing.")
+@click.option("--align", is_flag=True, help="Also add missing indexes, and missing checks that no row violates.")
 @_json_option
 @click.pass_context
 def adopt(
@@ -184,18 +183,18 @@ def adopt(
     align: bool,
     as_json: bool,
 ) -> None:
-    """Record what another tool migrated as applied.
+    """Record what another tool migrated as applied (a baseline).
 
-    Exit codes: 0 it is compatible, 1 it is not and nothing was recorded, 2 the database cannot be reached.
+    Exit codes: 0 recorded or nothing to record, 1 incompatible and nothing recorded, 2 error.
     """
     adoption = adopting.adopt(
         _existing(url),
         dry_run=dry_run,
         align=align,
-        lock_timeout_seconds=_seconds(lock_timeout),
+        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
         report=(lambda line: None) if as_json else click.echo,
     )
-    click.echo(json.dumps(adopting.as_data(adoption), indent=2) if as_json else adopting.told(adoption, dry_run))
+    click.echo(json.dumps(adopting.as_data(adoption), indent=2) if as_json else adopting.render(adoption, dry_run))
     if adoption.refused:
         context.exit(PENDING_EXIT_CODE)
 
@@ -203,14 +202,14 @@ def adopt(
 @main.command("sql")
 @_database_option
 @click.option("--dialect", "name", metavar="NAME", help="sqlite, postgresql, mariadb or mysql; no connection is made.")
-@click.option("--rollback", "is_rollback", is_flag=True, help="Print the way down.")
+@click.option("--rollback", "is_rollback", is_flag=True, help="Print the rollback.")
 def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
-    """Print the exact statements instead of running them.
+    """Print the SQL of the pending revisions instead of running it.
 
-    With --dialect those of every revision, without a connection; otherwise those that the database still lacks.
+    With --dialect, print the SQL of every revision, without a connection.
     """
     if url is not None and name is not None:
-        raise click.UsageError("--database and --dialect exclude each other; give one of them.")
+        raise click.UsageError("--database and --dialect are mutually exclusive.")
     revisions = runner.load()
     applied = tuple(revision.name for revision in revisions) if is_rollback else ()
     if name is not None:
@@ -218,32 +217,43 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
     else:
         database = _existing(url)
         dialect, live = dialects.of(database), catalog.of(database)
-        standing = runner.status(database)
-        standing.refuse_doubt()
-        applied = standing.applied
+        current = runner.status(database)
+        current.require_consistent()
+        applied = current.applied
     if is_rollback:
-        lines = sql.script_down(dialect, [revision for revision in revisions if revision.name in applied], live)
+        lines = preview.script_down(dialect, [revision for revision in revisions if revision.name in applied], live)
     else:
-        lines = sql.script_up(dialect, revisions, live, applied)
+        lines = preview.script_up(dialect, revisions, live, applied)
     for line in lines:
         click.echo(line)
 
 
 def _existing(url: str | None) -> peewee.Database:
-    """Return the chosen database; reading must not create the file of one that is not there."""
-    chosen, _ = command.chosen_url(url)
+    """Return the chosen database, whose file must exist: connecting would create it."""
+    chosen, _ = chosen_url(url)
     database = open_database(chosen)
     is_file = dialects.family(database).lives_in_file and database.database != ":memory:"
     if is_file and not Path(database.database).exists():
         raise ConfigurationError(
-            f"the file {database.database} does not exist; run `engagement-db migrate` to make it, or name another "
+            f"the file {database.database} does not exist. Run `engagement-db migrate` to create it, or name another "
             "database with --database."
         )
     return database
 
 
-def _seconds(lock_timeout: float | None) -> float:
-    return command.lock_timeout_seconds() if lock_timeout is None else lock_timeout
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} revisions: {', '.join(names)}"
+
+
+def _summary(actionable: int, harmless: int) -> str:
+    if actionable:
+        return f"{_differences(actionable, 'actionable ')}, {harmless} harmless."
+    ending = f", with {_differences(harmless, 'harmless ')}." if harmless else "."
+    return f"Schema matches the revisions and the models{ending}"
+
+
+def _differences(number: int, kind: str) -> str:
+    return f"{number} {kind}difference{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from platform_database import execute
 
 from engagement_db.cli import main
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import history, platform, progress, runner
+from engagement_db.schema import history, progress, runner, stub_tables
 from engagement_db.schema.lock import exclusive
 from engagement_db.schema.revision import Revision, Run
 from engagement_db.schema.steps import add_index
@@ -44,7 +44,7 @@ class Ended:
 def platform_url(url: str) -> str:
     """A database with empty stand-ins for the platform's tables."""
     with contextlib.closing(open_database(url)) as database:
-        platform.create_stand_ins(database)
+        stub_tables.create_stub_tables(database)
     return url
 
 
@@ -62,7 +62,7 @@ def engagement_db(folder: Path, *arguments: str, **environment: str) -> commands
 def test_the_option_beats_the_environment_beats_the_embedded_file(folder: Path) -> None:
     for name in ("option", "environment"):
         with contextlib.closing(open_database(f"sqlite:///{name}.db")) as database:
-            platform.create_stand_ins(database)
+            stub_tables.create_stub_tables(database)
     from_environment = {"DATABASE_URL": "sqlite:///environment.db"}
 
     by_option = engagement_db(folder, "migrate", "--database", "sqlite:///option.db", **from_environment)
@@ -96,9 +96,9 @@ def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
         )
         for table in tables
     ]
-    assert last == f"Applied {', '.join(REVISIONS)}."
+    assert last == f"Applied 3 revisions: {', '.join(REVISIONS)}."
     again = Ended("migrate", "--database", platform_url)
-    assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to do: every revision is applied."])
+    assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to apply."])
 
 
 def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
@@ -117,7 +117,7 @@ def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
         "applied": list(REVISIONS[:2]),
         "pending": [REVISIONS[2]],
         "unknown": [],
-        "repeated": [],
+        "duplicates": [],
     }
     assert Ended("migrate", "--database", platform_url).code == 0
     assert Ended("status", "--database", platform_url).code == 0
@@ -127,8 +127,11 @@ def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_
     assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
     with contextlib.closing(open_database(platform_url)) as database:
         for name, words in (
-            ("004_from_the_future", "the database has 004_from_the_future, which this code does not know"),
-            (REVISIONS[0], f"{REVISIONS[0]} stands in migratehistory more than once"),
+            (
+                "004_from_the_future",
+                "revision 004_from_the_future is applied but not known to this version",
+            ),
+            (REVISIONS[0], f"revision {REVISIONS[0]} is recorded more than once in migratehistory"),
         ):
             history.add(database, name)
             assert Ended("status", "--database", platform_url).code == 2
@@ -140,7 +143,7 @@ def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_
         history.remove(database, REVISIONS[0])
         ended = Ended("migrate", "--database", platform_url)
         assert ended.code == 0, "a row that was lost is written again, for what it stands for is there"
-        assert sorted(history.names_in(database)) == list(REVISIONS)
+        assert sorted(history.applied_names(database)) == list(REVISIONS)
 
 
 def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) -> None:
@@ -155,15 +158,15 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
     before = everything(platform_url)
     refused = Ended("rollback", *options, "--count", "3")
     assert refused.code == 2
-    assert "would throw away 1 values of projects.ownerId, 2 rows of feed_posts. Nothing was changed." in refused.words
+    assert "would delete 1 value of projects.ownerId, 2 rows of feed_posts. Nothing was changed." in refused.words
     assert "--discard-rows" in refused.words
     assert unlike(before, everything(platform_url)) == {}
 
     assert Ended("rollback", *options, "--to", REVISIONS[1]).code == 2
     done = Ended("rollback", *options, "--to", REVISIONS[1], "--discard-rows")
-    assert (done.code, done.words.splitlines()[-1]) == (0, f"Took back {REVISIONS[2]}.")
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {REVISIONS[2]}.")
     done = Ended("rollback", *options)
-    assert (done.code, done.words.splitlines()[-1]) == (0, f"Took back {REVISIONS[1]}."), "no row of 002 is lost"
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {REVISIONS[1]}."), "no row of 002 is lost"
     assert Ended("rollback", *options).code == 2
     assert Ended("rollback", *options, "--discard-rows").code == 0
     assert Ended("rollback", *options).code == 2, "nothing is left to take back"
@@ -172,13 +175,13 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["rollback", "--count", "1", "--to", REVISIONS[0]], "--count and --to exclude each other"),
+        (["rollback", "--count", "1", "--to", REVISIONS[0]], "--count and --to are mutually exclusive"),
         (["rollback", "--count", "0"], "0 is not in the range x>=1"),
         (
             ["migrate", "--to", "009_nothing"],
-            f"there is no revision 009_nothing; the revisions are {', '.join(REVISIONS)}",
+            f'unknown revision "009_nothing"; the revisions are {", ".join(REVISIONS)}',
         ),
-        (["rollback", "--to", "9"], "there is no revision 9; the revisions are"),
+        (["rollback", "--to", "9"], 'unknown revision "9"; the revisions are'),
         (["migrate", "--lock-timeout", "soon"], "'soon' is not a valid float"),
         (["migrate", "--database", "oracle://x/y"], "oracle"),
         *(([verb, "--database", NOBODY_THERE], "Error: ") for verb in VERBS),
@@ -188,7 +191,7 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
 def test_what_cannot_be_done_is_said_in_one_breath(arguments: list[str], words: str, folder: Path) -> None:
     if arguments[0] in ("migrate", "rollback") and "--database" not in arguments:
         with contextlib.closing(open_database("sqlite:///engagement.db")) as database:
-            platform.create_stand_ins(database)
+            stub_tables.create_stub_tables(database)
     before = sorted(folder.iterdir())
     ended = Ended(*arguments)
     assert ended.code == 2

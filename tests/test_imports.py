@@ -29,7 +29,7 @@ FLOORS = [
 UNDER_SCHEMA = {"errors", "tables", "dialects", "ddl"}
 UNDER_MIGRATIONS = {"tables", "schema"}
 # The stock command of peewee-migrate opens the database that a url names, as the cli does.
-ALSO = {"schema.command": {"orm", "orm.urls"}}
+ALSO = {"schema.peewee_migrate": {"orm", "orm.urls"}}
 
 SERVER_NAMES = {dialect.name for dialect in dialects.ALL} | {dialect.title for dialect in dialects.ALL}
 

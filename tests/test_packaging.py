@@ -166,8 +166,8 @@ def test_both_commands_migrate_the_database_of_the_platform(installed, command):
     database = f"{command}.db"
     installed.python(
         "from engagement_db.orm.urls import open_database\n"
-        "from engagement_db.schema.platform import create_stand_ins\n"
-        f"create_stand_ins(open_database('sqlite:///{database}'))"
+        "from engagement_db.schema.stub_tables import create_stub_tables\n"
+        f"create_stub_tables(open_database('sqlite:///{database}'))"
     )
     assert not tables_of(installed, database) & {"feed_posts", "escrow_accounts"}
     scripts = installed.python("from engagement_db.schema import runner; print(runner.scripts_directory())")

@@ -1,8 +1,8 @@
-"""Taking over a database that another tool migrated: look, judge, and record what is there.
+"""Adoption of a database that another tool migrated: what it has is recorded as applied.
 
-Nothing is believed and no table is touched. A revision is recorded as applied when everything that
-it would have made is there, in a shape that serves every row and every query of ours; otherwise the
-reasons are returned, and nothing at all is recorded.
+Other tools call this baselining (Flyway, Prisma) or stamping (Alembic). Adoption verifies the live
+schema; it alters tables only with ``align``. A revision is recorded when everything that it creates
+exists in a form with which every row and every query of the library works.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,45 +16,57 @@ import peewee
 from engagement_db import ddl
 from engagement_db.dialects import Dialect
 from engagement_db.schema import history, runner
-from engagement_db.schema.catalog import Catalog
-from engagement_db.schema.difference import Difference, Kind, differences
-from engagement_db.schema.judgement import Judged, Weight, judged
+from engagement_db.schema.compare import (
+    ClassifiedDifference,
+    Difference,
+    Kind,
+    Severity,
+    classify,
+    collation_differences,
+    differences,
+    severity,
+)
 from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
 from engagement_db.schema.revision import Report, Revision, Run, logger
 from engagement_db.schema.steps import AddCheck, AddIndex, RequireTables
-from engagement_db.tables import Check, Table
+from engagement_db.tables import Check, Column, Index, Table
 
 Tables = Mapping[str, Table]
 
 
-class State(StrEnum):
+class RevisionState(StrEnum):
     """How much of a revision a database has."""
 
-    ABSENT = "not there"
-    EQUAL = "there and equal"
-    HARMLESS = "there, with harmless differences"
-    PARTLY = "partly there"
-    INCOMPATIBLE = "there, and not compatible"
+    NOT_PRESENT = "not present"
+    MATCHES = "matches"
+    HARMLESS = "matches with harmless differences"
+    PARTIAL = "partially present"
+    INCOMPATIBLE = "incompatible"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a database has of one revision; ``recorded`` says that its history has it already."""
+    """What a database has of one revision.
+
+    ``recorded``: the history lists the revision. ``conflicts``: what the platform's tables lack for it.
+    """
 
     revision: str
     recorded: bool
-    state: State
-    differences: tuple[Judged, ...]
+    state: RevisionState
+    differences: tuple[ClassifiedDifference, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
     @property
-    def is_there(self) -> bool:
-        """Whether the revision may stand in the history."""
-        return self.state in (State.EQUAL, State.HARMLESS)
+    def is_present(self) -> bool:
+        """Whether the revision may be recorded as applied."""
+        return self.state in (RevisionState.MATCHES, RevisionState.HARMLESS)
 
     @property
-    def refuses(self) -> bool:
+    def blocks_adoption(self) -> bool:
         """Whether nothing may be recorded because of this revision."""
-        return self.state in (State.PARTLY, State.INCOMPATIBLE) or (self.recorded and not self.is_there)
+        is_broken = self.state in (RevisionState.PARTIAL, RevisionState.INCOMPATIBLE)
+        return is_broken or (self.recorded and not self.is_present)
 
 
 @dataclass(frozen=True)
@@ -67,18 +79,18 @@ class Adoption:
 
     @property
     def refused(self) -> bool:
-        """Whether a revision stood in the way, so that nothing was recorded."""
-        return any(finding.refuses for finding in self.findings)
+        """Whether a revision blocked the adoption, so that nothing was recorded."""
+        return any(finding.blocks_adoption for finding in self.findings)
 
 
-def look(database: peewee.Database, directory: Path | None = None) -> tuple[Finding, ...]:
+def inspect_revisions(database: peewee.Database, directory: Path | None = None) -> tuple[Finding, ...]:
     """Return what the database has of each revision, in order. Reads only.
 
-    Where a check is missing the whole table is read, to count the rows that break it. Raises
-    HistoryError when the history names what this code does not know.
+    Where a check is missing, reads the whole table to count the rows that violate it. Raises
+    HistoryError if the history lists unknown or duplicate revisions.
     """
-    standing = runner.status(database, directory)
-    standing.refuse_doubt()
+    status = runner.status(database, directory)
+    status.require_consistent()
     run = Run(database)
     revisions = runner.load(directory)
     stages: list[Tables] = []
@@ -87,8 +99,8 @@ def look(database: peewee.Database, directory: Path | None = None) -> tuple[Find
     found = []
     for number, revision in enumerate(revisions):
         before = stages[number - 1] if number else {}
-        state, differences = _state(run, revision, before, stages[number:])
-        found.append(Finding(revision.name, revision.name in standing.applied, state, differences))
+        finding = Finding(revision.name, revision.name in status.applied, RevisionState.NOT_PRESENT)
+        found.append(_inspect(run, revision, finding, before, stages[number:]))
     return tuple(found)
 
 
@@ -101,12 +113,12 @@ def adopt(
     lock_timeout_seconds: float = TIMEOUT_SECONDS,
     report: Report = logger.info,
 ) -> Adoption:
-    """Record every revision that is there as applied, unless one is there by half or in another shape.
+    """Record every revision that is fully present. Record none if any is partially present or incompatible.
 
-    ``align`` then adds the indexes and the checks that are missing, those checks only that every
-    row holds. ``dry_run`` takes no lock and writes nothing. Waits for other deployers as ``migrate``
-    does; raises MigrationBusy, HistoryError or, while aligning, StepFailed: what was recorded stays
-    recorded (on SQLite nothing does), and the same call goes on from there.
+    ``align`` then adds the missing indexes, and those missing checks that no row violates.
+    ``dry_run`` takes no lock and writes nothing. Waits for other deployers as ``migrate`` does; raises
+    MigrationBusy, HistoryError or, while aligning, StepFailed. What was recorded stays recorded (on
+    SQLite nothing does), and the same call continues from there.
     """
     if dry_run:
         return _plan(database, align, directory)[0]
@@ -123,54 +135,55 @@ def adopt(
 
 
 def _plan(database: peewee.Database, align: bool, directory: Path | None) -> tuple[Adoption, list[AddIndex | AddCheck]]:
-    findings = look(database, directory)
-    if any(finding.refuses for finding in findings):
+    findings = inspect_revisions(database, directory)
+    if any(finding.blocks_adoption for finding in findings):
         return Adoption(findings, (), ()), []
-    there = {finding.revision for finding in findings if finding.is_there}
-    adopted = tuple(finding.revision for finding in findings if finding.is_there and not finding.recorded)
-    revisions = [revision for revision in runner.load(directory) if revision.name in there]
+    present = {finding.revision for finding in findings if finding.is_present}
+    adopted = tuple(finding.revision for finding in findings if finding.is_present and not finding.recorded)
+    revisions = [revision for revision in runner.load(directory) if revision.name in present]
     steps = list(_alignments(Run(database), revisions)) if align else []
     return Adoption(findings, adopted, tuple(step.title for step in steps)), steps
 
 
 def _alignments(run: Run, revisions: Sequence[Revision]) -> Iterator[AddIndex | AddCheck]:
     for name, declared in runner.declared(revisions).items():
-        for item in judged(declared, run.catalog.table(name), run.dialect):
-            if _weighed_by_rows(run, declared, item).weight is Weight.MENDABLE:
-                check = _missing_check(run.dialect, declared, item.difference)
-                index = declared.index(item.difference.name)
+        for item in classify(declared, run.catalog.table(name), run.dialect):
+            if _consider_rows(run, item).severity is Severity.FIXABLE:
+                check = _missing_check(run.dialect, item.difference)
                 if check is not None:
                     yield AddCheck(name, check)
-                elif index is not None:
-                    yield AddIndex(name, index)
+                elif isinstance(item.difference.wanted, Index):
+                    yield AddIndex(name, item.difference.wanted)
 
 
-def _state(run: Run, revision: Revision, before: Tables, stages: Sequence[Tables]) -> tuple[State, tuple[Judged, ...]]:
+def _inspect(run: Run, revision: Revision, finding: Finding, before: Tables, stages: Sequence[Tables]) -> Finding:
     required = [step for step in revision.steps if isinstance(step, RequireTables)]
     for step in required:
         before = step.declared(before)
     changed = [shape for name, shape in stages[0].items() if before.get(name) != shape]
-    brought = {shape.name: _brought(before.get(shape.name), shape) for shape in changed}
-    live = {name: run.catalog.table(name) for name in brought}
-    if not any(_is_there(part, before.get(name), live[name]) for name, part in brought.items()):
-        return State.ABSENT, ()
-    found = [
-        Judged(Difference(revision.name, Kind.TABLE, revision.name, words), Weight.SERIOUS)
-        for step in required
-        for words in step.conflicts(run.catalog, run.dialect)
-    ]
-    for name, part in brought.items():
+    added = {shape.name: _added_by(before.get(shape.name), shape) for shape in changed}
+    live = {name: run.catalog.table(name) for name in added}
+    if not any(_has_any(part, before.get(name), live[name]) for name, part in added.items()):
+        return finding
+    conflicts = tuple(words for step in required for words in step.conflicts(run.catalog, run.dialect))
+    found: list[ClassifiedDifference] = []
+    for name, part in added.items():
         later = [stage[name] for stage in stages[1:]]
-        found += _judged(run, part, live[name], later, is_whole=name not in before)
-    serious = [item.difference for item in found if item.weight is Weight.SERIOUS]
-    if not serious:
-        return (State.HARMLESS if found else State.EQUAL), tuple(found)
-    # What a step of ours makes apart from the rest may still come; a table is never filled up.
-    to_come = (item.missing and (item.kind is Kind.TABLE or item.table in before) for item in serious)
-    return (State.PARTLY if all(to_come) else State.INCOMPATIBLE), tuple(found)
+        found += _classified(run, part, live[name], later, is_whole=name not in before)
+    breaking = [item.difference for item in found if item.severity is Severity.BREAKING]
+    if conflicts:
+        state = RevisionState.INCOMPATIBLE
+    elif not breaking:
+        state = RevisionState.HARMLESS if found else RevisionState.MATCHES
+    # A step creates such an object apart from the others; no step completes a table.
+    elif all(item.missing and (item.kind is Kind.TABLE or item.table in before) for item in breaking):
+        state = RevisionState.PARTIAL
+    else:
+        state = RevisionState.INCOMPATIBLE
+    return replace(finding, state=state, differences=tuple(found), conflicts=conflicts)
 
 
-def _brought(before: Table | None, after: Table) -> Table:
+def _added_by(before: Table | None, after: Table) -> Table:
     """Return what a revision adds to a table, or changes in it."""
     if before is None:
         return after
@@ -183,8 +196,8 @@ def _brought(before: Table | None, after: Table) -> Table:
     )
 
 
-def _is_there(part: Table, before: Table | None, live: Table | None) -> bool:
-    """Return whether the live table has any of what the revision brings."""
+def _has_any(part: Table, before: Table | None, live: Table | None) -> bool:
+    """Return whether the live table has anything of what the revision adds."""
     if live is None or before is None:
         return live is not None
     for column in part.columns:
@@ -198,51 +211,43 @@ def _is_there(part: Table, before: Table | None, live: Table | None) -> bool:
     )
 
 
-def _judged(run: Run, part: Table, live: Table | None, later: Sequence[Table], *, is_whole: bool) -> Iterator[Judged]:
-    # What a later revision of ours changes is no difference of this one.
+def _classified(
+    run: Run, part: Table, live: Table | None, later: Sequence[Table], *, is_whole: bool
+) -> Iterator[ClassifiedDifference]:
+    # What a later revision changes is no difference of this one.
     open_later = [{difference.name for difference in differences(shape, live)} for shape in later]
-    for item in judged(part, live, run.dialect):
+    for item in classify(part, live, run.dialect):
         if item.difference.kind is Kind.EXTRA and not is_whole:
             continue
         if all(item.difference.name in names for names in open_later):
-            yield _weighed_by_rows(run, part, item)
+            yield _consider_rows(run, item)
     if is_whole and live is not None:
-        yield from _collations(run.catalog, run.dialect, part.name)
+        for difference in collation_differences(live.name, run.catalog.collations(live.name), run.dialect.charset):
+            yield ClassifiedDifference(difference, severity(difference, part, run.dialect))
 
 
-def _collations(catalog: Catalog, dialect: Dialect, table: str) -> Iterator[Judged]:
-    for collation in catalog.collations(table):
-        if dialect.charset is not None and not collation.startswith(dialect.charset):
-            words = (
-                f"text is kept as {collation}, which has no room for every character; "
-                f"ALTER TABLE {table} CONVERT TO CHARACTER SET {dialect.charset}"
-            )
-            yield Judged(Difference(table, Kind.TYPE, table, words), Weight.SERIOUS)
-        elif not collation.endswith("_bin"):
-            words = f"text is compared as {collation} says, not letter by letter: 'a' may equal 'A'"
-            yield Judged(Difference(table, Kind.TYPE, table, words), Weight.HARMLESS)
+def _missing_check(dialect: Dialect, difference: Difference) -> Check | None:
+    """Return the missing check: the declared one, or the one that stands for a type that the server lacks."""
+    match difference.wanted:
+        case Check() as check:
+            return check
+        case Column() as column if difference.kind is Kind.TYPE:
+            return next(ddl.type_checks(dialect, difference.table, column), None)
+        case _:
+            return None
 
 
-def _missing_check(dialect: Dialect, declared: Table, difference: Difference) -> Check | None:
-    """Return the check that a difference is about: a missing one, or that of a type which is one on this server."""
-    column = declared.column(difference.name)
-    if difference.kind is Kind.TYPE and column is not None:
-        return next(ddl.type_checks(dialect, declared.name, column), None)
-    return declared.check(difference.name) if difference.kind is Kind.CHECK else None
-
-
-def _weighed_by_rows(run: Run, declared: Table, item: Judged) -> Judged:
-    """Return the difference, weighed anew where rows break the check that is missing."""
-    check = _missing_check(run.dialect, declared, item.difference)
-    if item.weight is not Weight.MENDABLE or check is None:
+def _consider_rows(run: Run, item: ClassifiedDifference) -> ClassifiedDifference:
+    """Return the difference, with another severity if rows violate the check that is missing."""
+    check = _missing_check(run.dialect, item.difference)
+    if item.severity is not Severity.FIXABLE or check is None:
         return item
-    rows = run.catalog.count_breaking(declared.name, check.expression)
-    if not rows:
+    violations = run.catalog.count_breaking(item.difference.table, check.expression)
+    if not violations:
         return item
-    words = f"{item.difference.words}, and {rows:,} rows break it"
-    # A type that rows break cannot be read; a rule that they break was broken before us.
-    weight = Weight.SERIOUS if item.difference.kind is Kind.TYPE else Weight.HARMLESS
-    return Judged(replace(item.difference, words=words), weight)
+    # A value of an unknown type cannot be read; a rule that rows violate was violated before the adoption.
+    worse = Severity.BREAKING if item.difference.kind is Kind.TYPE else Severity.HARMLESS
+    return replace(item, severity=worse, violations=violations)
 
 
 def as_data(adoption: Adoption) -> dict[str, Any]:
@@ -252,15 +257,16 @@ def as_data(adoption: Adoption) -> dict[str, Any]:
             {
                 "revision": finding.revision,
                 "recorded": finding.recorded,
-                "state": finding.state.name.lower(),
+                "state": str(finding.state),
+                "conflicts": list(finding.conflicts),
                 "differences": [
                     {
                         "table": item.difference.table,
                         "kind": str(item.difference.kind),
                         "name": item.difference.name,
-                        "words": item.difference.words,
-                        "weight": str(item.weight),
-                        "harmless": item.weight is not Weight.SERIOUS,
+                        "message": item.message,
+                        "severity": str(item.severity),
+                        "harmless": item.severity is not Severity.BREAKING,
                     }
                     for item in finding.differences
                 ],
@@ -273,25 +279,30 @@ def as_data(adoption: Adoption) -> dict[str, Any]:
     }
 
 
-def told(adoption: Adoption, dry_run: bool) -> str:
-    """Return the adoption in words, with what to do next."""
+def render(adoption: Adoption, dry_run: bool) -> str:
+    """Return the adoption as text, with what to do next."""
     lines = []
     for finding in adoption.findings:
-        known = "; recorded as applied" if finding.recorded else ""
-        lines.append(f"{finding.revision}: {finding.state}{known}")
-        lines += [f"  - {item}" for item in finding.differences]
-    return "\n".join([*lines, *_next(adoption, dry_run)])
+        recorded = "; recorded as applied" if finding.recorded else ""
+        lines.append(f"{finding.revision}: {finding.state}{recorded}")
+        lines += [f"  - {item}" for item in (*finding.conflicts, *finding.differences)]
+    return "\n".join([*lines, *_next_steps(adoption, dry_run)])
 
 
-def _next(adoption: Adoption, dry_run: bool) -> Iterator[str]:
+def _next_steps(adoption: Adoption, dry_run: bool) -> Iterator[str]:
     if adoption.refused:
         yield "Nothing was recorded."
-        if any(finding.state is State.PARTLY for finding in adoption.findings):
-            yield "Partly there: if a migration of ours stopped on the way, `engagement-db migrate` finishes it."
-        if any(finding.state is State.INCOMPATIBLE for finding in adoption.findings):
-            yield "Not compatible: mend the lines above that do not end in (harmless) or (mendable), then adopt again."
-        if any(finding.recorded and finding.state is State.ABSENT for finding in adoption.findings):
-            yield f"Recorded but not there: take its row out of {history.TABLE}, then adopt again."
+        if any(finding.state is RevisionState.PARTIAL for finding in adoption.findings):
+            yield "Partially present: if an interrupted migration left it, `engagement-db migrate` finishes it."
+        if any(finding.state is RevisionState.INCOMPATIBLE for finding in adoption.findings):
+            yield (
+                "Incompatible: fix the differences above not marked (harmless) or (fixable), "
+                "then run `engagement-db adopt` again."
+            )
+        if any(finding.recorded and finding.state is RevisionState.NOT_PRESENT for finding in adoption.findings):
+            yield (
+                f"Recorded but not present: delete its row from {history.TABLE}, then run `engagement-db adopt` again."
+            )
         return
     if adoption.adopted:
         yield f"{'Would record' if dry_run else 'Recorded'} as applied: {', '.join(adoption.adopted)}."
@@ -300,7 +311,7 @@ def _next(adoption: Adoption, dry_run: bool) -> Iterator[str]:
     if adoption.aligned and dry_run:
         yield f"Would align: {', '.join(adoption.aligned)}."
     elif adoption.aligned:
-        yield f"Aligned {len(adoption.aligned)} of the (mendable) differences."
-    absent = [finding.revision for finding in adoption.findings if finding.state is State.ABSENT]
-    if absent:
-        yield f"Still to be applied, by `engagement-db migrate`: {', '.join(absent)}."
+        yield f"Aligned {len(adoption.aligned)} of the (fixable) differences."
+    pending = [finding.revision for finding in adoption.findings if finding.state is RevisionState.NOT_PRESENT]
+    if pending:
+        yield f"Pending: {', '.join(pending)}. Run `engagement-db migrate`."

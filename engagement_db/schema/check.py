@@ -1,4 +1,4 @@
-"""Comparing a live database with what the revisions and the models say it has."""
+"""Schema drift: where a live database departs from the revisions and the models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,56 +7,55 @@ import peewee
 
 from engagement_db import dialects
 from engagement_db.schema import catalog as catalogs
-from engagement_db.schema.difference import Difference, Kind
-from engagement_db.schema.judgement import Weight, judged
-from engagement_db.schema.platform import STAND_INS
+from engagement_db.schema.compare import ClassifiedDifference, Kind, Severity, classify
+from engagement_db.schema.stub_tables import STUB_TABLES
 from engagement_db.tables import Table
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference, whose declaration it contradicts, and its weight."""
+    """One difference, and whose declaration it contradicts."""
 
-    difference: Difference
+    classified: ClassifiedDifference
     declared_by: str
-    weight: Weight
 
     @property
     def harmless(self) -> bool:
         """Whether nothing has to be done about it."""
-        return self.weight is Weight.HARMLESS
+        return self.classified.severity is Severity.HARMLESS
 
     def __str__(self) -> str:
-        if self.weight is Weight.MENDABLE:
-            return f"{self.difference} (`engagement-db adopt --align` mends it)"
-        return f"{self.difference}{' (harmless)' if self.harmless else ''}"
+        if self.classified.severity is Severity.FIXABLE:
+            return f"{self.classified.difference} (`engagement-db adopt --align` fixes it)"
+        return str(self.classified)
 
 
-def drifts(database: peewee.Database, contract: Mapping[str, Table], models: Sequence[Table]) -> tuple[Drift, ...]:
-    """Return everything in which the database is unlike the contract or the models. Reads only.
+def detect_drift(
+    database: peewee.Database, contract: Mapping[str, Table], models: Sequence[Table]
+) -> tuple[Drift, ...]:
+    """Return every difference between the database and the revisions or the models. Reads each table once.
 
-    Of the platform's own tables only what we read and what we added is compared: whatever else they
-    have is theirs. Harmless is what serves every row and query of ours all the same, as most things do that
-    only the database has.
+    Of the platform's tables only the primary key and what a revision added is compared.
     """
-    live, dialect = catalogs.of(database), dialects.of(database)
+    catalog, dialect = catalogs.of(database), dialects.of(database)
+    platform = {table.name for table in STUB_TABLES}
+    names = dict.fromkeys([*contract, *(table.name for table in models)])
+    live = {name: catalog.table(name) for name in names}
     found: dict[tuple[str, Kind, str], Drift] = {}
     declarations = [("the revisions", table) for table in contract.values()]
     declarations += [("the models", table) for table in models]
-    platform = {table.name for table in STAND_INS}
     for declared_by, declared in declarations:
-        table = live.table(declared.name)
-        for item in judged(_ours(declared) if declared.name in platform else declared, table, dialect):
+        is_ours = declared.name not in platform
+        for item in classify(declared if is_ours else _added_to(declared), live[declared.name], dialect):
             difference = item.difference
-            if difference.kind is Kind.EXTRA and declared.name in platform:
-                continue
-            place = (difference.table, difference.kind, difference.name)
-            found.setdefault(place, Drift(difference, declared_by, item.weight))
+            if is_ours or difference.kind is not Kind.EXTRA:
+                place = (difference.table, difference.kind, difference.name)
+                found.setdefault(place, Drift(item, declared_by))
     return tuple(found.values())
 
 
-def _ours(declared: Table) -> Table:
-    """Return what a platform table owes us: the key, and the columns that a revision added with a key."""
+def _added_to(declared: Table) -> Table:
+    """Return what a platform table needs: the primary key, and the columns that a revision added with a key."""
     keys = {key.column for key in declared.foreign_keys}
     columns = tuple(column for column in declared.columns if column.name == "id" or column.name in keys)
     return replace(declared, columns=columns)

@@ -1,4 +1,4 @@
-"""Which revisions a database has: peewee-migrate's own table, read with care."""
+"""The migration history: which revisions a database has, in peewee-migrate's own table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,43 +15,44 @@ _history: Any = peewee.Table(TABLE, ("id", "name", "migrated_at"))
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a database stands: revisions in the order of their names."""
+class MigrationStatus:
+    """Which revisions are applied, pending, not known to this code, or recorded twice; each sorted by name."""
 
     applied: tuple[str, ...]
     pending: tuple[str, ...]
     unknown: tuple[str, ...]
-    repeated: tuple[str, ...]
+    duplicates: tuple[str, ...]
 
-    def refuse_doubt(self) -> None:
-        """Raise HistoryError when the history and the scripts do not tell the same story."""
-        doubts = []
+    def require_consistent(self) -> None:
+        """Raise HistoryError if the history lists unknown or duplicate revisions."""
+        problems = []
         if self.unknown:
-            doubts.append(
-                f"the database has {', '.join(self.unknown)}, which this code does not know: the code is older than "
-                "the database, or a script is missing. Deploy the code that has it"
+            problems.append(
+                f"revision {', '.join(self.unknown)} is applied but not known to this version of the code. "
+                "Deploy a version that includes it."
             )
-        if self.repeated:
-            doubts.append(
-                f"{', '.join(self.repeated)} stands in {TABLE} more than once; delete all rows of it but the first"
+        if self.duplicates:
+            problems.append(
+                f"revision {', '.join(self.duplicates)} is recorded more than once in {TABLE}. "
+                "Delete all of its rows but the first."
             )
-        if doubts:
-            raise HistoryError(f"{'; '.join(doubts)}. Nothing was changed.")
+        if problems:
+            raise HistoryError(f"{' '.join(problems)} Nothing was changed.")
 
 
-def standing(database: peewee.Database, known: Sequence[str]) -> Standing:
-    """Return where the database stands among the revisions of these names, in order. Reads only."""
-    names = names_in(database)
-    return Standing(
+def status(database: peewee.Database, known: Sequence[str]) -> MigrationStatus:
+    """Return the status of the database, given the names of the known revisions in order. Reads only."""
+    names = applied_names(database)
+    return MigrationStatus(
         applied=tuple(name for name in known if name in names),
         pending=tuple(name for name in known if name not in names),
         unknown=tuple(sorted(set(names) - set(known))),
-        repeated=tuple(sorted({name for name in names if names.count(name) > 1})),
+        duplicates=tuple(sorted({name for name in names if names.count(name) > 1})),
     )
 
 
-def names_in(database: peewee.Database) -> list[str]:
-    """Return the names in the history, oldest first; none where there is no history table."""
+def applied_names(database: peewee.Database) -> list[str]:
+    """Return the names in the history, oldest first; none if there is no history table."""
     if not database.table_exists(TABLE):
         return []
     query = _history.select(_history.name).order_by(_history.id)
@@ -59,9 +60,9 @@ def names_in(database: peewee.Database) -> list[str]:
 
 
 def create(database: peewee.Database) -> None:
-    """Create the history table unless it is there, just as peewee-migrate does."""
+    """Create the history table if it does not exist, exactly as peewee-migrate does."""
     if not database.table_exists(TABLE):
-        # Not by binding the model, which is one for the whole process: a Router of peewee-migrate may hold it.
+        # Binding the model would change it for the whole process, where a peewee-migrate Router may use it.
         peewee.SchemaManager(peewee_migrate_models.MigrateHistory, database).create_table(safe=True)
 
 
@@ -72,5 +73,5 @@ def add(database: peewee.Database, name: str) -> None:
 
 
 def remove(database: peewee.Database, name: str) -> None:
-    """Record the revision as not applied."""
+    """Remove the revision from the history."""
     _history.delete().where(_history.name == name).execute(database)

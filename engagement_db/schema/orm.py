@@ -1,4 +1,4 @@
-"""The models that peewee-migrate compares with ours in ``pw_migrate create --auto``."""
+"""The project state that ``pw_migrate create --auto`` compares with the models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,15 +23,15 @@ from engagement_db.tables import (
 
 
 def register(migrator: Any, steps: Sequence[Step]) -> None:
-    """Put the tables that ``steps`` leave into the migrator's picture; the platform's own stay out of it."""
+    """Update the migrator's models to the tables after ``steps``, without the platform's own."""
     known = {model._meta.table_name: model for model in migrator.orm}
     before = {name: model.declared for name, model in known.items()}
     after = before
     for step in steps:
         after = step.declared(after)
-    ours = {*known, *(step.table.name for step in steps if isinstance(step, CreateTable))}
+    own = {*known, *(step.table.name for step in steps if isinstance(step, CreateTable))}
     for name, shape in after.items():
-        if name in ours and before.get(name) != shape:
+        if name in own and before.get(name) != shape:
             if name in known:
                 migrator.orm.remove(known[name])
             known[name] = model_of(shape, known)
@@ -41,7 +41,7 @@ def register(migrator: Any, steps: Sequence[Step]) -> None:
 def model_of(shape: Table, parents: dict[str, Any]) -> Any:
     """Return a plain peewee model with the columns, keys and indexes of ``shape``.
 
-    Attributes are named as in our models: ``created_at`` over ``createdAt``, ``user`` over ``userId``.
+    Attributes are named as in the library's models: ``created_at`` for ``createdAt``, ``user`` for ``userId``.
     """
     attributes: dict[str, Any] = {}
     for column in shape.columns:

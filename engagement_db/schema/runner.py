@@ -1,4 +1,4 @@
-"""Bringing a database to a revision: find the scripts, lock, read the history again, plan, run."""
+"""Migrations of a database: find the scripts, take the lock, read the history, run what is pending."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -9,15 +9,15 @@ from typing import Any, Final
 import peewee
 
 from engagement_db import dialects
-from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, StepFailed
+from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history
-from engagement_db.schema.history import Standing
+from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
 from engagement_db.schema.revision import Report, Revision, Run, logger
 from engagement_db.tables import Table
 
-# What sorts before every revision: a database that was rolled back to it has none.
-NOTHING: Final = "000"
+# Sorts before every revision; a database at BASE has none of them.
+BASE: Final = "000"
 
 _SCRIPT: Final = re.compile(r"\d{3}_\w+\.py")
 
@@ -30,28 +30,28 @@ def scripts_directory() -> Path:
 
 
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
-    """Return the revisions of the numbered scripts in ``directory`` (by default our own), in order.
+    """Return the revisions of the numbered scripts in ``directory`` (default: the library's own), in order.
 
-    Raises HistoryError for a script that no runner would find or that two would take for one: a
-    number that has not three digits or is used twice, a name that is not its file's.
+    Raises HistoryError for a script whose number does not have three digits or is used twice, or
+    whose revision is not named as its file.
     """
     return tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
 
 
 def names(directory: Path | None = None) -> tuple[str, ...]:
-    """Return the names of the numbered scripts, in order; raises what ``load`` raises for strange ones."""
+    """Return the names of the numbered scripts, in order. Raises HistoryError for an invalid or repeated number."""
     return tuple(path.stem for path in _scripts(directory or scripts_directory()))
 
 
 def _scripts(directory: Path) -> list[Path]:
     paths = sorted(path for path in directory.glob("*.py") if path.name[0].isdigit())
-    strange = [path.name for path in paths if not _SCRIPT.fullmatch(path.name)]
+    invalid = [path.name for path in paths if not _SCRIPT.fullmatch(path.name)]
     numbers = [path.name[:3] for path in paths]
-    strange += [path.name for path in paths if numbers.count(path.name[:3]) > 1]
-    if strange:
+    invalid += [path.name for path in paths if numbers.count(path.name[:3]) > 1]
+    if invalid:
         raise HistoryError(
-            f"the script {strange[0]} would not run: a name is three digits of its own, an underscore and a word, "
-            "as in 004_more_reactions.py. Rename it. Nothing was changed."
+            f"invalid script name {invalid[0]}: expected a unique three-digit number, an underscore and a "
+            "description, as in 004_more_reactions.py. Rename it. Nothing was changed."
         )
     return paths
 
@@ -68,7 +68,7 @@ def _load_one(path: Path) -> Revision:
 
 
 def declared(revisions: Sequence[Revision]) -> dict[str, Table]:
-    """Return the tables as these revisions leave them: the contract."""
+    """Return the tables after these revisions: the contract."""
     tables: dict[str, Table] = {}
     for revision in revisions:
         tables = revision.declared(tables)
@@ -84,12 +84,11 @@ def migrate(
     prepare: Callable[[peewee.Database], object] | None = None,
     report: Report = logger.info,
 ) -> tuple[str, ...]:
-    """Apply every pending revision, up to and with ``to``, and return their names.
+    """Apply the pending revisions up to and including ``to`` (default: all), and return their names.
 
-    Waits for other deployers and then looks again, so that what they did is not done twice; does
-    nothing when nothing is pending. ``prepare`` is called under the lock, before the history is read.
-    Raises MigrationBusy, HistoryError, SchemaConflict or StepFailed; the same call, made again,
-    finishes what is missing.
+    Waits for other deployers and then reads the history again, so that no revision is applied twice.
+    ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy,
+    HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes.
     """
     revisions = load(directory)
     _refuse_unknown_name(to, revisions)
@@ -97,15 +96,15 @@ def migrate(
     with exclusive(database, lock_timeout_seconds):
         if prepare is not None:
             prepare(database)
-        standing = history.standing(database, _names(revisions))
-        standing.refuse_doubt()
-        pending = [revision for revision in revisions if revision.name in standing.pending]
+        current = history.status(database, _names(revisions))
+        current.require_consistent()
+        pending = [revision for revision in revisions if revision.name in current.pending]
         if to is not None:
             pending = [revision for revision in pending if revision.name <= to]
         if pending:
             history.create(database)
         for revision in pending:
-            with _told_by_name(revision), database.transaction():
+            with _label_errors(revision), database.transaction():
                 revision.up(Run(database, report, lock_timeout_seconds))
                 history.add(database, revision.name)
             done.append(revision.name)
@@ -122,69 +121,86 @@ def rollback(
     lock_timeout_seconds: float = TIMEOUT_SECONDS,
     report: Report = logger.info,
 ) -> tuple[str, ...]:
-    """Take back the last ``count`` revisions (1 or more), or every one after ``to``; return their names.
+    """Roll back the last ``count`` revisions (1 or more), or every one after ``to``; return their names.
 
-    With ``to`` the same call can be made again, whatever became of the first: NOTHING takes back all.
+    ``to`` is idempotent: the same call, made again, resumes. BASE rolls back all.
 
-    Raises RowsAtStake, with the number of rows in each place, when anything would be thrown away
-    and ``discard_rows`` is not set; otherwise what ``migrate`` raises.
+    Raises RowsAtStake, naming the number of rows in each place, if rows would be deleted and
+    ``discard_rows`` is not set; otherwise what ``migrate`` raises.
     """
     revisions = load(directory)
-    _refuse_unknown_name(None if to == NOTHING else to, revisions)
+    _refuse_unknown_name(None if to == BASE else to, revisions)
     done = []
     with exclusive(database, lock_timeout_seconds):
-        standing = history.standing(database, _names(revisions))
-        standing.refuse_doubt()
-        applied = [revision for revision in reversed(revisions) if revision.name in standing.applied]
+        current = history.status(database, _names(revisions))
+        current.require_consistent()
+        applied = [revision for revision in reversed(revisions) if revision.name in current.applied]
         if to is not None:
-            going = [revision for revision in applied if revision.name > to]
-        elif count > len(applied):
-            raise HistoryError(f"only {len(applied)} revisions are applied, not {count}. Nothing was changed.")
+            chosen = [revision for revision in applied if revision.name > to]
         else:
-            going = applied[:count]
+            _require_applied(count, len(applied))
+            chosen = applied[:count]
         run = Run(database, report, lock_timeout_seconds)
-        stake = [f"{rows:,} {what}" for revision in going for what, rows in revision.at_stake(run)]
-        if stake and not discard_rows:
+        losses = [_counted(rows, what) for revision in chosen for what, rows in revision.at_stake(run)]
+        if losses and not discard_rows:
             raise RowsAtStake(
-                f"rolling back {', '.join(revision.name for revision in going)} would throw away {', '.join(stake)}. "
-                "Nothing was changed. Save them first, then run it again with --discard-rows."
+                f"rolling back {', '.join(_names(chosen))} would delete {', '.join(losses)}. Nothing was changed. "
+                "Back up the data, then add --discard-rows."
             )
-        for revision in going:
-            with _told_by_name(revision), database.transaction():
+        for revision in chosen:
+            with _label_errors(revision), database.transaction():
                 revision.down(run)
                 history.remove(database, revision.name)
             done.append(revision.name)
     return tuple(done)
 
 
-def status(database: peewee.Database, directory: Path | None = None) -> Standing:
+def status(database: peewee.Database, directory: Path | None = None) -> MigrationStatus:
     """Return which revisions are applied, pending, unknown to this code, or recorded twice. Reads only."""
-    return history.standing(database, names(directory))
+    return history.status(database, names(directory))
+
+
+def _require_applied(count: int, applied: int) -> None:
+    if count > applied:
+        revisions = "1 revision" if count == 1 else f"{count} revisions"
+        number = "none is" if not applied else "only 1 is" if applied == 1 else f"only {applied} are"
+        raise HistoryError(f"cannot roll back {revisions}: {number} applied. Nothing was changed.")
+
+
+def _counted(number: int, noun: str) -> str:
+    """Return a count with its noun, which is given in the plural: ``rows of feed_posts``."""
+    return f"1 {noun.replace('s of ', ' of ', 1)}" if number == 1 else f"{number:,} {noun}"
 
 
 def _refuse_unknown_name(name: str | None, revisions: Sequence[Revision]) -> None:
     if name is not None and name not in _names(revisions):
         known = ", ".join(_names(revisions))
-        raise HistoryError(f"there is no revision {name}; the revisions are {known}. Nothing was changed.")
+        raise HistoryError(f'unknown revision "{name}"; the revisions are {known}. Nothing was changed.')
 
 
 @contextmanager
-def _told_by_name(revision: Revision) -> Iterator[None]:
-    """Make an error outside of every step say whose it is, and let none hide the error of a step."""
+def _label_errors(revision: Revision) -> Iterator[None]:
+    """Prefix errors from outside a step with the revision name, without masking a step's own error."""
     try:
         yield
     except peewee.PeeweeException as error:
-        raise step_error(error) or StepFailed(
-            f"{revision.name}: its steps and its row in the history could not be brought to an end: "
-            f"{dialects.server_words(error).rstrip('.')}. Run the same command again: it finishes what is missing."
+        raise find_migration_error(error) or StepFailed(
+            f"{revision.name}: its steps and its row in the history could not be committed: "
+            f"{dialects.server_words(error).rstrip('.')}. Run the same command again to resume."
         ) from error
 
 
-def step_error(error: BaseException | None) -> MigrationError | None:
-    """Return the error of ours on whose heels ``error`` came, as a lost connection fails to roll back too."""
+def find_migration_error(error: BaseException | None) -> MigrationError | None:
+    """Return the MigrationError that ``error`` masks, as when the rollback after a lost connection fails too."""
     while error is not None and not isinstance(error, MigrationError):
         error = error.__context__
     return error
+
+
+def error_message(error: EngagementError | peewee.PeeweeException) -> str:
+    """Return the message of an error, without what it masks."""
+    found = error if isinstance(error, EngagementError) else find_migration_error(error)
+    return str(found) if found else f"the database reported: {dialects.server_words(error)}"
 
 
 def _names(revisions: Sequence[Revision]) -> list[str]:

@@ -18,8 +18,8 @@ from typing import Protocol
 from engagement_db import ddl
 from engagement_db.dialects import Dialect, literal
 from engagement_db.schema.catalog import Catalog, canonical
+from engagement_db.schema.compare import Kind, describe_type, differences
 from engagement_db.schema.definition import is_plain
-from engagement_db.schema.difference import Kind, differences, spelled
 from engagement_db.tables import (
     Check,
     Column,
@@ -138,7 +138,7 @@ class RequireTables(_Step):
             elif key is None:
                 yield f"{name} has no column id"
             elif not isinstance(key.type, Id | Integer):
-                yield f"{name}.id is {spelled(key.type)}; our foreign keys are integer and cannot reference it"
+                yield f"{name}.id is {describe_type(key.type)}; our foreign keys are integer and cannot reference it"
 
     def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
         yield from ()

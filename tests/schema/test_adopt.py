@@ -21,9 +21,10 @@ import engagement_db.schema.adopt
 from engagement_db.cli import main
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
-from engagement_db.schema.adopt import State, look
+from engagement_db.schema.adopt import RevisionState, inspect_revisions
 from engagement_db.schema.lock import exclusive
 
+HARMLESS = "matches with harmless differences"
 REVISIONS = ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
 
 
@@ -44,9 +45,9 @@ def states(said):
     return [revision["state"] for revision in said["revisions"]]
 
 
-def serious(said):
+def breaking(said):
     return [
-        f"{difference['table']}.{difference['name']}: {difference['words']}"
+        f"{difference['table']}.{difference['name']}: {difference['message']}"
         for revision in said["revisions"]
         for difference in revision["differences"]
         if not difference["harmless"]
@@ -58,7 +59,7 @@ def differences(said, weight):
         (difference["table"], difference["name"])
         for revision in said["revisions"]
         for difference in revision["differences"]
-        if difference["weight"] == weight
+        if difference["severity"] == weight
     }
 
 
@@ -89,7 +90,7 @@ def test_an_empty_database_has_nothing_to_adopt(url):
     database = open_database(url)
     with database.connection_context():
         code, said = adopt(url, "--align")
-        assert (code, states(said), said["adopted"]) == (0, ["absent"] * 3, [])
+        assert (code, states(said), said["adopted"]) == (0, ["not present"] * 3, [])
         assert database.get_tables() == []
 
 
@@ -97,7 +98,7 @@ def test_a_platform_alone_has_nothing_to_adopt_and_is_migrated_as_ever(url):
     sequelize.build(url, "platform")
     sequelize.fill(url, "platform")
     code, said = adopt(url)
-    assert (code, states(said), history(url)) == (0, ["absent"] * 3, None)
+    assert (code, states(said), history(url)) == (0, ["not present"] * 3, None)
     assert run(url, "migrate")[0] == 0
     assert history(url) == REVISIONS
 
@@ -109,10 +110,10 @@ def test_all_that_sequelize_made_is_recorded_and_no_table_is_touched(everything_
     url = everything_by_sequelize
     before = everything(url)
     code, said = adopt(url)
-    assert (code, states(said), said["adopted"]) == (0, ["harmless"] * 3, REVISIONS)
+    assert (code, states(said), said["adopted"]) == (0, [HARMLESS] * 3, REVISIONS)
     assert history(url) == REVISIONS
     assert unlike(before, everything(url)) == {}
-    assert "Nothing to do" in run(url, "migrate")[1]
+    assert "Nothing to apply" in run(url, "migrate")[1]
     assert run(url, "status")[0] == 0
     assert unlike(before, everything(url)) == {}
 
@@ -121,7 +122,7 @@ def test_each_difference_that_is_no_obstacle_is_listed(everything_by_sequelize):
     url = everything_by_sequelize
     text = run(url, "adopt", "--dry-run")[1]
     _, said = adopt(url, "--dry-run")
-    assert serious(said) == []
+    assert breaking(said) == []
     harmless = differences(said, "harmless")
     named_otherwise = {
         ("feed_reactions", "feed_reactions_post_id_user_id"),
@@ -154,19 +155,19 @@ def test_each_difference_that_is_no_obstacle_is_listed(everything_by_sequelize):
         ("dispute_cases", "dispute_cases_assigned_to_id"),
         ("dispute_events", "dispute_events_actor_id"),
     }
-    mendable = differences(said, "mendable")
+    fixable = differences(said, "fixable")
     match family(url):
         case "postgres":
-            assert mendable == money | bare_keys
+            assert fixable == money | bare_keys
         case "sqlite":
-            assert money | bare_keys | {("feed_posts", "visibility"), ("feed_posts", "metadata")} <= mendable
-            assert "feed_posts.metadata: the type is JSON, not json (mendable)" in text
+            assert money | bare_keys | {("feed_posts", "visibility"), ("feed_posts", "metadata")} <= fixable
+            assert "feed_posts.metadata: the type is JSON, not json (fixable)" in text
             assert "the default is the current time in whole seconds, not the current time (harmless)" in text
         case _:
             # InnoDB indexes a foreign key by itself, under the name of the column.
-            assert mendable == money
+            assert fixable == money
             assert bare_keys <= harmless
-            assert "time with 0 digits of a second, not time with 6 digits of a second (harmless)" in text
+            assert "timestamp with 0 fractional digits, not timestamp with 6 fractional digits (harmless)" in text
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(everything_by_sequelize):
@@ -237,7 +238,7 @@ def ours(url):
 def test_what_we_made_is_equal_and_stays_as_it_is(ours):
     before = everything(ours)
     code, said = adopt(ours, "--align")
-    assert (code, states(said), said["adopted"], said["aligned"]) == (0, ["equal"] * 3, [], [])
+    assert (code, states(said), said["adopted"], said["aligned"]) == (0, ["matches"] * 3, [], [])
     assert [revision["differences"] for revision in said["revisions"]] == [[], [], []]
     assert history(ours) == REVISIONS
     assert unlike(before, everything(ours)) == {}
@@ -247,10 +248,10 @@ def test_a_lost_history_is_written_anew(ours):
     forget_history(ours)
     before = everything(ours)
     code, said = adopt(ours)
-    assert (code, states(said), said["adopted"]) == (0, ["equal"] * 3, REVISIONS)
+    assert (code, states(said), said["adopted"]) == (0, ["matches"] * 3, REVISIONS)
     assert history(ours) == REVISIONS
     assert unlike(before, everything(ours)) == {}
-    assert "Nothing to do" in run(ours, "migrate")[1]
+    assert "Nothing to apply" in run(ours, "migrate")[1]
 
 
 def test_one_lost_row_of_the_history_is_written_anew(ours):
@@ -268,8 +269,8 @@ def test_our_half_done_migration_is_not_adopted_and_migrate_finishes_it(ours):
     execute(ours, "DROP TABLE feed_activity_logs", "DROP TABLE feed_shares")
     before = everything(ours)
     code, said = adopt(ours, "--align")
-    assert (code, states(said), said["adopted"]) == (1, ["partly", "equal", "equal"], [])
-    assert serious(said) == [
+    assert (code, states(said), said["adopted"]) == (1, ["partially present", "matches", "matches"], [])
+    assert breaking(said) == [
         "feed_shares.feed_shares: the table is missing",
         "feed_activity_logs.feed_activity_logs: the table is missing",
     ]
@@ -278,15 +279,15 @@ def test_our_half_done_migration_is_not_adopted_and_migrate_finishes_it(ours):
     assert "`engagement-db migrate` finishes it" in run(ours, "adopt")[1]
     assert run(ours, "migrate")[0] == 0
     assert history(ours) == REVISIONS
-    assert run(ours, "check") == (0, "0 differences to mend, 0 harmless.\n")
+    assert run(ours, "check") == (0, "Schema matches the revisions and the models.\n")
 
 
 def test_a_column_without_its_key_is_half_there(url):
     sequelize.build(url, "platform")
     execute(url, 'ALTER TABLE "projects" ADD COLUMN "ownerId" INTEGER')
     code, said = adopt(url)
-    assert (code, states(said)) == (1, ["absent", "absent", "partly"])
-    assert serious(said) == [
+    assert (code, states(said)) == (1, ["not present", "not present", "partially present"])
+    assert breaking(said) == [
         "projects.ownerId: the foreign key to users.id ON DELETE SET NULL ON UPDATE CASCADE is missing"
     ]
     assert history(url) is None
@@ -297,7 +298,11 @@ def test_what_sequelize_made_by_half_is_not_adopted_nor_is_the_rest(everything_b
     execute(url, "DROP TABLE feed_activity_logs")
     before = everything(url)
     code, said = adopt(url, "--align")
-    assert (code, states(said), history(url)) == (1, ["partly", "harmless", "harmless"], None)
+    assert (code, states(said), history(url)) == (
+        1,
+        ["partially present", HARMLESS, HARMLESS],
+        None,
+    )
     assert unlike(before, everything(url)) == {}
 
 
@@ -314,7 +319,7 @@ def test_a_revision_that_is_recorded_but_not_there_stops_the_adoption(everything
     )
     code, output = run(url, "adopt")
     assert (code, history(url)) == (1, [REVISIONS[1]])
-    assert "Recorded but not there: take its row out of migratehistory" in output
+    assert "Recorded but not present: delete its row from migratehistory" in output
 
 
 # There in another shape
@@ -331,15 +336,15 @@ OBSTACLES = [
     ('"message" TEXT, ', ""),
 ]
 REASONS = {
-    "feed_posts.content: NULL is allowed, and must not be",
-    "feed_posts.team: a column team that is not ours, and that no insert of ours would fill",
+    "feed_posts.content: the column is nullable, expected NOT NULL",
+    "feed_posts.team: an unmanaged column is NOT NULL without a default, so inserts would fail",
     "feed_posts.visibility: the default is missing, not public",
     "feed_reactions.userId: the foreign key is to users.id ON DELETE RESTRICT ON UPDATE CASCADE, "
     "not to users.id ON DELETE CASCADE ON UPDATE NO ACTION",
     "feed_reactions.reactionType: the default is love, not like",
     "feed_comments.postId: the foreign key is to projects.id ON DELETE CASCADE ON UPDATE CASCADE, "
     "not to feed_posts.id ON DELETE CASCADE ON UPDATE NO ACTION",
-    "feed_comments.deletedAt: NULL is not allowed, and must be",
+    "feed_comments.deletedAt: the column is NOT NULL, expected nullable",
     "feed_shares.postId: the foreign key to feed_posts.id ON DELETE CASCADE ON UPDATE NO ACTION is missing",
     "feed_shares.channel: the type is integer, not varchar(60)",
     "feed_shares.message: the column is missing",
@@ -350,8 +355,12 @@ def test_all_that_would_fail_us_is_named_and_nothing_is_recorded(url):
     sequelize.build(url, *sequelize.ALL, changed=OBSTACLES)
     before = everything(url)
     code, said = adopt(url, "--align")
-    assert (code, states(said), said["adopted"]) == (1, ["incompatible", "harmless", "harmless"], [])
-    assert set(serious(said)) == REASONS
+    assert (code, states(said), said["adopted"]) == (
+        1,
+        ["incompatible", HARMLESS, HARMLESS],
+        [],
+    )
+    assert set(breaking(said)) == REASONS
     assert history(url) is None
     assert unlike(before, everything(url)) == {}
     text = run(url, "adopt")[1]
@@ -363,7 +372,7 @@ def test_a_missing_unique_index_is_an_obstacle(url):
     sequelize.build(url, *sequelize.ALL, without="feed_reactions_post_user_unique")
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
-    assert serious(said) == [
+    assert breaking(said) == [
         "feed_reactions.feed_reactions_post_id_user_id: a unique index over (postId, userId) is missing"
     ]
 
@@ -373,7 +382,7 @@ def test_a_unique_index_that_refuses_rows_of_ours_is_an_obstacle(everything_by_s
     execute(url, 'CREATE UNIQUE INDEX "one_share_each" ON "feed_shares" ("userId")')
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
-    assert serious(said) == ["feed_shares.one_share_each: an index that is not ours, a unique index over (userId)"]
+    assert breaking(said) == ["feed_shares.one_share_each: an unmanaged index: a unique index over (userId)"]
     execute(
         url,
         *(
@@ -396,14 +405,14 @@ def test_an_enum_with_other_labels_is_never_adopted(url):
         sequelize.build(url, *sequelize.ALL)
         sequelize.fill(url, *sequelize.ALL)
         execute(url, 'UPDATE "feed_reactions" SET "reactionType" = \'applaud\'')
-        reason = "the type is text, not enum(like, celebrate, support, love, insightful), and 1 rows break it"
+        reason = "the type is text, not enum(like, celebrate, support, love, insightful), and 1 row violates it"
     else:
         sequelize.build(url, *sequelize.ALL, changed=[labels])
         reason = "the type is enum(like, applaud, support, love, insightful), not "
         reason += "enum(like, celebrate, support, love, insightful)"
     code, said = adopt(url, "--align")
     assert (code, history(url)) == (1, None)
-    assert serious(said) == [f"feed_reactions.reactionType: {reason}"]
+    assert breaking(said) == [f"feed_reactions.reactionType: {reason}"]
 
 
 def test_a_table_whose_ids_no_longer_count_up_is_not_adopted(url):
@@ -426,7 +435,7 @@ def test_a_table_whose_ids_no_longer_count_up_is_not_adopted(url):
         )
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
-    assert serious(said) == ["feed_posts.id: the type is integer, not id"]
+    assert breaking(said) == ["feed_posts.id: the type is integer, not id"]
 
 
 def test_text_that_has_no_room_for_every_character_is_not_adopted(everything_by_sequelize):
@@ -436,8 +445,8 @@ def test_text_that_has_no_room_for_every_character_is_not_adopted(everything_by_
     execute(url, "DELETE FROM feed_posts", "ALTER TABLE feed_posts CONVERT TO CHARACTER SET latin1")
     code, said = adopt(url)
     assert (code, history(url)) == (1, None)
-    (reason,) = serious(said)
-    assert "text is kept as latin1" in reason
+    (reason,) = breaking(said)
+    assert "text is stored as latin1" in reason
     assert "ALTER TABLE feed_posts CONVERT TO CHARACTER SET utf8mb4" in reason
 
 
@@ -447,7 +456,7 @@ def test_a_history_that_this_code_does_not_know_is_refused(everything_by_sequeli
     execute(url, 'UPDATE "migratehistory" SET "name" = \'099_later\' WHERE "name" LIKE \'003%\'')
     code, output = run(url, "adopt")
     assert code == 2
-    assert "099_later, which this code does not know" in output
+    assert "099_later is applied but not known" in output
     assert history(url) == [*REVISIONS[:2], "099_later"]
 
 
@@ -461,7 +470,7 @@ def test_align_adds_what_is_missing_and_touches_no_row(everything_by_sequelize):
     code, output = run(url, "check")
     assert code == 1
     assert (
-        'escrow_transactions_amount_check: the check "amount" > 0 is missing (`engagement-db adopt --align` mends it)'
+        'escrow_transactions_amount_check: the check "amount" > 0 is missing (`engagement-db adopt --align` fixes it)'
     ) in output
     _, plan = adopt(url, "--dry-run", "--align")
     code, said = adopt(url, "--align")
@@ -469,7 +478,7 @@ def test_align_adds_what_is_missing_and_touches_no_row(everything_by_sequelize):
     assert said["aligned"] == plan["aligned"]
     assert "add check escrow_transactions_amount_check" in said["aligned"]
     assert rows(url) == before
-    assert differences(adopt(url)[1], "mendable") == set()
+    assert differences(adopt(url)[1], "fixable") == set()
     code, output = run(url, "check")
     assert code == 0, output
     assert "not to users.id ON DELETE RESTRICT ON UPDATE NO ACTION (harmless)" in output
@@ -488,7 +497,7 @@ def test_align_leaves_out_a_check_that_rows_break(everything_by_sequelize):
     assert "add check escrow_accounts_current_balance_check" in said["aligned"]
     assert "add check escrow_transactions_amount_check" not in said["aligned"]
     assert (
-        'escrow_transactions_amount_check: the check "amount" > 0 is missing, and 1 rows break it (harmless)'
+        'escrow_transactions_amount_check: the check "amount" > 0 is missing, and 1 row violates it (harmless)'
         in (run(url, "adopt")[1])
     )
     assert run(url, "check")[0] == 1
@@ -582,7 +591,7 @@ def test_the_revisions_are_taken_back_and_applied_again(url):
     assert adopt(url)[0] == 0
     code, output = run(url, "rollback")
     assert code == 2
-    assert "1 values of projects.ownerId" in output
+    assert "1 value of projects.ownerId" in output
     code, output = run(url, "rollback", "--discard-rows")
     assert (code, history(url)) == (0, REVISIONS[:2]), output
     assert {name: found for name, found in _about("projects", unlike(bare, everything(url)))} == {}
@@ -590,7 +599,7 @@ def test_the_revisions_are_taken_back_and_applied_again(url):
     execute(url, 'DROP TABLE "SequelizeMeta"')
     assert unlike(bare, everything(url)) == {}
     assert run(url, "migrate")[0] == 0
-    assert run(url, "check") == (0, "0 differences to mend, 0 harmless.\n")
+    assert run(url, "check") == (0, "Schema matches the revisions and the models.\n")
 
 
 def _about(table, snapshot_difference):
@@ -605,14 +614,14 @@ def test_a_later_column_of_sequelize_is_an_extra_and_no_obstacle(adopted):
     execute(adopted, 'ALTER TABLE "feed_posts" ADD COLUMN "pinned" SMALLINT')
     code, output = run(adopted, "check")
     assert code == before
-    assert "feed_posts.pinned: a column that is not ours" in output
+    assert "feed_posts.pinned: an unmanaged column" in output
     assert [line for line in output.splitlines() if "pinned" in line and not line.endswith("(harmless)")] == []
     post = edb.FeedPost.create(user=1, content="Pinned or not")
     post.content = "Changed"
     post.save()
     assert edb.FeedPost.get_by_id(post.id).content == "Changed"
     assert adopt(adopted)[0] == 0
-    assert "Nothing to do" in run(adopted, "migrate")[1]
+    assert "Nothing to apply" in run(adopted, "migrate")[1]
 
 
 # Revisions that come later
@@ -643,10 +652,12 @@ def test_what_a_later_revision_changed_is_no_difference_of_an_earlier_one(ours, 
     (scripts / "004_later.py").write_text(LATER)
     database = open_database(ours)
     with database.connection_context():
-        assert [finding.state for finding in look(database, scripts)] == [State.EQUAL] * 3 + [State.ABSENT]
+        assert [finding.state for finding in inspect_revisions(database, scripts)] == [RevisionState.MATCHES] * 3 + [
+            RevisionState.NOT_PRESENT
+        ]
         runner.migrate(database, directory=scripts)
         forget_history(ours)
-        assert [finding.state for finding in look(database, scripts)] == [State.EQUAL] * 4
+        assert [finding.state for finding in inspect_revisions(database, scripts)] == [RevisionState.MATCHES] * 4
         adoption = engagement_db.schema.adopt.adopt(database, directory=scripts, align=True)
     assert (adoption.adopted, adoption.aligned) == ((*REVISIONS, "004_later"), ())
 
@@ -657,9 +668,9 @@ def test_a_later_revision_is_applied_to_adopted_and_aligned_tables(everything_by
     adopt(everything_by_sequelize, "--align")
     database = open_database(everything_by_sequelize)
     with database.connection_context():
-        assert look(database, scripts)[-1].state is State.ABSENT
+        assert inspect_revisions(database, scripts)[-1].state is RevisionState.NOT_PRESENT
         assert runner.migrate(database, directory=scripts) == ("004_later",)
-        assert look(database, scripts)[-1].state in (State.EQUAL, State.HARMLESS)
+        assert inspect_revisions(database, scripts)[-1].state in (RevisionState.MATCHES, RevisionState.HARMLESS)
     execute(everything_by_sequelize, 'UPDATE "feed_reactions" SET "reactionType" = \'curious\'')
 
 

@@ -14,11 +14,13 @@ import servers
 from independent_catalog import everything, unlike
 from platform_database import execute
 
+import engagement_db as edb
 from engagement_db import ddl, dialects
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.catalog import canonical
-from engagement_db.schema.platform import create_stand_ins
+from engagement_db.schema.check import detect_drift
+from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.tables import Check, Column, Enum, Index, Integer, Table
 
 CONTRACT = runner.declared(runner.load())
@@ -27,7 +29,7 @@ CONTRACT = runner.declared(runner.load())
 @pytest.fixture
 def database(url: str) -> Iterator[peewee.Database]:
     with contextlib.closing(open_database(url)) as database:
-        create_stand_ins(database)
+        create_stub_tables(database)
         runner.migrate(database)
         yield database
 
@@ -38,7 +40,7 @@ def check(url: str, *options: str) -> deploy.Ended:
 
 def test_a_migrated_database_has_not_drifted(url: str, database: peewee.Database) -> None:
     ended = check(url)
-    assert (ended.code, ended.words) == (0, "0 differences to mend, 0 harmless.\n")
+    assert (ended.code, ended.words) == (0, "Schema matches the revisions and the models.\n")
 
 
 def drifted(table: Table, columns: dict[str, Column], **changes: tuple[object, ...]) -> Table:
@@ -77,7 +79,7 @@ TRANSACTIONS_DRIFTED = replace(
     indexes=tuple(index for index in TRANSACTIONS.indexes if index.name != "escrow_transactions_reference"),
 )
 
-MENDABLE = [
+ACTIONABLE = [
     ("escrow_transactions", "index", "escrow_transactions_reference", "a unique index over (reference) is missing"),
     ("escrow_transactions", "check", "escrow_transactions_amount_check", "the check is amount>1, not amount>0"),
     (
@@ -101,7 +103,7 @@ MENDABLE = [
         "the type is enum(comment, status_change),"
         " not enum(comment, evidence_upload, deadline_adjusted, stage_advanced, status_change, system_notice)",
     ),
-    ("dispute_events", "nullability", "notes", "NULL is not allowed, and must be"),
+    ("dispute_events", "nullability", "notes", "the column is NOT NULL, expected nullable"),
     ("dispute_events", "type", "evidenceKey", "the type is integer, not varchar(255)"),
     ("dispute_events", "column", "evidenceUrl", "the column is missing"),
     ("dispute_events", "default", "eventAt", "the default is missing, not the current time"),
@@ -135,9 +137,9 @@ MENDABLE = [
     ("feed_activity_logs", "table", "feed_activity_logs", "the table is missing"),
 ]
 HARMLESS = [
-    ("escrow_transactions", "extra", "somebodys_rule", "a check that is not ours, netamount<1000000"),
-    ("dispute_events", "extra", "meta", "a column that is not ours, json"),
-    ("dispute_events", "extra", "somebody_elses", "an index that is not ours, an index over (eventAt)"),
+    ("escrow_transactions", "extra", "somebodys_rule", "an unmanaged check, netamount<1000000"),
+    ("dispute_events", "extra", "meta", "an unmanaged column, json"),
+    ("dispute_events", "extra", "somebody_elses", "an unmanaged index: an index over (eventAt)"),
 ]
 
 
@@ -156,19 +158,19 @@ def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Datab
     ended = check(url, "--json")
     assert ended.code == 1
     found = json.loads(ended.words)
-    named = [place(row) for row in found["drifts"] if not row["harmless"]]
-    assert set(named) ^ set(MENDABLE) == set()
-    assert named == sorted(MENDABLE, key=position)
-    assert sorted(place(row) for row in found["drifts"] if row["harmless"]) == sorted(HARMLESS)
-    assert found["serious"] == len(MENDABLE)
-    assert {row["declared_by"] for row in found["drifts"]} == {"the revisions"}
+    named = [place(row) for row in found["drift"] if not row["harmless"]]
+    assert set(named) ^ set(ACTIONABLE) == set()
+    assert named == sorted(ACTIONABLE, key=position)
+    assert sorted(place(row) for row in found["drift"] if row["harmless"]) == sorted(HARMLESS)
+    assert found["actionable"] == len(ACTIONABLE)
+    assert {row["declared_by"] for row in found["drift"]} == {"the revisions"}
 
     said = check(url)
     assert said.code == 1
     printed = said.words.splitlines()
-    assert [line.startswith("- ") for line in printed] == [True] * (len(MENDABLE) + len(HARMLESS)) + [False]
-    assert [line.endswith(" (harmless)") for line in printed[:-1]] == [row["harmless"] for row in found["drifts"]]
-    assert printed[-1] == f"{len(MENDABLE)} differences to mend, {len(HARMLESS)} harmless."
+    assert [line.startswith("- ") for line in printed] == [True] * (len(ACTIONABLE) + len(HARMLESS)) + [False]
+    assert [line.endswith(" (harmless)") for line in printed[:-1]] == [row["harmless"] for row in found["drift"]]
+    assert printed[-1] == f"{len(ACTIONABLE)} actionable differences, {len(HARMLESS)} harmless."
     assert check(url).words == said.words
     assert unlike(before, everything(url)) == {}
 
@@ -176,9 +178,9 @@ def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Datab
 def place(row: dict[str, str]) -> tuple[str, str, str, str]:
     """Each server gives the expression of a check back in its own wording."""
     words = re.sub(
-        r"(?i)(the check is|the check|, not|ours,) (?=\W*\w*amount)(.*?)(?=, not| is missing|$)",
+        r"(?i)(the check is|the check|, not|check,) (?=\W*\w*amount)(.*?)(?=, not| is missing|$)",
         lambda match: f"{match[1]} {canonical(match[2])}",
-        row["words"],
+        row["message"],
     )
     return row["table"], row["kind"], row["name"], words
 
@@ -194,13 +196,29 @@ def test_what_the_models_say_beyond_the_revisions_is_compared_too(url: str, data
 
 def test_a_database_without_our_tables_lacks_them_all(url: str) -> None:
     with contextlib.closing(open_database(url)) as database:
-        create_stand_ins(database)
+        create_stub_tables(database)
     ended = check(url)
     assert ended.code == 1
     assert [line for line in ended.words.splitlines() if "the table is missing" in line] == [
         f"- {table}: the table is missing" for table in CONTRACT if table not in ("users", "projects", "gigs")
     ]
     assert "- projects.ownerId: the column is missing" in ended.words
+
+
+def test_drift_is_detected_without_asking_the_server_the_same_twice(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    execute_sql = database.execute_sql
+
+    def record(sql: str, parameters: tuple[object, ...] = ()) -> object:
+        asked.append((sql, *parameters))
+        return execute_sql(sql, parameters)
+
+    monkeypatch.setattr(database, "execute_sql", record)
+    assert detect_drift(database, CONTRACT, [model.declared() for model in edb.MODELS]) == ()
+    assert asked
+    assert [question for question in set(asked) if asked.count(question) > 1] == []
 
 
 def test_an_unfinished_concurrent_index_is_named(server: servers.Server, url: str, database: peewee.Database) -> None:

@@ -11,7 +11,7 @@ from platform_database import build, execute, query
 
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
-from engagement_db.schema.platform import create_stand_ins
+from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = runner.names()
 FEED, TRUST, OWNER = REVISIONS
@@ -121,7 +121,7 @@ def test_fake_only_writes_the_history(folder: Path, url: str) -> None:
 
 def test_create_auto_finds_no_change(folder: Path, url: str) -> None:
     with contextlib.closing(open_database(url)) as database:
-        create_stand_ins(database)
+        create_stub_tables(database)
         runner.migrate(database)
     scripts = sorted(path.name for path in (folder / "migrations").glob("*.py"))
     before = snapshot(url)
@@ -217,9 +217,9 @@ def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) 
     ("url", "words"),
     [
         ("oracle://somebody:geheim@127.0.0.1/x", "oracle"),
-        ("postgresql://somebody:geheim@127.0.0.1:1/x", "the database says"),
-        ("mysql://somebody:geheim@127.0.0.1:1/x", "the database says"),
-        ("sqlite:////nowhere/at/all.db", "the database says"),
+        ("postgresql://somebody:geheim@127.0.0.1:1/x", "the database reported"),
+        ("mysql://somebody:geheim@127.0.0.1:1/x", "the database reported"),
+        ("sqlite:////nowhere/at/all.db", "the database reported"),
     ],
 )
 def test_a_database_that_cannot_be_reached(folder: Path, url: str, words: str) -> None:
@@ -246,7 +246,7 @@ def test_one_process_may_use_routers_and_our_runner_on_several_databases(tmp_pat
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("first", "second", "third")]
     databases = [open_database(url) for url in urls]
     for database, by_router in zip(databases, (True, False, True), strict=True):
-        create_stand_ins(database)
+        create_stub_tables(database)
         if by_router:
             Router(database, migrate_dir=runner.scripts_directory()).run()
         else:

@@ -44,7 +44,7 @@ Command = Callable[[str, str], list[str]]
 def engagement_db(direction: str, url: str) -> list[str]:
     if direction == "up":
         return engagement_db_command("migrate", url)
-    return engagement_db_command("rollback", url, "--to", runner.NOTHING)
+    return engagement_db_command("rollback", url, "--to", runner.BASE)
 
 
 def pw_migrate(direction: str, url: str) -> list[str]:

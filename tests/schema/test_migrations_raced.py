@@ -19,8 +19,8 @@ from platform_database import build, execute, family, query, session
 from engagement_db import dialects
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
-from engagement_db.schema.command import LOCK_TIMEOUT_VARIABLE
 from engagement_db.schema.lock import exclusive
+from engagement_db.schema.settings import LOCK_TIMEOUT_VARIABLE
 
 REVISIONS = runner.names()
 EIGHT = 8
@@ -41,7 +41,7 @@ def migrate(url: str, number: int = 0) -> list[str]:
 
 
 def take_back_all(url: str) -> list[str]:
-    return engagement_db_command("rollback", url, "--to", runner.NOTHING)
+    return engagement_db_command("rollback", url, "--to", runner.BASE)
 
 
 def succeed(command: list[str]) -> Ended:
@@ -259,7 +259,7 @@ BUSY = [
 
 def command_for(url: str, revision: str, direction: str, *options: str) -> list[str]:
     """Bring the database to just before the revision, or to it, and return the command that takes it on."""
-    before = ([runner.NOTHING, *REVISIONS])[REVISIONS.index(revision)]
+    before = ([runner.BASE, *REVISIONS])[REVISIONS.index(revision)]
     succeed(engagement_db_command("migrate", url, "--to", before if direction == "up" else revision))
     if direction == "up":
         return engagement_db_command("migrate", url, "--to", revision, *options)

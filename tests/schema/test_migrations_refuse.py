@@ -17,8 +17,8 @@ from platform_database import build, execute, family
 from engagement_db import dialects
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, check, runner, sql
-from engagement_db.schema.platform import create_stand_ins
+from engagement_db.schema import catalog, check, preview, runner
+from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.tables import foreign_key_name
 
 REVISIONS = runner.names()
@@ -30,10 +30,10 @@ IS_MYSQL = ("mariadb", "mysql")
 
 
 @pytest.fixture
-def stand_ins(url: str) -> Iterator[peewee.Database]:
+def stubs(url: str) -> Iterator[peewee.Database]:
     """A database of minimal stand-ins for the platform's tables, with a few rows."""
     with contextlib.closing(open_database(url)) as database:
-        create_stand_ins(database)
+        create_stub_tables(database)
         execute(
             url,
             "INSERT INTO users (\"firstName\", \"lastName\", email) VALUES ('Ada', 'L', 'a@example.org')",
@@ -73,11 +73,11 @@ def test_a_database_without_the_platform(url: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [("projects",), ("gigs",), ("projects", "gigs")])
-def test_missing_tables_are_named_all_at_once(stand_ins: peewee.Database, url: str, missing: tuple[str, ...]) -> None:
-    runner.migrate(stand_ins, to=FEED)
+def test_missing_tables_are_named_all_at_once(stubs: peewee.Database, url: str, missing: tuple[str, ...]) -> None:
+    runner.migrate(stubs, to=FEED)
     execute(url, *(f"DROP TABLE {table}" for table in missing))
     expected = tuple(f"the platform's table {table} is missing" for table in missing)
-    assert refusal(stand_ins, url).differences == expected
+    assert refusal(stubs, url).differences == expected
 
 
 def test_a_key_of_another_type(url: str) -> None:
@@ -99,47 +99,47 @@ def test_a_key_of_another_type(url: str) -> None:
 # Something of ours is there in another shape.
 
 
-def test_a_table_of_somebody_else(stand_ins: peewee.Database, url: str) -> None:
+def test_a_table_of_somebody_else(stubs: peewee.Database, url: str) -> None:
     execute(
         url,
         "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY, author VARCHAR(40) NOT NULL, content VARCHAR(99))",
         "INSERT INTO feed_posts (id, author) VALUES (1, 'me')",
     )
-    found = "\n".join(refusal(stand_ins, url).differences)
+    found = "\n".join(refusal(stubs, url).differences)
     assert "feed_posts.content: the type is varchar(99), not text" in found
-    assert "feed_posts.content: NULL is allowed, and must not be" in found
+    assert "feed_posts.content: the column is nullable, expected NOT NULL" in found
     for column in ("userId", "visibility", "metadata", "createdAt", "updatedAt"):
         assert f"feed_posts.{column}: the column is missing" in found
     assert "feed_posts.author: a column that is not ours and that no insert of ours would fill" in found
 
 
-def test_several_tables_in_the_way_are_one_error(stand_ins: peewee.Database, url: str) -> None:
+def test_several_tables_in_the_way_are_one_error(stubs: peewee.Database, url: str) -> None:
     for table in ("feed_shares", "feed_posts"):
         execute(url, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
-    found = refusal(stand_ins, url).differences
+    found = refusal(stubs, url).differences
     assert {difference.split(".")[0] for difference in found} >= {"feed_posts", "feed_shares"}
 
 
-def test_the_last_table_in_the_way_stops_the_first(stand_ins: peewee.Database, url: str) -> None:
+def test_the_last_table_in_the_way_stops_the_first(stubs: peewee.Database, url: str) -> None:
     execute(url, "CREATE TABLE feed_activity_logs (id INTEGER PRIMARY KEY)")
-    found = refusal(stand_ins, url).differences
+    found = refusal(stubs, url).differences
     assert {difference.split(".")[0] for difference in found} == {"feed_activity_logs"}
 
 
-def test_a_view_that_has_the_name_of_a_table(stand_ins: peewee.Database, url: str) -> None:
+def test_a_view_that_has_the_name_of_a_table(stubs: peewee.Database, url: str) -> None:
     execute(url, "CREATE VIEW feed_shares AS SELECT id FROM projects")
-    assert "feed_shares" in "\n".join(refusal(stand_ins, url).differences)
+    assert "feed_shares" in "\n".join(refusal(stubs, url).differences)
 
 
-def test_an_enum_of_other_labels(stand_ins: peewee.Database, url: str) -> None:
+def test_an_enum_of_other_labels(stubs: peewee.Database, url: str) -> None:
     if family(url) == "postgres":
         execute(url, """CREATE TYPE "enum_feed_posts_visibility" AS ENUM ('public', 'secret')""")
-        (difference,) = refusal(stand_ins, url).differences
+        (difference,) = refusal(stubs, url).differences
         assert difference == (
             "the type enum_feed_posts_visibility has the labels public, secret, not public, connections"
         )
         return
-    runner.migrate(stand_ins, to=FEED)
+    runner.migrate(stubs, to=FEED)
     forget(url, FEED)
     if family(url) == "sqlite":
         execute(
@@ -148,11 +148,11 @@ def test_an_enum_of_other_labels(stand_ins: peewee.Database, url: str) -> None:
             "UPDATE sqlite_master SET sql = replace(sql, '''connections''', '''secret''') WHERE name = 'feed_posts'",
             "PRAGMA writable_schema = RESET",
         )
-        stand_ins.close()
+        stubs.close()
     else:
         wanted = "ENUM('public', 'secret') NOT NULL DEFAULT 'public'"
         execute(url, f"ALTER TABLE feed_posts MODIFY visibility {wanted}")
-    (difference,) = refusal(stand_ins, url).differences
+    (difference,) = refusal(stubs, url).differences
     assert difference == ("feed_posts.visibility: the type is enum(public, secret), not enum(public, connections)")
 
 
@@ -160,33 +160,33 @@ def forget(url: str, *revisions: str) -> None:
     execute(url, *(f"DELETE FROM migratehistory WHERE name = '{revision}'" for revision in revisions))
 
 
-def test_an_index_of_our_name_over_other_columns(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins, to=TRUST)
+def test_an_index_of_our_name_over_other_columns(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
     execute(url, "CREATE INDEX projects_owner_id_idx ON projects (title)")
-    (difference,) = refusal(stand_ins, url).differences
+    (difference,) = refusal(stubs, url).differences
     assert difference == ("projects.projects_owner_id_idx: it is an index over (title), not an index over (ownerId)")
 
 
-def test_an_index_of_our_name_on_another_table(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins, to=TRUST)
+def test_an_index_of_our_name_on_another_table(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
     execute(url, "CREATE INDEX projects_owner_id_idx ON gigs (title)")
     if family(url) in IS_MYSQL:
         # There the name of an index is its table's own.
-        assert runner.migrate(stand_ins) == (OWNER,)
+        assert runner.migrate(stubs) == (OWNER,)
         return
-    (difference,) = refusal(stand_ins, url).differences
+    (difference,) = refusal(stubs, url).differences
     assert "projects_owner_id_idx" in difference
     assert "gigs" in difference
 
 
-def test_a_column_of_our_name_in_another_shape(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins, to=TRUST)
+def test_a_column_of_our_name_in_another_shape(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
     execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(36)')
-    assert "projects.ownerId: the type is varchar(36), not integer" in refusal(stand_ins, url).differences
+    assert "projects.ownerId: the type is varchar(36), not integer" in refusal(stubs, url).differences
 
 
-def test_a_key_of_our_column_with_other_actions(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins, to=TRUST)
+def test_a_key_of_our_column_with_other_actions(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
     if family(url) in IS_MYSQL:
         execute(
             url,
@@ -196,7 +196,7 @@ def test_a_key_of_our_column_with_other_actions(stand_ins: peewee.Database, url:
     else:
         key = "REFERENCES users (id) ON DELETE CASCADE"
         execute(url, f'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER {key}')
-    (difference,) = refusal(stand_ins, url).differences
+    (difference,) = refusal(stubs, url).differences
     assert "ON DELETE CASCADE" in difference
     assert "not to users.id ON DELETE SET NULL ON UPDATE CASCADE" in difference
 
@@ -205,8 +205,8 @@ def test_a_key_of_our_column_with_other_actions(stand_ins: peewee.Database, url:
 
 
 @pytest.mark.parametrize("revision", [FEED, TRUST])
-def test_a_lost_index_is_made_again(stand_ins: peewee.Database, url: str, revision: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_lost_index_is_made_again(stubs: peewee.Database, url: str, revision: str) -> None:
+    runner.migrate(stubs)
     expected = everything(url)
     table, index = {
         FEED: ("feed_posts", "feed_posts_created_at"),
@@ -215,7 +215,7 @@ def test_a_lost_index_is_made_again(stand_ins: peewee.Database, url: str, revisi
     execute(url, f"DROP INDEX {index}" + (f" ON {table}" if family(url) in IS_MYSQL else ""))
     assert unlike(expected, everything(url)) != {}
     forget(url, *REVISIONS[REVISIONS.index(revision) :])
-    assert runner.migrate(stand_ins) == REVISIONS[REVISIONS.index(revision) :]
+    assert runner.migrate(stubs) == REVISIONS[REVISIONS.index(revision) :]
     assert unlike(in_any_order(expected), in_any_order(everything(url))) == {}
 
 
@@ -227,100 +227,100 @@ def in_any_order(found: dict) -> dict:
     }
 
 
-def test_half_of_the_tables_are_there(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_half_of_the_tables_are_there(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     expected = everything(url)
     execute(url, "DROP TABLE feed_activity_logs", "DROP TABLE feed_shares")
     forget(url, *REVISIONS)
-    assert runner.migrate(stand_ins) == REVISIONS
+    assert runner.migrate(stubs) == REVISIONS
     assert unlike(expected, everything(url)) == {}
 
 
-def test_enum_types_without_their_tables(stand_ins: peewee.Database, url: str) -> None:
+def test_enum_types_without_their_tables(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL has enum types apart from tables")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     expected = everything(url)
-    runner.rollback(stand_ins, count=3)
+    runner.rollback(stubs, count=3)
     execute(url, """CREATE TYPE "enum_feed_posts_visibility" AS ENUM ('public', 'connections')""")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_without_its_index_and_key(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_column_without_its_index_and_key(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     expected = everything(url)
-    runner.rollback(stand_ins)
+    runner.rollback(stubs)
     execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
     if family(url) == "sqlite":
         # It takes a key only together with its column: no run of ours left this, and none can mend it.
-        (difference,) = refusal(stand_ins, url).differences
+        (difference,) = refusal(stubs, url).differences
         assert difference.startswith("projects.ownerId: the foreign key")
         return
-    assert runner.migrate(stand_ins) == (OWNER,)
+    assert runner.migrate(stubs) == (OWNER,)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_with_its_key_but_no_index(stand_ins: peewee.Database, url: str) -> None:
+def test_a_column_with_its_key_but_no_index(stubs: peewee.Database, url: str) -> None:
     if family(url) in IS_MYSQL:
         pytest.skip("there the index comes before the key, which needs it")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     expected = everything(url)
     execute(url, "DROP INDEX projects_owner_id_idx")
     forget(url, OWNER)
-    assert runner.migrate(stand_ins) == (OWNER,)
+    assert runner.migrate(stubs) == (OWNER,)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_with_its_index_but_no_key(stand_ins: peewee.Database, url: str) -> None:
+def test_a_column_with_its_index_but_no_key(stubs: peewee.Database, url: str) -> None:
     if family(url) == "sqlite":
         pytest.skip("there the key comes with the column")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     expected = everything(url)
     word = "FOREIGN KEY" if family(url) in IS_MYSQL else "CONSTRAINT"
     execute(url, f"ALTER TABLE projects DROP {word} {OWNER_KEY}")
     forget(url, OWNER)
-    assert runner.migrate(stand_ins) == (OWNER,)
+    assert runner.migrate(stubs) == (OWNER,)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_rows_that_break_the_key_are_named(stand_ins: peewee.Database, url: str) -> None:
+def test_rows_that_break_the_key_are_named(stubs: peewee.Database, url: str) -> None:
     if family(url) == "sqlite":
         pytest.skip("there the key comes with the column")
-    runner.migrate(stand_ins, to=TRUST)
+    runner.migrate(stubs, to=TRUST)
     execute(
         url,
         'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER',
         'UPDATE projects SET "ownerId" = 77 WHERE id = 2',
     )
     with pytest.raises(MigrationError) as refused:
-        runner.migrate(stand_ins)
+        runner.migrate(stubs)
     assert "77" in str(refused.value) or "id 2" in str(refused.value)
     assert history(url) == [FEED, TRUST]
     execute(url, 'UPDATE projects SET "ownerId" = 1 WHERE id = 2')
-    assert runner.migrate(stand_ins) == (OWNER,)
+    assert runner.migrate(stubs) == (OWNER,)
 
 
-def test_a_leftover_of_our_own_concurrent_build_is_built_again(stand_ins: peewee.Database, url: str) -> None:
+def test_a_leftover_of_our_own_concurrent_build_is_built_again(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL leaves INVALID indexes")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     expected = everything(url)
     forget(url, OWNER)
     execute(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'projects_owner_id_idx'::regclass")
     assert unlike(expected, everything(url)) != {}
-    assert runner.migrate(stand_ins) == (OWNER,)
+    assert runner.migrate(stubs) == (OWNER,)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_leftover_of_another_concurrent_build_is_refused(stand_ins: peewee.Database, url: str) -> None:
+def test_a_leftover_of_another_concurrent_build_is_refused(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL leaves INVALID indexes")
-    runner.migrate(stand_ins, to=TRUST)
+    runner.migrate(stubs, to=TRUST)
     execute(url, "UPDATE projects SET status = 'same'")
     with pytest.raises(Exception, match="could not create unique index"):
         execute(url, "CREATE UNIQUE INDEX CONCURRENTLY projects_owner_id_idx ON projects (status)")
-    (difference,) = refusal(stand_ins, url).differences
+    (difference,) = refusal(stubs, url).differences
     assert "a unique index over (status)" in difference
 
 
@@ -341,33 +341,33 @@ LATER_THINGS = {
 
 
 @pytest.mark.parametrize("what", LATER_THINGS)
-def test_what_came_later_upon_the_owner_is_named(stand_ins: peewee.Database, url: str, what: str) -> None:
-    runner.migrate(stand_ins)
+def test_what_came_later_upon_the_owner_is_named(stubs: peewee.Database, url: str, what: str) -> None:
+    runner.migrate(stubs)
     statement, named = LATER_THINGS[what]
     execute(url, statement)
-    (difference,) = refusal_down(stand_ins, url).differences
+    (difference,) = refusal_down(stubs, url).differences
     assert named in difference
     assert difference.endswith("stands on projects.ownerId")
 
 
-def test_a_foreign_key_that_came_later_upon_the_owner(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_foreign_key_that_came_later_upon_the_owner(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     execute(
         url,
         'CREATE UNIQUE INDEX projects_one_each ON projects ("ownerId")',
         'CREATE TABLE dashboards (id INTEGER PRIMARY KEY, "ownerId" INTEGER, CONSTRAINT dashboards_owner '
         'FOREIGN KEY ("ownerId") REFERENCES projects ("ownerId"))',
     )
-    found = "\n".join(refusal_down(stand_ins, url).differences)
+    found = "\n".join(refusal_down(stubs, url).differences)
     assert "the index projects_one_each" in found
     assert "the foreign key" in found
     assert "of dashboards" in found
 
 
-def test_a_trigger_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_trigger_over_the_owner(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     execute(url, *triggers_over_owner(url))
-    found = "\n".join(refusal_down(stand_ins, url).differences)
+    found = "\n".join(refusal_down(stubs, url).differences)
     assert "the trigger owner_changed" in found
 
 
@@ -391,47 +391,47 @@ def triggers_over_owner(url: str) -> list[str]:
             ]
 
 
-def test_a_trigger_whose_function_reads_the_owner(stand_ins: peewee.Database, url: str) -> None:
+def test_a_trigger_whose_function_reads_the_owner(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL keeps the body of a trigger in a function")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     execute(
         url,
         "CREATE FUNCTION owner_kept() RETURNS trigger LANGUAGE plpgsql AS "
         '$$ BEGIN NEW."ownerId" := OLD."ownerId"; RETURN NEW; END $$',
         "CREATE TRIGGER owner_kept BEFORE UPDATE ON projects FOR EACH ROW EXECUTE FUNCTION owner_kept()",
     )
-    found = "\n".join(refusal_down(stand_ins, url).differences)
+    found = "\n".join(refusal_down(stubs, url).differences)
     assert "the trigger owner_kept" in found
 
 
-def test_a_generated_column_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_generated_column_over_the_owner(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     kept = "STORED" if family(url) == "postgres" else "VIRTUAL"
     execute(url, f'ALTER TABLE projects ADD COLUMN twice INTEGER GENERATED ALWAYS AS ("ownerId" * 2) {kept}')
     with nothing_changes(url), pytest.raises(MigrationError, match=r"twice|generated|ownerId"):
-        runner.rollback(stand_ins)
+        runner.rollback(stubs)
 
 
-def test_a_check_over_the_owner(stand_ins: peewee.Database, url: str) -> None:
+def test_a_check_over_the_owner(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("the others take no check over a column whose key has actions, or none after the fact")
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     execute(url, 'ALTER TABLE projects ADD CONSTRAINT owner_or_draft CHECK ("ownerId" > 0 OR status IS NULL)')
-    (difference,) = refusal_down(stand_ins, url).differences
+    (difference,) = refusal_down(stubs, url).differences
     assert "owner_or_draft" in difference
 
 
 @pytest.mark.parametrize("kind", ["foreign key", "view"])
-def test_what_came_later_upon_our_tables_is_named(stand_ins: peewee.Database, url: str, kind: str) -> None:
-    runner.migrate(stand_ins, to=FEED)
+def test_what_came_later_upon_our_tables_is_named(stubs: peewee.Database, url: str, kind: str) -> None:
+    runner.migrate(stubs, to=FEED)
     statement = {
         "foreign key": 'CREATE TABLE post_flags (id INTEGER PRIMARY KEY, "postId" INTEGER NOT NULL, '
         'CONSTRAINT post_flags_post FOREIGN KEY ("postId") REFERENCES feed_posts (id))',
         "view": "CREATE VIEW public_posts AS SELECT id, content FROM feed_posts",
     }[kind]
     execute(url, statement)
-    (difference,) = refusal_down(stand_ins, url).differences
+    (difference,) = refusal_down(stubs, url).differences
     assert difference.startswith(f"the {kind} ")
     assert ("post_flags" if kind == "foreign key" else "public_posts") in difference
     assert difference.endswith("stands on feed_posts")
@@ -440,8 +440,8 @@ def test_what_came_later_upon_our_tables_is_named(stand_ins: peewee.Database, ur
 # Rows at stake.
 
 
-def test_rows_are_counted_before_any_is_lost(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_rows_are_counted_before_any_is_lost(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     execute(
         url,
         "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (1, 'two')",
@@ -450,53 +450,53 @@ def test_rows_are_counted_before_any_is_lost(stand_ins: peewee.Database, url: st
         'UPDATE projects SET "ownerId" = 1 WHERE id <= 2',
     )
     with nothing_changes(url), pytest.raises(RowsAtStake) as refused:
-        runner.rollback(stand_ins, count=3)
+        runner.rollback(stubs, count=3)
     for stake in (
         "2 rows of feed_posts",
-        "1 rows of feed_comments",
-        "1 rows of escrow_accounts",
+        "1 row of feed_comments",
+        "1 row of escrow_accounts",
         "2 values of projects.ownerId",
     ):
         assert stake in str(refused.value)
     with nothing_changes(url), pytest.raises(RowsAtStake, match=r"2 values of projects\.ownerId"):
-        runner.rollback(stand_ins)
-    with nothing_changes(url), pytest.raises(RowsAtStake, match="1 rows of escrow_accounts"):
-        runner.rollback(stand_ins, to=FEED)
-    assert runner.rollback(stand_ins, to=FEED, discard_rows=True) == (OWNER, TRUST)
+        runner.rollback(stubs)
+    with nothing_changes(url), pytest.raises(RowsAtStake, match="1 row of escrow_accounts"):
+        runner.rollback(stubs, to=FEED)
+    assert runner.rollback(stubs, to=FEED, discard_rows=True) == (OWNER, TRUST)
     with nothing_changes(url), pytest.raises(RowsAtStake, match="2 rows of feed_posts"):
-        runner.rollback(stand_ins)
-    assert runner.rollback(stand_ins, count=1, discard_rows=True) == (FEED,)
+        runner.rollback(stubs)
+    assert runner.rollback(stubs, count=1, discard_rows=True) == (FEED,)
     assert history(url) == []
 
 
-def test_more_revisions_than_are_applied(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins, to=TRUST)
-    with nothing_changes(url), pytest.raises(HistoryError, match="only 2 revisions are applied, not 3"):
-        runner.rollback(stand_ins, count=3)
-    with nothing_changes(url), pytest.raises(HistoryError, match="there is no revision 009_x"):
-        runner.rollback(stand_ins, to="009_x")
-    with nothing_changes(url), pytest.raises(HistoryError, match="there is no revision 009_x"):
-        runner.migrate(stand_ins, to="009_x")
+def test_more_revisions_than_are_applied(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
+    with nothing_changes(url), pytest.raises(HistoryError, match="cannot roll back 3 revisions: only 2 are applied"):
+        runner.rollback(stubs, count=3)
+    with nothing_changes(url), pytest.raises(HistoryError, match='unknown revision "009_x"'):
+        runner.rollback(stubs, to="009_x")
+    with nothing_changes(url), pytest.raises(HistoryError, match='unknown revision "009_x"'):
+        runner.migrate(stubs, to="009_x")
 
 
 # A history that cannot be trusted.
 
 
 HISTORIES = {
-    "unknown": ("004_newer", "004_newer, which this code does not know"),
-    "twice": (FEED, f"{FEED} stands in migratehistory more than once"),
+    "unknown": ("004_newer", "revision 004_newer is applied but not known to this version of the code"),
+    "twice": (FEED, f"revision {FEED} is recorded more than once in migratehistory"),
 }
 
 
 @pytest.mark.parametrize("doubt", HISTORIES)
-def test_a_history_in_doubt(stand_ins: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_history_in_doubt(stubs: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
+    runner.migrate(stubs)
     added, words = HISTORIES[doubt]
     execute(url, f"INSERT INTO migratehistory (name, migrated_at) VALUES ('{added}', '2024-09-01')")
     for move in (runner.migrate, runner.rollback):
         with nothing_changes(url), pytest.raises(HistoryError, match=words):
-            move(stand_ins)
-    stand_ins.close()
+            move(stubs)
+    stubs.close()
     copy_scripts(tmp_path)
     with nothing_changes(url):
         for command, move in (("pw_migrate", "rollback"), ("engagement-db", "migrate")):
@@ -507,35 +507,35 @@ def test_a_history_in_doubt(stand_ins: peewee.Database, url: str, tmp_path: Path
             assert "Traceback" not in said(result)
 
 
-def test_a_gap_in_the_history_is_filled(stand_ins: peewee.Database, url: str) -> None:
-    runner.migrate(stand_ins)
+def test_a_gap_in_the_history_is_filled(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
     expected = everything(url)
     forget(url, TRUST)
-    assert runner.status(stand_ins).pending == (TRUST,)
-    assert runner.migrate(stand_ins) == (TRUST,)
+    assert runner.status(stubs).pending == (TRUST,)
+    assert runner.migrate(stubs) == (TRUST,)
     assert sorted(history(url)) == list(REVISIONS)
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_script_is_missing(stand_ins: peewee.Database, url: str, tmp_path: Path) -> None:
+def test_a_script_is_missing(stubs: peewee.Database, url: str, tmp_path: Path) -> None:
     scripts = copy_scripts(tmp_path)
-    runner.migrate(stand_ins)
+    runner.migrate(stubs)
     (scripts / f"{TRUST}.py").unlink()
     for move in (runner.migrate, runner.rollback):
-        with nothing_changes(url), pytest.raises(HistoryError, match=f"{TRUST}.*a script is missing"):
-            move(stand_ins, directory=scripts)
-    stand_ins.close()
+        with nothing_changes(url), pytest.raises(HistoryError, match=f"{TRUST} is applied but not known"):
+            move(stubs, directory=scripts)
+    stubs.close()
     with nothing_changes(url):
         result = pw_migrate(tmp_path, "migrate", "--database", url)
     assert result.returncode == 1
-    assert "a script is missing" in said(result)
+    assert "not known to this version of the code" in said(result)
     assert "Traceback" not in said(result)
 
 
 @pytest.mark.parametrize(
     "names", [("1000_beyond.py",), ("04_short.py",), ("004_one.py", "004_two.py"), ("004-dashed.py",)]
 )
-def test_script_names_that_would_not_run(stand_ins: peewee.Database, url: str, tmp_path: Path, names) -> None:
+def test_script_names_that_would_not_run(stubs: peewee.Database, url: str, tmp_path: Path, names) -> None:
     scripts = copy_scripts(tmp_path)
     for name in names:
         (scripts / name).write_text(
@@ -544,8 +544,8 @@ def test_script_names_that_would_not_run(stand_ins: peewee.Database, url: str, t
             "migrate = revision.migrate\nrollback = revision.rollback\n"
         )
     with nothing_changes(url), pytest.raises(HistoryError, match=names[0]):
-        runner.migrate(stand_ins, directory=scripts)
-    stand_ins.close()
+        runner.migrate(stubs, directory=scripts)
+    stubs.close()
     with nothing_changes(url):
         result = pw_migrate(tmp_path, "migrate", "--database", url)
     assert result.returncode == 1
@@ -569,13 +569,13 @@ def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
         assert "engagement-db sql" in str(refused.value)
         run_what_it_advises(database)
         assert runner.migrate(database) == (OWNER,)
-        assert list(check.drifts(database, runner.declared(runner.load()), [])) == []
+        assert list(check.detect_drift(database, runner.declared(runner.load()), [])) == []
 
 
 def run_what_it_advises(database: peewee.Database) -> None:
     """Run the printed statements of revision three, each without its ALGORITHM and LOCK."""
     owner = [revision for revision in runner.load() if revision.name == OWNER]
-    for line in sql.script_up(dialects.of(database), owner, catalog.of(database)):
+    for line in preview.script_up(dialects.of(database), owner, catalog.of(database)):
         statement = re.sub(r", (ALGORITHM|LOCK)=\w+", "", line)
         if statement.startswith(("ALTER", "SET")):
             database.execute_sql(statement.rstrip(";"))

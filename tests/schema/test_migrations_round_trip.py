@@ -13,8 +13,8 @@ from platform_database import build, execute, query
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, runner
-from engagement_db.schema.difference import differences
-from engagement_db.schema.platform import create_stand_ins
+from engagement_db.schema.compare import differences
+from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = runner.names()
 OWN_TABLES = {model._meta.table_name for model in edb.MODELS} - {"users", "projects", "gigs"}
@@ -114,7 +114,7 @@ def test_the_key_of_revision_three_lives(platform_url: str) -> None:
 
 def test_models_and_migrations_make_the_same_tables(server, url: str) -> None:
     with contextlib.closing(open_database(url)) as database:
-        create_stand_ins(database)
+        create_stub_tables(database)
         runner.migrate(database)
     other_url = server.create_database()
     try:

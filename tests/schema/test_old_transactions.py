@@ -8,7 +8,7 @@ import pytest
 
 from engagement_db import dialects
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import platform, runner
+from engagement_db.schema import runner, stub_tables
 
 WATCHED_SECONDS = 3.0
 OLD_SECONDS = 1.1
@@ -19,7 +19,7 @@ def before_three(url):
     """A connected database on the second revision, with one project."""
     database = open_database(url)
     with database.connection_context():
-        platform.create_stand_ins(database)
+        stub_tables.create_stub_tables(database)
         database.execute_sql("INSERT INTO projects (title) VALUES ('a')")
         runner.migrate(database, to="002_trust_payments")
         yield database

@@ -279,7 +279,7 @@ STEPS_IN_THE_WAY = """
 ALL_THE_DIFFERENCES = [
     "feed_shares.language: the type is integer, not varchar(12)",
     "feed_shares.place: the type is text, not varchar(9)",
-    "feed_shares.place: NULL is allowed, and must not be",
+    "feed_shares.place: the column is nullable, expected NOT NULL",
     "feed_shares.place: the default is missing, not x",
     "feed_shares.score: the default is missing, not x",
     "feed_shares.feed_shares_message: it is an index over (postId, channel), not a unique index over (channel)",
@@ -311,7 +311,7 @@ def test_everything_in_the_way_is_refused_at_once_before_anything_changes(
     assert list(map(plain, refusal.value.differences)) == list(map(plain, ALL_THE_DIFFERENCES))
     assert "nothing was changed" in str(refusal.value)
     assert unlike(before, everything(platform_url)) == {}
-    assert history.names_in(database) == list(RELEASED)
+    assert history.applied_names(database) == list(RELEASED)
 
 
 def plain(difference: str) -> str:

@@ -1,4 +1,4 @@
-"""Stand-ins for the platform's own tables, for scratch databases only: demo, tests, the embedded default."""
+"""Stub tables of the platform, for scratch databases only: demo, tests, the embedded default."""
 
 import peewee
 
@@ -35,16 +35,16 @@ GIGS = table(
     time("updatedAt", default=NOW),
 )
 
-STAND_INS: tuple[Table, ...] = (USERS, PROJECTS, GIGS)
+STUB_TABLES: tuple[Table, ...] = (USERS, PROJECTS, GIGS)
 
 
-def create_stand_ins(database: peewee.Database) -> tuple[str, ...]:
-    """Create those of users, projects and gigs that are missing, empty; return the names of the new ones.
+def create_stub_tables(database: peewee.Database) -> tuple[str, ...]:
+    """Create those of users, projects and gigs that are missing, and return their names.
 
-    Never call it on a database of the platform: its own tables have more columns.
+    Do not call it on a database of the platform, whose tables have more columns.
     """
     live, dialect = catalog.of(database), dialects.of(database)
-    missing = [shape for shape in STAND_INS if live.table(shape.name) is None]
+    missing = [shape for shape in STUB_TABLES if live.table(shape.name) is None]
     for shape in missing:
         for statement in ddl.create_whole(dialect, shape):
             database.execute_sql(statement)

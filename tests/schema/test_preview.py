@@ -18,7 +18,7 @@ from revision_examples import EXAMPLES, OUR_ROWS
 
 from engagement_db import dialects
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, history, runner, sql
+from engagement_db.schema import catalog, history, preview, runner
 
 DIALECTS = [dialect.name for dialect in dialects.ALL]
 REVISIONS = runner.names()
@@ -65,7 +65,7 @@ def printed(*options: str) -> str:
 
 def recorded(url: str) -> list[str]:
     with contextlib.closing(open_database(url)) as database:
-        return history.names_in(database)
+        return history.applied_names(database)
 
 
 def test_what_is_printed_makes_and_takes_back_the_same_schema(url: str) -> None:
@@ -139,13 +139,13 @@ def test_every_step_is_printed_as_it_is_made(url: str, tmp_path: Path) -> None:
         runner.rollback(database, to=REVISIONS[-1], directory=scripts, discard_rows=True)
 
         dialect, live = dialects.of(database), catalog.of(database)
-        up = lines(sql.script_up(dialect, revisions, live, REVISIONS))
+        up = lines(preview.script_up(dialect, revisions, live, REVISIONS))
         database.close()
         feed(url, up)
         assert unlike(expected, snapshot(url)) == {}
         assert recorded(url) == [revision.name for revision in revisions]
         with database.connection_context():
-            live_down = lines(sql.script_down(dialect, revisions, catalog.of(database)))
+            live_down = lines(preview.script_down(dialect, revisions, catalog.of(database)))
     feed(url, live_down.split(f"-- {REVISIONS[-1]}")[0].removesuffix("\n"))
     assert unlike(before, everything(url)) == {}
 
@@ -181,7 +181,7 @@ def test_printing_for_a_dialect_needs_neither_server_nor_driver(
     ("options", "words"),
     [
         (["--dialect", "oracle"], "'oracle' is not a dialect; the names are sqlite, postgresql, mariadb, mysql."),
-        (["--dialect", "mysql", "--database", "sqlite:///x.db"], "--database and --dialect exclude each other"),
+        (["--dialect", "mysql", "--database", "sqlite:///x.db"], "--database and --dialect are mutually exclusive"),
     ],
 )
 def test_what_cannot_be_printed_is_refused_in_words(options: list[str], words: str) -> None:

@@ -1,4 +1,4 @@
-"""The exact statements of a run, printed instead of executed."""
+"""Offline mode: the statements of a migration, as text."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -14,13 +14,13 @@ from engagement_db.schema.steps import Change, Tables
 from engagement_db.tables import Enum, Table, enum_type_name
 
 _NOTE: Final = (
-    "-- Feed this to the server's own client, while nobody else migrates this database. Stop at the first error:",
-    "-- psql -v ON_ERROR_STOP=1, sqlite3 -bail; mysql and mariadb stop by themselves.",
+    "-- Run with the server's own client, with no other migration in progress. Stop on the first error:",
+    "-- psql -v ON_ERROR_STOP=1, sqlite3 -bail; mysql and mariadb stop by default.",
 )
 
 
-class Planned:
-    """A catalog that is only imagined: the tables as they will be when the statements so far have run."""
+class SimulatedCatalog:
+    """Simulated catalog: the tables as they will be after the statements printed so far."""
 
     def __init__(self, tables: Tables, live: Catalog | None = None) -> None:
         self.tables = dict(tables)
@@ -70,14 +70,14 @@ class Planned:
 def script_up(
     dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None, applied: Collection[str] = ()
 ) -> Iterator[str]:
-    """Yield the lines that apply ``revisions``: to an empty platform, or to what ``live`` has of our tables.
+    """Yield the SQL that applies ``revisions`` except those in ``applied``, line by line.
 
-    Those whose names are in ``applied`` are there already.
+    Without ``live`` the platform is assumed to have none of the library's tables.
     """
     declared: Tables = {}
     for revision in revisions:
         declared = revision.declared(declared) if revision.name in applied else declared
-    catalog = Planned({**declared, **_live_tables(revisions, live)}, live)
+    catalog = SimulatedCatalog({**declared, **_live_tables(revisions, live)}, live)
     yield from _opening(dialect)
     yield f"{_history_table(dialect)};"
     for revision in revisions:
@@ -94,11 +94,11 @@ def script_up(
 
 
 def script_down(dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
-    """Yield the lines that take ``revisions`` back, the last first; a deliberate loss of the rows in them."""
+    """Yield the SQL that rolls back ``revisions``, newest first. Running it deletes their rows."""
     states: list[Tables] = [{}]
     for step in (step for revision in revisions for step in revision.steps):
         states.append(step.declared(states[-1]))
-    catalog = Planned({**states[-1], **_live_tables(revisions, live)}, live)
+    catalog = SimulatedCatalog({**states[-1], **_live_tables(revisions, live)}, live)
     yield from _opening(dialect)
     for revision in reversed(revisions):
         changes = []
@@ -143,7 +143,7 @@ def _block(
         for statement in (*change.before, change.statement, *change.after):
             yield f"{statement};"
         if change.orphans is not None:
-            yield "-- This must return no row; rows that it returns break the rule just added:"
+            yield "-- This must return no row; any row violates the constraint just added:"
             yield f"{change.orphans};"
     yield f"{record};"
     if in_one:
