@@ -1,23 +1,11 @@
 """Models, rules and migrations for a social feed and a trust suite. Importing opens no connection."""
 
-from engagement_db.books import (
-    Problem,
-    Reconciliation,
-    Total,
-    escrow_totals,
-    escrow_totals_per_owner,
-    escrow_totals_per_project,
-    find_problems,
-    reconcile,
-    release_queue,
-)
-from engagement_db.disputes import DisputeCase, DisputeEvent, DisputeStep
 from engagement_db.errors import (
     ConfigurationError,
     Contention,
     EngagementError,
     HistoryError,
-    IllegalMove,
+    InvalidTransition,
     MigrationBusy,
     MigrationError,
     NotFound,
@@ -43,7 +31,6 @@ from engagement_db.feed import (
     TimelinePage,
     Visibility,
 )
-from engagement_db.ledger import AccountMove, EscrowAccount, EscrowTransaction, Move
 from engagement_db.orm.bound import Unbound, now
 from engagement_db.orm.connect import bind, connect
 from engagement_db.orm.fields import JSON_NULL
@@ -51,15 +38,31 @@ from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust import (
+    AccountChange,
     AccountStatus,
     ActionType,
     ActorType,
+    DisputeCase,
+    DisputeChange,
+    DisputeEvent,
     DisputePriority,
     DisputeStage,
     DisputeStatus,
+    EscrowAccount,
+    EscrowTransaction,
+    Problem,
+    Reconciliation,
     Resolution,
+    Total,
+    TransactionChange,
     TransactionStatus,
     TransactionType,
+    escrow_totals,
+    escrow_totals_per_owner,
+    escrow_totals_per_project,
+    find_problems,
+    reconcile,
+    release_queue,
 )
 
 __version__ = "1.0.0"
@@ -82,18 +85,18 @@ MODELS = (
 __all__ = [
     "JSON_NULL",
     "MODELS",
-    "AccountMove",
+    "AccountChange",
     "AccountStatus",
     "ActionType",
     "ActorType",
     "ConfigurationError",
     "Contention",
     "DisputeCase",
+    "DisputeChange",
     "DisputeEvent",
     "DisputePriority",
     "DisputeStage",
     "DisputeStatus",
-    "DisputeStep",
     "EngagementError",
     "EscrowAccount",
     "EscrowTransaction",
@@ -105,10 +108,9 @@ __all__ = [
     "FeedShare",
     "Gig",
     "HistoryError",
-    "IllegalMove",
+    "InvalidTransition",
     "MigrationBusy",
     "MigrationError",
-    "Move",
     "NotFound",
     "Page",
     "Problem",
@@ -128,6 +130,7 @@ __all__ = [
     "TimelineEntry",
     "TimelinePage",
     "Total",
+    "TransactionChange",
     "TransactionStatus",
     "TransactionType",
     "Unbound",

@@ -7,7 +7,7 @@
     ├── RefusedValue            a value that a column does not take (also a ValueError)
     ├── NotFound                a row that a verb was asked to work on is not there
     ├── Refused                 a rule of the feed or of the books says no
-    │   ├── IllegalMove         a status from which the move is not allowed
+    │   ├── InvalidTransition         a status from which the move is not allowed
     │   └── ReferenceConflict   one idempotency key, two different payloads
     ├── Contention              other transactions kept winning; nothing was changed, try again
     └── MigrationError
@@ -52,7 +52,7 @@ class Refused(EngagementError):
     """A rule says no; nothing was changed."""
 
 
-class IllegalMove(Refused):
+class InvalidTransition(Refused):
     """The row's status does not allow the move; nothing was changed."""
 
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.errors import NotFound
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import KeyField, ReferenceField, TextField, TimeField, VarcharField, refuse
+from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, refuse
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.transactions import locked, transaction
+from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, written
+from engagement_db.orm.transactions import locked
 
 OWNERS_AT_ONCE: Final = 200
 
@@ -22,8 +22,8 @@ class User(BaseModel):
     first_name = VarcharField(max_length=255, column_name="firstName")
     last_name = VarcharField(max_length=255, column_name="lastName")
     email = VarcharField(max_length=255)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "users"
@@ -36,8 +36,8 @@ class Project(BaseModel):
     title = VarcharField(max_length=255)
     description = TextField(null=True)
     status = VarcharField(max_length=60, null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
     owner = ReferenceField(
         User,
         column_name="ownerId",
@@ -59,7 +59,7 @@ class Project(BaseModel):
 
         Walks ``projects_owner_id_idx``.
         """
-        return cls.select().where(cls.owner == _owner_key(user)).order_by(cls.id.desc())
+        return cls.select().where(cls.owner == id_of(Project.owner, user)).order_by(cls.id.desc())
 
     @classmethod
     def counts_by_owner(cls, owners: Iterable[Any]) -> Counter[int]:
@@ -67,9 +67,7 @@ class Project(BaseModel):
 
         Walks ``projects_owner_id_idx`` alone.
         """
-        owner_ids = {_owner_key(owner) for owner in owners}
-        if len(owner_ids) > OWNERS_AT_ONCE:
-            refuse(cls.owner, f"{len(owner_ids)} owners are too many; ask for at most {OWNERS_AT_ONCE} at once")
+        owner_ids = ids_of(cls.owner, owners, OWNERS_AT_ONCE)
         if not owner_ids:
             return Counter()
         query = cls.select(cls.owner, peewee.fn.COUNT(cls.id)).where(cls.owner.in_(owner_ids))
@@ -81,32 +79,32 @@ class Project(BaseModel):
 
         Raises NotFound when the project or the user does not exist; nothing is changed then.
         """
-        owner_id = None if user is None else _owner_key(user)
+        owner_id = optional_id_of(Project.owner, user)
 
         def work() -> bool:
             row = locked(Project.select(Project.id, Project.owner).where(Project.id == self.id)).first()
             if row is None:
-                raise NotFound(f"projects {self.id} does not exist; nothing was changed.")
+                raise not_found(Project, self.id)
             if row.owner_id == owner_id:
                 return False
             Project.update(owner=owner_id).where(Project.id == self.id).execute()
             return True
 
-        try:
-            is_new = transaction(work)
-        except peewee.IntegrityError:
-            if not User.select(User.id).where(User.id == owner_id).exists():
-                raise NotFound(f"users {owner_id} does not exist; nothing was changed.") from None
-            raise
+        is_new = written(work, (Project.owner, owner_id))
         self.owner = owner_id
         return is_new
 
 
-def _owner_key(user: Any) -> int:
-    key = Project.owner.db_value(user)
+def resolve_actor_id(by: Any) -> int | None:
+    """Return the id of the user who acts, None for the system; raises NotFound. Uses the primary key."""
+    if by is None:
+        return None
+    key: int | None = User.id.db_value(by)
     if key is None:
-        refuse(Project.owner, "a user is required; a row has to be saved before it can own a project")
-    return key  # type: ignore[no-any-return]
+        refuse(User.id, "the user who acts is not stored yet; save the row first")
+    if not User.select(User.id).where(User.id == key).exists():
+        raise not_found(User, key, "by")
+    return key
 
 
 class Gig(BaseModel):
@@ -115,8 +113,8 @@ class Gig(BaseModel):
     id = KeyField()
     title = VarcharField(max_length=255)
     description = TextField(null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "gigs"

@@ -2,7 +2,7 @@
 
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import create_table, require_tables
-from engagement_db.tables import NOW, enum, index, json, key, references, table, text, time, unique, varchar
+from engagement_db.tables import NOW, enum, index, integer, json, key, references, table, text, time, unique, varchar
 
 posts = table(
     "feed_posts",
@@ -65,7 +65,7 @@ activity_logs = table(
     "feed_activity_logs",
     key(),
     references("postId", "feed_posts", on_delete="SET NULL", null=True),
-    references("commentId", "feed_comments", on_delete="SET NULL", null=True),
+    integer("commentId", null=True),
     references("actorId", "users", on_delete="SET NULL", null=True),
     varchar("action", 80),
     json("metadata", null=True),

@@ -37,7 +37,7 @@ accounts = table(
     time("updatedAt", default=NOW),
     check("currentBalance", '"currentBalance" >= 0'),
     check("pendingReleaseTotal", '"pendingReleaseTotal" >= 0'),
-    index("userId"),
+    unique("userId", "provider", "currencyCode"),
     index("provider"),
     index("status"),
 )
@@ -75,7 +75,7 @@ transactions = table(
     check("feeAmount", '"feeAmount" >= 0 AND "feeAmount" <= "amount"'),
     index("accountId"),
     unique("reference"),
-    index("status"),
+    index("status", "scheduledReleaseAt"),
     index("projectId"),
     index("gigId"),
     index("scheduledReleaseAt"),

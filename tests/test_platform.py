@@ -83,5 +83,5 @@ def test_owners_that_make_no_sense_are_refused(database, owners):
 
 
 def test_the_projects_of_nobody_are_refused(database):
-    with pytest.raises(edb.RefusedValue, match="a user is required"):
+    with pytest.raises(edb.RefusedValue, match="a value is required"):
         Project.owned_by(None)

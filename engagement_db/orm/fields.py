@@ -135,6 +135,21 @@ class ReferenceField(_FollowsDialect, peewee.ForeignKeyField):
         return _key_value(self, value, self.rel_model)
 
 
+class LateReferenceField(peewee.DeferredForeignKey):
+    """A foreign key to a model that a later module defines, by the name of its class.
+
+    Until that model exists this stands in its place; then it becomes a ReferenceField at the same position.
+    """
+
+    def set_model(self, rel_model: type[peewee.Model]) -> None:
+        field: Any = ReferenceField(rel_model, **self.field_kwargs)
+        vars(field).update(_order=self._order, _sort_key=self._sort_key)  # type: ignore[attr-defined]
+        self.model._meta.add_field(self.name, field)
+
+
+Reference = ReferenceField | LateReferenceField
+
+
 def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | None = None) -> object:
     if model is not None and isinstance(value, model):
         value = value.get_id()
@@ -206,7 +221,7 @@ class EnumField(_FollowsDialect, peewee.CharField):
         return None if value is None else self.enum(value)
 
 
-class TimeField(_FollowsDialect, peewee.DateTimeField):
+class UTCDateTimeField(_FollowsDialect, peewee.DateTimeField):
     """An instant. Takes any aware datetime and gives it back in UTC; a naive one is refused."""
 
     column_type = tables.Time()

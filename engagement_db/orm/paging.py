@@ -13,7 +13,7 @@ import peewee
 from engagement_db import dialects
 from engagement_db.errors import Refused, RefusedValue
 from engagement_db.orm.bound import target
-from engagement_db.orm.fields import TimeField
+from engagement_db.orm.fields import UTCDateTimeField
 
 if TYPE_CHECKING:
     ModelSelect = peewee.ModelSelect[Any]
@@ -31,14 +31,14 @@ _MICROSECOND = timedelta(microseconds=1)
 Position = tuple[str | int, int]
 
 
-def checked_limit(table: str, limit: object, most: int = PAGE_LIMIT, name: str = "limit") -> int:
+def validate_limit(table: str, limit: object, most: int = PAGE_LIMIT, name: str = "limit") -> int:
     """Return ``limit`` if it is a whole number from 1 to ``most``; raises RefusedValue otherwise."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
         raise RefusedValue(table, name, f"{limit!r} is not a whole number from 1 to {most}")
     return limit
 
 
-def instant_bound(field: TimeField, value: datetime) -> Any:
+def instant_bound(field: UTCDateTimeField, value: datetime) -> Any:
     """Return an aware time to compare ``field`` with, so that no spelling of that instant falls behind it.
 
     Where times are text, an instant that plain SQL wrote without a fraction or a zone sorts before the
@@ -188,7 +188,7 @@ class _Keyset(peewee.Select):
             return database.execute(wide)
 
 
-def _position(field: TimeField, time: Any, key: int) -> Position:
+def _position(field: UTCDateTimeField, time: Any, key: int) -> Position:
     if isinstance(time, str):
         return time, key
     return (field.python_value(time) - _EPOCH) // _MICROSECOND, key
@@ -220,7 +220,7 @@ class Page(ModelSelect, _Keyset):
         self._index = index
         self._given = (after, before)
         self._backwards = before is not None
-        self._limit = checked_limit(table, limit)
+        self._limit = validate_limit(table, limit)
         created_at, key = model.created_at, model.id
         if self._backwards:
             self._order_by = (created_at.asc(), key.asc())
@@ -258,7 +258,7 @@ class Page(ModelSelect, _Keyset):
 
     def limit(self, value: Any = None) -> "Page":
         """Return the page with another number of rows, 1 to 200."""
-        return super().limit(checked_limit(self.model._meta.table_name, value))
+        return super().limit(validate_limit(self.model._meta.table_name, value))
 
     def order_by(self, *values: Any) -> "Page":
         """Refuse: a page that is ordered otherwise has no cursors. (``count`` takes the order away.)"""
@@ -271,11 +271,11 @@ class Page(ModelSelect, _Keyset):
         return self._positions
 
 
-def _as_text(field: TimeField) -> bool:
+def _as_text(field: UTCDateTimeField) -> bool:
     return field.dialect is not None and field.dialect.keeps_time_as_text
 
 
-def _bound(field: TimeField, position: Position) -> tuple[Any, int]:
+def _bound(field: UTCDateTimeField, position: Position) -> tuple[Any, int]:
     time, key = position
     if isinstance(time, str):
         return peewee.Value(time, converter=False), key

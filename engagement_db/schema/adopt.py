@@ -238,8 +238,11 @@ def _missing_check(dialect: Dialect, difference: Difference) -> Check | None:
 
 
 def _consider_rows(run: Run, item: ClassifiedDifference) -> ClassifiedDifference:
-    """Return the difference, with another severity if rows violate the check that is missing."""
-    check = _missing_check(run.dialect, item.difference)
+    """Return the difference, with another severity if rows violate the check or unique index that is missing."""
+    wanted, check = item.difference.wanted, _missing_check(run.dialect, item.difference)
+    if item.severity is Severity.FIXABLE and isinstance(wanted, Index) and wanted.unique:
+        duplicates = run.catalog.repeated(item.difference.table, wanted.columns)
+        return replace(item, severity=Severity.BREAKING, duplicates=duplicates) if duplicates else item
     if item.severity is not Severity.FIXABLE or check is None:
         return item
     violations = run.catalog.count_breaking(item.difference.table, check.expression)

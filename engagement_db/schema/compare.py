@@ -112,11 +112,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class ClassifiedDifference:
-    """A difference and its severity. ``violations`` counts the rows that violate the missing check."""
+    """A difference and its severity.
+
+    ``violations`` counts the rows that violate the missing check, ``duplicates`` names those with equal values
+    under the missing unique index: the first and the last id of up to ten values.
+    """
 
     difference: Difference
     severity: Severity
     violations: int = 0
+    duplicates: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -125,6 +130,8 @@ class ClassifiedDifference:
 
     @property
     def _violated(self) -> str:
+        if self.duplicates:
+            return f", and rows hold equal values: those with id {'; '.join(self.duplicates)}"
         if not self.violations:
             return ""
         return ", and 1 row violates it" if self.violations == 1 else f", and {self.violations:,} rows violate it"
@@ -228,7 +235,7 @@ def severity(difference: Difference, declared: Table, dialect: Dialect) -> Sever
             return Severity.HARMLESS if both_now or column.default is None else Severity.BREAKING
         case ForeignKey() as key, ForeignKey() as found_key:
             return _key_severity(key, found_key)
-        case (Index(unique=False) | Check(), _) if difference.missing:
+        case (Index() | Check(), _) if difference.missing:
             return Severity.FIXABLE
         case Collation(charset), Collation(collation) if collation.startswith(charset):
             return Severity.HARMLESS
@@ -267,8 +274,10 @@ def _breaks_inserts(declared: Table, extra: Part | None) -> bool:
     match extra:
         case Column(null=nullable, default=default):
             return not nullable and default is None
-        case ForeignKey(column=column):
-            return declared.column(column) is not None
+        case ForeignKey(column=column, on_delete=on_delete):
+            own = declared.column(column)
+            # A key from a nullable column that is emptied with its parent rejects no row that the library writes.
+            return own is not None and not (own.null and on_delete == "SET NULL")
         case Index(columns=columns, unique=True):
             unique = [{"id"}, *(set(index.columns) for index in declared.indexes if index.unique)]
             is_wider = any(already <= set(columns) for already in unique)

@@ -180,5 +180,9 @@ def test_entries_outlive_the_post_the_comment_and_the_person(post, ada):
     bob.delete_instance()
     assert logged_actions() == ["comment_added", "post_shared"]
     for entry in FeedActivityLog.select():
-        assert (entry.post_id, entry.comment_id, entry.actor_id) == (None, None, None)
+        assert (entry.post_id, entry.comment_id, entry.actor_id) == (
+            None,
+            comment.id if entry.action == "comment_added" else None,
+            None,
+        )
     assert FeedComment.get_or_none(FeedComment.id == comment.id) is None

@@ -141,7 +141,7 @@ def test_a_reaction_to_what_is_no_id_is_refused(ada, wrong):
 def test_a_row_of_the_wrong_kind_or_not_yet_saved_is_refused(post, ada):
     with pytest.raises(edb.RefusedValue, match="is not an id"):
         FeedReaction.react(ada, ada)
-    with pytest.raises(edb.RefusedValue, match="has to be saved"):
+    with pytest.raises(edb.RefusedValue, match="is not stored yet"):
         FeedReaction.react(edb.FeedPost(user=ada, content="draft"), ada)
 
 

@@ -212,7 +212,7 @@ def test_money_does_not_depend_on_the_decimal_context_of_the_caller(database, tr
     user = edb.User.create(first_name="a", last_name="b", email="c")
     with decimal.localcontext(decimal.Context(prec=3, traps=trap)):
         for amount in (Decimal("12345678901.2345"), Decimal("-0"), Decimal("99999999999999"), 7):
-            account = ACCOUNT.create(user=user, provider="bank", current_balance=amount)
+            account = ACCOUNT.create(user=user, provider=f"bank {amount}", current_balance=amount)
             read = ACCOUNT.get_by_id(account.id).current_balance
             assert (
                 read.as_tuple()

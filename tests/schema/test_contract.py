@@ -120,7 +120,6 @@ CONTRACT = {
         ],
         [
             ("postId", "feed_posts", "SET NULL"),
-            ("commentId", "feed_comments", "SET NULL"),
             ("actorId", "users", "SET NULL"),
         ],
         [
@@ -148,7 +147,7 @@ CONTRACT = {
         ],
         [("userId", "users", "RESTRICT")],
         [
-            ("escrow_accounts_user_id", ["userId"], False),
+            ("escrow_accounts_user_id_provider_currency_code", ["userId", "provider", "currencyCode"], True),
             ("escrow_accounts_provider", ["provider"], False),
             ("escrow_accounts_status", ["status"], False),
         ],
@@ -198,7 +197,7 @@ CONTRACT = {
         [
             ("escrow_transactions_account_id", ["accountId"], False),
             ("escrow_transactions_reference", ["reference"], True),
-            ("escrow_transactions_status", ["status"], False),
+            ("escrow_transactions_status_scheduled_release_at", ["status", "scheduledReleaseAt"], False),
             ("escrow_transactions_project_id", ["projectId"], False),
             ("escrow_transactions_gig_id", ["gigId"], False),
             ("escrow_transactions_scheduled_release_at", ["scheduledReleaseAt"], False),

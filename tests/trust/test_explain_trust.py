@@ -172,7 +172,7 @@ def dispute_and_withdraw(known):
 QUERIES = {
     "open": (
         lambda known: EscrowAccount.open(known["person"], "7@example.org"),
-        {"escrow_accounts_user_id"},
+        {"escrow_accounts_user_id_provider_currency_code"},
     ),
     "initiate": (initiate_again, {"escrow_transactions_reference"}),
     "hold": (lambda known: known["in_escrow"].hold(), set()),
@@ -180,7 +180,7 @@ QUERIES = {
         lambda known: edb.reconcile(known["in_escrow"].account_id),
         {"escrow_transactions_account_id"},
     ),
-    "release_queue": (lambda known: list(edb.release_queue()), {"escrow_transactions_status"}),
+    "release_queue": (lambda known: list(edb.release_queue()), {"escrow_transactions_status_scheduled_release_at"}),
     "escrow_totals_per_owner": (
         lambda known: edb.escrow_totals_per_owner([known["person"]]),
         {"projects_owner_id_idx", "escrow_transactions_project_id"},
@@ -193,8 +193,8 @@ QUERIES = {
     "queue": (lambda known: list(DisputeCase.queue()), {"dispute_cases_status"}),
     "overdue": (lambda known: list(DisputeCase.overdue()), {"dispute_cases_status"}),
     "due_within": (lambda known: list(DisputeCase.due_within(48)), {"dispute_cases_status"}),
-    "in_hands_of": (
-        lambda known: list(DisputeCase.in_hands_of(known["person"])),
+    "queue_for": (
+        lambda known: list(DisputeCase.queue_for(known["person"])),
         {"dispute_cases_assigned_to_id"},
     ),
 }

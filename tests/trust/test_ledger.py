@@ -11,7 +11,8 @@ import pytest
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
-from engagement_db import dialects, trust
+from engagement_db import dialects
+from engagement_db.trust import transitions
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -129,7 +130,7 @@ def test_a_callers_decimal_context_does_not_round_the_books():
 def test_the_table_of_moves_is_the_contract():
     edges = {
         (source, target)
-        for rule in trust.MOVES.values()
+        for rule in transitions.TRANSITIONS.values()
         for source in rule.sources
         for target in ([rule.target] if rule.target else ["funded", "in_escrow"])
     }
@@ -160,7 +161,7 @@ def test_each_move_from_each_status_is_legal_a_repetition_or_refused(status, ver
             move = getattr(payment, verb)()
             assert (move.changed, move.before, move.after) == (False, status, status)
         else:
-            with pytest.raises(edb.IllegalMove, match=f"{payment.reference}.* is {status}"):
+            with pytest.raises(edb.InvalidTransition, match=f"{payment.reference}.* is {status}"):
                 getattr(payment, verb)()
         assert edb.EscrowTransaction.get_by_id(payment.id).__data__ == before.__data__
         assert escrow.books(before.account) == books_before
@@ -168,11 +169,11 @@ def test_each_move_from_each_status_is_legal_a_repetition_or_refused(status, ver
 
 
 def test_a_refusal_says_what_can_be_done_instead():
-    with pytest.raises(edb.IllegalMove) as refusal:
+    with pytest.raises(edb.InvalidTransition) as refusal:
         escrow.payment_in("funded").release()
     assert "is funded; release starts from in_escrow or disputed" in str(refusal.value)
     assert "it can: hold, refund, dispute" in str(refusal.value)
-    with pytest.raises(edb.IllegalMove, match="It is settled: initiate a new one"):
+    with pytest.raises(edb.InvalidTransition, match="It is settled: initiate a new one"):
         escrow.payment_in("released").refund()
 
 
@@ -376,7 +377,7 @@ def test_a_suspended_account_still_pays_out():
 
 def test_an_account_that_holds_money_is_not_closed():
     payment = escrow.payment_in("funded")
-    with pytest.raises(edb.IllegalMove, match=r"still holds 100.0000 USD; release or refund"):
+    with pytest.raises(edb.InvalidTransition, match=r"still holds 100.0000 USD; release or refund"):
         payment.account.close()
     assert edb.EscrowAccount.get().status == "pending"
 
@@ -384,7 +385,7 @@ def test_an_account_that_holds_money_is_not_closed():
 def test_a_closed_account_is_not_suspended():
     home = escrow.account()
     home.close()
-    with pytest.raises(edb.IllegalMove, match="is closed and cannot become suspended"):
+    with pytest.raises(edb.InvalidTransition, match="is closed and cannot become suspended"):
         home.suspend()
 
 
@@ -505,7 +506,7 @@ def test_verbs_join_a_callers_transaction_and_go_with_it(database):
         payment = escrow.payment(home, reference="R")
         payment.fund()
         assert escrow.payment(home, reference="R") == payment
-        with pytest.raises(edb.IllegalMove):
+        with pytest.raises(edb.InvalidTransition):
             payment.cancel()
         with pytest.raises(edb.NotFound):
             escrow.payment(home, gig=2_000_000_000)
@@ -579,11 +580,11 @@ def test_an_old_snapshot_does_not_bend_a_balance(database, server, commits):
         edb.EscrowTransaction.select().count()
         on_another_connection(database, lambda: edb.EscrowTransaction.get_by_id(theirs.id).fund())
         outcome = moved_or_refused_by_the_server(ours.fund)
-        if isinstance(outcome, edb.Move):
+        if isinstance(outcome, edb.TransactionChange):
             assert edb.reconcile(home).adds_up
         if not commits or isinstance(outcome, Exception):
             outer.rollback()
-    moved = isinstance(outcome, edb.Move) and commits
+    moved = isinstance(outcome, edb.TransactionChange) and commits
     assert escrow.books(home) == ((200, 180) if moved else (100, 90))
     assert edb.find_problems() == []
 

@@ -95,7 +95,7 @@ class Ledger(RuleBasedStateMachine):
         account = edb.EscrowAccount.get_by_id(self.homes[home].id)
         try:
             getattr(account, verb)()
-        except edb.IllegalMove:
+        except edb.InvalidTransition:
             holds_money = self.balance(home) != 0
             assert (verb == "close" and holds_money) or (verb == "suspend" and account.status == "closed")
         else:
@@ -178,7 +178,7 @@ class Disputes(RuleBasedStateMachine):
         was_active = payment.status == "disputed"
         try:
             step = verb(known["case"])
-        except edb.IllegalMove:
+        except edb.InvalidTransition:
             assert not was_active
             return
         assert step.changed == was_active
@@ -195,7 +195,7 @@ class Disputes(RuleBasedStateMachine):
         steps = order.index(stage) - order.index(known["stage"])
         try:
             changed = known["case"].advance(stage).changed
-        except edb.IllegalMove:
+        except edb.InvalidTransition:
             assert steps < 0 or payment.status != "disputed"
         else:
             assert changed == (steps > 0)
@@ -210,7 +210,7 @@ class Disputes(RuleBasedStateMachine):
         key = None if person is None else self.people[person]
         try:
             changed = known["case"].assign(key).changed
-        except edb.IllegalMove:
+        except edb.InvalidTransition:
             assert payment.status != "disputed"
         else:
             assert changed == (known["assigned"] != key)
@@ -220,7 +220,7 @@ class Disputes(RuleBasedStateMachine):
     @rule(payment=payments, verb=st.sampled_from(("release", "refund")))
     def go_round_the_case(self, payment, verb):
         if payment.status == "disputed":
-            with pytest.raises(edb.IllegalMove):
+            with pytest.raises(edb.InvalidTransition):
                 getattr(payment.row, verb)()
 
     @invariant()

@@ -9,14 +9,17 @@ from typing import Any, Final
 import peewee
 
 from engagement_db import dialects
-from engagement_db.errors import RefusedValue
-from engagement_db.ledger import EXACT, EscrowAccount, EscrowTransaction, locked_account, take_over
 from engagement_db.orm.bound import now, proxy, target
 from engagement_db.orm.fields import MONEY_PLACES
-from engagement_db.orm.paging import checked_limit
+from engagement_db.orm.paging import validate_limit
+from engagement_db.orm.rows import copy_state, ids_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Project
-from engagement_db.trust import HELD, TransactionStatus
+from engagement_db.trust.accounts import EscrowAccount, locked_account
+from engagement_db.trust.money import EXACT
+from engagement_db.trust.transactions import EscrowTransaction
+from engagement_db.trust.transitions import HOLDS_FUNDS
+from engagement_db.trust.words import TransactionStatus
 
 QUEUE_LIMIT: Final = 1000
 KEYS_LIMIT: Final = 1000
@@ -74,14 +77,14 @@ def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
     Changes and locks nothing, and may run while money moves: each of its two queries sees one moment, and
     reads both tables once.
     """
-    most = checked_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT)
+    most = validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT)
     account, row = EscrowAccount, EscrowTransaction
     held = row.select(
         row.account.alias("account_id"),
         peewee.fn.SUM(_units(row.amount)).alias("amount"),
         peewee.fn.SUM(_units(row.net_amount)).alias("net"),
     )
-    held = held.where(row.status.in_(HELD)).group_by(row.account).alias("held")
+    held = held.where(row.status.in_(HOLDS_FUNDS)).group_by(row.account).alias("held")
     amount, net = peewee.fn.COALESCE(held.c.amount, 0), peewee.fn.COALESCE(held.c.net, 0)
     balance, pending = _units(account.current_balance), _units(account.pending_release_total)
     accounts = (
@@ -106,7 +109,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
 
     def work() -> Reconciliation:
         found, row = locked_account(key), EscrowTransaction
-        held = locked(row.select(row.amount, row.net_amount).where(row.account == key, row.status.in_(HELD)))
+        held = locked(row.select(row.amount, row.net_amount).where(row.account == key, row.status.in_(HOLDS_FUNDS)))
         amount = net = Decimal(0)
         for one_amount, one_net in held.tuples():
             amount, net = EXACT.add(amount, one_amount), EXACT.add(net, one_net)
@@ -119,7 +122,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
 
     done = transaction(work)
     if isinstance(account, EscrowAccount):
-        take_over(account, done.account)
+        copy_state(account, done.account)
         return replace(done, account=account)
     return done
 
@@ -128,15 +131,12 @@ def release_queue(at: datetime | None = None, limit: int = 100) -> Any:
     """Return a query of the transactions in_escrow whose ``scheduled_release_at`` has come, oldest first.
 
     ``at`` is an aware time, by default now; ``limit`` is 1 to 1000. The query can be narrowed with ``where``.
-    Walks escrow_transactions_status.
+    Uses escrow_transactions_status_scheduled_release_at.
     """
     row = EscrowTransaction
     due = (row.status == TransactionStatus.IN_ESCROW) & (row.scheduled_release_at <= (at or now()))
-    most = checked_limit(row._meta.table_name, limit, QUEUE_LIMIT)
-    # The index of scheduledReleaseAt has the order, and all that was ever released in front of what is
-    # due; the first term, always false, keeps servers from walking it.
-    order = (row.scheduled_release_at.is_null(), row.scheduled_release_at, row.id)
-    return row.select().where(due).order_by(*order).limit(most)
+    most = validate_limit(row._meta.table_name, limit, QUEUE_LIMIT)
+    return row.select().where(due).order_by(row.scheduled_release_at, row.id).limit(most)
 
 
 def escrow_totals() -> list[Total]:
@@ -150,7 +150,7 @@ def escrow_totals_per_owner(owners: Iterable[Any]) -> list[Total]:
     ``owners`` are at most 1000 users, rows or ids. Walks projects_owner_id_idx and
     escrow_transactions_project_id.
     """
-    query = EscrowTransaction.select().join(Project).where(Project.owner.in_(_keys(Project.owner, owners)))
+    query = EscrowTransaction.select().join(Project).where(Project.owner.in_(ids_of(Project.owner, owners, KEYS_LIMIT)))
     return _totals(query, owner_id=Project.owner)
 
 
@@ -160,7 +160,7 @@ def escrow_totals_per_project(projects: Iterable[Any]) -> list[Total]:
     ``projects`` are at most 1000 rows or ids. Walks escrow_transactions_project_id.
     """
     project = EscrowTransaction.project
-    query = EscrowTransaction.select().where(project.in_(_keys(project, projects)))
+    query = EscrowTransaction.select().where(project.in_(ids_of(project, projects, KEYS_LIMIT)))
     return _totals(query, project_id=project)
 
 
@@ -175,17 +175,6 @@ def _totals(query: Any, **group: Any) -> list[Total]:
     )
     query = query.group_by(*groups.values()).order_by(*groups.values())
     return [Total(**{**found, **{name: _money(found[name]) for name in sums}}) for found in query.dicts()]
-
-
-def _keys(field: Any, rows: Iterable[Any]) -> list[int]:
-    keys = [field.db_value(row) for row in rows]
-    if len(keys) > KEYS_LIMIT:
-        raise RefusedValue(
-            field.model._meta.table_name,
-            field.column_name,
-            f"{len(keys)} ids are too many; ask for {KEYS_LIMIT} at once",
-        )
-    return keys
 
 
 def _account_problems(key: int, amount: Any, balance: Any, net: Any, pending: Any) -> list[Problem]:

@@ -1,27 +1,14 @@
 """Disputes over escrow transactions: cases, their events, and the verbs that settle both case and money.
 
-Locks are taken in the order of ``ledger``: account, transaction, case.
+Locks are taken in the order of ``transactions``: account, transaction, case.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
-import peewee
-
-from engagement_db.errors import IllegalMove, NotFound, Refused
-from engagement_db.ledger import (
-    EscrowTransaction,
-    active_case,
-    assign,
-    locked_transaction,
-    move,
-    person,
-    require,
-    required_text,
-    take_over,
-)
+from engagement_db.errors import InvalidTransition, Refused
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import (
     EnumField,
@@ -29,34 +16,23 @@ from engagement_db.orm.fields import (
     KeyField,
     ReferenceField,
     TextField,
-    TimeField,
+    UTCDateTimeField,
     VarcharField,
     refuse,
 )
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.paging import checked_limit
+from engagement_db.orm.rows import assign, copy_state, not_found, require_rows, required_text
 from engagement_db.orm.transactions import locked, transaction
-from engagement_db.platform import User
-from engagement_db.trust import (
-    ACTIVE_DISPUTE,
-    MOVES,
-    PRIORITIES,
-    RECORDED,
-    STAGES,
-    ActionType,
-    ActorType,
-    DisputePriority,
-    DisputeStage,
-    DisputeStatus,
-    Resolution,
-)
-
-QUEUE_LIMIT: Final = 1000
-HOURS_LIMIT: Final = 24 * 366
+from engagement_db.platform import User, resolve_actor_id
+from engagement_db.trust.moves import active_case, move
+from engagement_db.trust.queues import Queues
+from engagement_db.trust.transactions import EscrowTransaction, locked_transaction
+from engagement_db.trust.transitions import ACTIVE_DISPUTE, RECORDED, STAGES, TRANSITIONS
+from engagement_db.trust.words import ActionType, ActorType, DisputePriority, DisputeStage, DisputeStatus, Resolution
 
 
 @dataclass(frozen=True)
-class DisputeStep:
+class DisputeChange:
     """What a verb did to a case: ``changed`` is False, and ``event`` None, where it was done before."""
 
     case: "DisputeCase"
@@ -64,7 +40,7 @@ class DisputeStep:
     event: "DisputeEvent | None"
 
 
-class DisputeCase(BaseModel):
+class DisputeCase(Queues, BaseModel):
     """A dispute over one escrow transaction."""
 
     escrow_transaction_id: int
@@ -99,14 +75,14 @@ class DisputeCase(BaseModel):
     priority = EnumField(DisputePriority, default=DisputePriority.MEDIUM)
     reason_code = VarcharField(max_length=80, column_name="reasonCode")
     summary = TextField()
-    customer_deadline_at = TimeField(column_name="customerDeadlineAt", null=True)
-    provider_deadline_at = TimeField(column_name="providerDeadlineAt", null=True)
+    customer_deadline_at = UTCDateTimeField(column_name="customerDeadlineAt", null=True)
+    provider_deadline_at = UTCDateTimeField(column_name="providerDeadlineAt", null=True)
     resolution_notes = TextField(column_name="resolutionNotes", null=True)
-    opened_at = TimeField(column_name="openedAt", default=now)
-    resolved_at = TimeField(column_name="resolvedAt", null=True)
+    opened_at = UTCDateTimeField(column_name="openedAt", default=now)
+    resolved_at = UTCDateTimeField(column_name="resolvedAt", null=True)
     metadata = JsonField(null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "dispute_cases"
@@ -139,7 +115,7 @@ class DisputeCase(BaseModel):
         money stays where it is. Transaction and user are taken as rows or ids; ``reason_code`` has 1 to 80
         characters, ``summary`` at most 65,535 bytes; ``actor_type`` says in which role the user opened it.
 
-        Raises, with nothing changed: Refused when the transaction has an active case; IllegalMove when it
+        Raises, with nothing changed: Refused when the transaction has an active case; InvalidTransition when it
         cannot be disputed; RefusedValue for a value that does not fit; NotFound for a transaction or user
         that does not exist. Walks dispute_cases_escrow_transaction_id.
         """
@@ -171,7 +147,7 @@ class DisputeCase(BaseModel):
                 )
             moved = move(disputed, "dispute", values["opened_by"])
             if not moved.changed:
-                raise IllegalMove(
+                raise InvalidTransition(
                     f"escrow {disputed.reference!r} was disputed without a case, where it was is not known; "
                     f"release or refund it instead."
                 )
@@ -189,7 +165,7 @@ class DisputeCase(BaseModel):
 
         case = transaction(work)
         if isinstance(escrow_transaction, EscrowTransaction):
-            take_over(escrow_transaction, case.escrow_transaction)
+            copy_state(escrow_transaction, case.escrow_transaction)
         return case
 
     def record(
@@ -211,7 +187,7 @@ class DisputeCase(BaseModel):
         Evidence names where it lies, by ``evidence_key`` or ``evidence_url``; the other actions say
         something in ``notes``.
 
-        Raises, with nothing changed: IllegalMove when the case is settled or closed; Refused for an action
+        Raises, with nothing changed: InvalidTransition when the case is settled or closed; Refused for an action
         that has a verb of its own, or an entry that says nothing; RefusedValue for a value that does not
         fit; NotFound for a case or user that does not exist. Walks primary keys.
         """
@@ -228,7 +204,7 @@ class DisputeCase(BaseModel):
             case._require_active(action)
             return case._write(
                 action,
-                person(by),
+                resolve_actor_id(by),
                 actor_type,
                 now(),
                 notes=notes,
@@ -241,17 +217,16 @@ class DisputeCase(BaseModel):
 
         return transaction(work)
 
-    def assign(self, user: Any, *, by: Any = None, actor_type: ActorType = ActorType.ADMIN) -> DisputeStep:
+    def assign(self, user: Any, *, by: Any = None, actor_type: ActorType = ActorType.ADMIN) -> DisputeChange:
         """The case is in the hands of ``user`` (a row or id), or of nobody, with None.
 
-        Returns what changed. Raises, with nothing changed: IllegalMove when the case is settled or closed;
+        Returns what changed. Raises, with nothing changed: InvalidTransition when the case is settled or closed;
         NotFound for a case or user that does not exist. The same holds for the verbs below.
         """
         key = DisputeCase.assigned_to.db_value(user)
 
         def changes(case: DisputeCase) -> dict[str, Any]:
-            if key is not None:
-                require(User, key, "assigned_to")
+            require_rows((DisputeCase.assigned_to, key))
             return {"assigned_to": key}
 
         return self._change(ActionType.SYSTEM_NOTICE, "assigned", changes, by, actor_type)
@@ -263,7 +238,7 @@ class DisputeCase(BaseModel):
         provider_deadline_at: datetime | None,
         by: Any = None,
         actor_type: ActorType = ActorType.MEDIATOR,
-    ) -> DisputeStep:
+    ) -> DisputeChange:
         """The two deadlines of the case are these, aware datetimes; None takes one away.
 
         Returns and raises what ``assign`` does, and RefusedValue for a naive time.
@@ -279,7 +254,7 @@ class DisputeCase(BaseModel):
 
     def set_status(
         self, status: DisputeStatus, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
-    ) -> DisputeStep:
+    ) -> DisputeChange:
         """The case says whose turn it is: open, awaiting_customer or under_review.
 
         Returns and raises what ``assign`` does, and Refused for settled and closed, which ``resolve`` and
@@ -292,10 +267,10 @@ class DisputeCase(BaseModel):
 
     def advance(
         self, stage: DisputeStage, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
-    ) -> DisputeStep:
+    ) -> DisputeChange:
         """The case is in a later stage: mediation or arbitration; a stage may be skipped.
 
-        Returns and raises what ``assign`` does, IllegalMove for a stage that lies behind too, and Refused for
+        Returns and raises what ``assign`` does, InvalidTransition for a stage that lies behind too, and Refused for
         resolved, which ``resolve`` and ``withdraw`` set.
         """
         stage = DisputeStage(DisputeCase.stage.db_value(stage))
@@ -304,7 +279,7 @@ class DisputeCase(BaseModel):
 
         def changes(case: DisputeCase) -> dict[str, Any]:
             if STAGES.index(stage) < STAGES.index(case.stage):
-                raise IllegalMove(
+                raise InvalidTransition(
                     f"dispute case {case.id} is in {case.stage} already; {stage} lies behind, "
                     f"and stages only go forward."
                 )
@@ -319,12 +294,12 @@ class DisputeCase(BaseModel):
         *,
         by: Any = None,
         actor_type: ActorType = ActorType.ADMIN,
-    ) -> DisputeStep:
+    ) -> DisputeChange:
         """The case is settled, at ``resolved_at``, and its money released or refunded, both or neither.
 
         ``notes`` say why, at most 65,535 bytes. Resolving a settled case the same way again changes nothing.
 
-        Raises, with nothing changed: IllegalMove when the case was settled the other way or is closed, or
+        Raises, with nothing changed: InvalidTransition when the case was settled the other way or is closed, or
         its transaction cannot make the move; RefusedValue for a value that does not fit; NotFound for a case
         or user that does not exist.
         """
@@ -335,19 +310,21 @@ class DisputeCase(BaseModel):
 
     def withdraw(
         self, notes: str | None = None, *, by: Any = None, actor_type: ActorType = ActorType.CUSTOMER
-    ) -> DisputeStep:
+    ) -> DisputeChange:
         """The case is closed, at ``resolved_at``, and the transaction back where it was before the dispute.
 
         Returns what changed; withdrawing a closed case again changes nothing. Raises what ``resolve`` does.
         """
         return self._end(DisputeStatus.CLOSED, "withdraw", notes, by, actor_type)
 
-    def _end(self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType) -> DisputeStep:
-        def work() -> DisputeStep:
+    def _end(
+        self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType
+    ) -> DisputeChange:
+        def work() -> DisputeChange:
             disputed = locked_transaction(self.escrow_transaction_id)
             case = self._locked()
-            if case.status == status and (verb == "withdraw" or disputed.status == MOVES[verb].target):
-                return DisputeStep(case, False, None)
+            if case.status == status and (verb == "withdraw" or disputed.status == TRANSITIONS[verb].target):
+                return DisputeChange(case, False, None)
             case._require_active(verb)
             moved = move(disputed, verb, by)
             at = now()
@@ -375,9 +352,9 @@ class DisputeCase(BaseModel):
                 },
             )
             assign(case, {"escrow_transaction": disputed})
-            return DisputeStep(case, True, event)
+            return DisputeChange(case, True, event)
 
-        return self._take_over(transaction(work))
+        return self._copy_state(transaction(work))
 
     def _change(
         self,
@@ -386,37 +363,37 @@ class DisputeCase(BaseModel):
         changes: Callable[["DisputeCase"], dict[str, Any]],
         by: Any,
         actor_type: ActorType,
-    ) -> DisputeStep:
-        def work() -> DisputeStep:
+    ) -> DisputeChange:
+        def work() -> DisputeChange:
             case = self._locked()
             case._require_active(notes)
             wanted = {name: value for name, value in changes(case).items() if case.__data__[name] != value}
             if not wanted:
-                return DisputeStep(case, False, None)
+                return DisputeChange(case, False, None)
             at = now()
             before = {name: case.__data__[name] for name in wanted}
             case._store(wanted, at)
             event = case._write(
                 action,
-                person(by),
+                resolve_actor_id(by),
                 actor_type,
                 at,
                 notes=notes,
                 metadata={"from": _plain(before), "to": _plain(wanted)},
             )
-            return DisputeStep(case, True, event)
+            return DisputeChange(case, True, event)
 
-        return self._take_over(transaction(work))
+        return self._copy_state(transaction(work))
 
     def _locked(self) -> "DisputeCase":
         case: DisputeCase | None = locked(DisputeCase.select().where(DisputeCase.id == self.id)).first()
         if case is None:
-            raise NotFound(f"dispute case {self.id} does not exist; nothing was changed.")
+            raise not_found(DisputeCase, self.id)
         return case
 
     def _require_active(self, what: str) -> None:
         if self.status not in ACTIVE_DISPUTE:
-            raise IllegalMove(
+            raise InvalidTransition(
                 f"dispute case {self.id} is {self.status} and takes no more ({what}); "
                 f"open a new case if the transaction can still be disputed."
             )
@@ -440,69 +417,9 @@ class DisputeCase(BaseModel):
             **values,
         )
 
-    def _take_over(self, step: DisputeStep) -> DisputeStep:
-        take_over(self, step.case)
+    def _copy_state(self, step: DisputeChange) -> DisputeChange:
+        copy_state(self, step.case)
         return replace(step, case=self)
-
-    @classmethod
-    def queue(cls, limit: int = 100) -> Any:
-        """Return a query of the active cases, urgent ones first, then by nearest deadline, none last.
-
-        At most ``limit`` rows, 1 to 1000. Like the queries below it can be narrowed with ``where``.
-        Walks dispute_cases_status.
-        """
-        urgency = peewee.Case(cls.priority, [(priority.value, rank) for rank, priority in enumerate(PRIORITIES)])
-        return cls._active(limit).order_by(urgency, *cls._by_deadline())
-
-    @classmethod
-    def overdue(cls, at: datetime | None = None, limit: int = 100) -> Any:
-        """Return a query of the active cases with a deadline before ``at`` (default: now), oldest first.
-
-        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_status.
-        """
-        at = at or now()
-        late = (cls.customer_deadline_at < at) | (cls.provider_deadline_at < at)
-        return cls._active(limit).where(late).order_by(*cls._by_deadline())
-
-    @classmethod
-    def due_within(cls, hours: int, at: datetime | None = None, limit: int = 100) -> Any:
-        """Return a query of the active cases with a deadline within ``hours`` of ``at``, nearest first.
-
-        ``at`` is an aware time, by default now; ``hours`` is 1 to 8784, a year. A case that is overdue by
-        one deadline and due by the other is in both queues. At most ``limit`` rows, 1 to 1000. Walks
-        dispute_cases_status.
-        """
-        start = at or now()
-        end = start + timedelta(hours=checked_limit(cls._meta.table_name, hours, HOURS_LIMIT, "hours"))
-        due = cls.customer_deadline_at.between(start, end) | cls.provider_deadline_at.between(start, end)
-        return cls._active(limit).where(due).order_by(*cls._by_deadline())
-
-    @classmethod
-    def in_hands_of(cls, user: Any, limit: int = 100) -> Any:
-        """Return a query of the active cases assigned to ``user`` (a row or id), in the order of ``queue``.
-
-        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_assigned_to_id.
-        """
-        return cls.queue(limit).where(cls.assigned_to == cls.assigned_to.db_value(user))
-
-    @classmethod
-    def _active(cls, limit: int) -> Any:
-        most = checked_limit(cls._meta.table_name, limit, QUEUE_LIMIT)
-        return cls.select().where(cls.status.in_(ACTIVE_DISPUTE)).limit(most)
-
-    @classmethod
-    def _by_deadline(cls) -> tuple[Any, ...]:
-        customer, provider = cls.customer_deadline_at, cls.provider_deadline_at
-        nearest = peewee.Case(
-            None,
-            [
-                (customer.is_null(), provider),
-                (provider.is_null(), customer),
-                (customer <= provider, customer),
-            ],
-            provider,
-        )
-        return nearest.is_null(), nearest, cls.id
 
 
 class DisputeEvent(BaseModel):
@@ -534,10 +451,10 @@ class DisputeEvent(BaseModel):
     evidence_url = TextField(column_name="evidenceUrl", null=True)
     evidence_file_name = VarcharField(max_length=180, column_name="evidenceFileName", null=True)
     evidence_content_type = VarcharField(max_length=80, column_name="evidenceContentType", null=True)
-    event_at = TimeField(column_name="eventAt", default=now)
+    event_at = UTCDateTimeField(column_name="eventAt", default=now)
     metadata = JsonField(null=True)
-    created_at = TimeField(column_name="createdAt", default=now)
-    updated_at = TimeField(column_name="updatedAt", default=now)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "dispute_events"

@@ -1,0 +1,264 @@
+"""Comments, their moderation and the thread that they form."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import peewee
+
+from engagement_db.errors import Refused
+from engagement_db.feed.activity import FeedActivityLog
+from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.words import FeedAction
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, refuse
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.paging import Page, validate_limit
+from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, written
+from engagement_db.orm.transactions import locked
+from engagement_db.platform import User
+
+THREAD_LIMIT: Final = 1000
+
+
+THREAD_DEPTH: Final = 50
+
+
+REASON_CHARACTERS: Final = 1000
+
+
+@dataclass(frozen=True)
+class ThreadEntry:
+    """A comment at its place in the tree; comments on the post itself have depth 1."""
+
+    comment: "FeedComment"
+    depth: int
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether the comment is deleted and stands here for its live replies only, without its body."""
+        return self.comment.deleted_at is not None
+
+
+@dataclass(frozen=True)
+class Thread:
+    """The comments of a post, each after its parent; ``complete`` is False when the limit cut some off."""
+
+    entries: tuple[ThreadEntry, ...]
+    complete: bool
+
+
+class FeedComment(BaseModel):
+    """A comment on a post, or a reply to another comment."""
+
+    post_id: int
+    user_id: int
+    parent_id: int | None
+    id = KeyField()
+    post = ReferenceField(
+        FeedPost, column_name="postId", object_id_name="post_id", backref="comments", on_delete="CASCADE"
+    )
+    user = ReferenceField(
+        User, column_name="userId", object_id_name="user_id", backref="feed_comments", on_delete="CASCADE"
+    )
+    parent = ReferenceField(
+        "self",
+        column_name="parentId",
+        object_id_name="parent_id",
+        backref="replies",
+        null=True,
+        on_delete="SET NULL",
+    )
+    body = TextField()
+    metadata = JsonField(null=True)
+    deleted_at = UTCDateTimeField(column_name="deletedAt", null=True)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+
+    class Meta:
+        table_name = "feed_comments"
+        indexes = (
+            (("post", "created_at"), False),
+            (("parent",), False),
+            (("user",), False),
+        )
+
+    @classmethod
+    def live(cls, *fields: Any) -> Any:
+        """Return a SELECT of the comments that are not deleted. (``select`` has the deleted ones too.)"""
+        return cls.select(*fields).where(cls.deleted_at.is_null())
+
+    @classmethod
+    def of_post(
+        cls,
+        post: Any,
+        *,
+        with_deleted: bool = False,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> Page:
+        """Return a page of a post's comments, newest first, whatever they reply to.
+
+        Deleted comments are left out unless ``with_deleted``. Walks ``feed_comments_post_id_created_at``.
+        Raises RefusedValue for a limit outside 1 to 200 and for a cursor of another query.
+        """
+        page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before)
+        page = page.where(cls.post == id_of(cls.post, post))
+        return page if with_deleted else page.where(cls.deleted_at.is_null())
+
+    @classmethod
+    def reply(cls, post: Any, user: Any, body: str, *, parent: Any = None, metadata: Any = None) -> "FeedComment":
+        """``user`` has commented on ``post``, or replied to its comment ``parent``. Returns the comment.
+
+        Raises NotFound when post, user or parent does not exist, Refused when the parent stands on another
+        post or is deleted. The parent's row is locked, so it cannot be deleted meanwhile.
+        """
+        post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
+        parent_id = optional_id_of(cls.parent, parent)
+
+        def work() -> FeedComment:
+            if parent_id is not None:
+                cls._refuse_parent(parent_id, post_id)
+            text = required(cls.body, body)
+            comment = cls.create(post=post_id, user=user_id, parent=parent_id, body=text, metadata=metadata)
+            FeedActivityLog.record(
+                FeedAction.COMMENT_ADDED,
+                actor=user_id,
+                post=post_id,
+                comment_id=comment.id,
+                metadata=None if parent_id is None else {"parentId": parent_id},
+            )
+            return comment
+
+        return written(work, (cls.post, post_id), (cls.user, user_id))
+
+    @classmethod
+    def _refuse_parent(cls, parent_id: int, post_id: int) -> None:
+        parent = locked(cls.select().where(cls.id == parent_id)).first()
+        if parent is None:
+            raise not_found(cls, parent_id, "parent")
+        if parent.post_id != post_id:
+            raise Refused(
+                f"comment {parent_id} is on post {parent.post_id}; a reply on post {post_id} cannot hang "
+                f"on it. Reply on post {parent.post_id}."
+            )
+        if parent.deleted_at is not None:
+            raise Refused(f"comment {parent_id} is deleted; restore it before somebody replies to it.")
+
+    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+        """Insert or update the row. Raises Refused when the comment would reply to itself."""
+        if self.id is not None and self.parent_id == self.id:
+            raise Refused(f"comment {self.id} cannot be a reply to itself; give it another parent, or none.")
+        return super().save(force_insert=force_insert, only=only)
+
+    def soft_delete(self, by: Any, reason: str) -> bool:
+        """The comment is deleted, its row and its replies stay. Returns False when it was deleted already.
+
+        ``by`` is the moderator or author, None for the system; ``reason``, up to 1000 characters, goes into
+        the log. Raises NotFound when the comment or the user does not exist.
+        """
+        moment = now()
+        done = self._moderated(FeedAction.COMMENT_DELETED, moment, by, _checked_reason(reason))
+        if done:
+            self.deleted_at = moment
+        return done
+
+    def restore(self, by: Any, reason: str | None = None) -> bool:
+        """The comment is live again. Returns False when it was not deleted. Otherwise as ``soft_delete``."""
+        done = self._moderated(
+            FeedAction.COMMENT_RESTORED, None, by, None if reason is None else _checked_reason(reason)
+        )
+        if done:
+            self.deleted_at = None
+        return done
+
+    def _moderated(self, action: FeedAction, deleted_at: datetime | None, by: Any, reason: str | None) -> bool:
+        comment_id = required(FeedComment.id, self.id)
+        actor = optional_id_of(FeedActivityLog.actor, by)
+        not_yet = FeedComment.deleted_at.is_null(deleted_at is not None)
+
+        def work() -> bool:
+            moved = FeedComment.update(deleted_at=deleted_at).where(FeedComment.id == comment_id, not_yet).execute()
+            row = FeedComment.select(FeedComment.post).where(FeedComment.id == comment_id).first()
+            if row is None:
+                raise not_found(FeedComment, comment_id)
+            if moved:
+                details = None if reason is None else {"reason": reason}
+                FeedActivityLog.record(action, actor=actor, post=row.post_id, comment_id=comment_id, metadata=details)
+            return bool(moved)
+
+        return written(work, (FeedActivityLog.actor, actor))
+
+    @classmethod
+    def thread(cls, post: Any, *, depth: int = 10, limit: int = 500) -> Thread:
+        """Return the tree of a post's comments: each after its parent, siblings by age. One query.
+
+        A deleted comment is kept as a placeholder, without its body, while a live reply hangs below it.
+        ``depth`` is 1 to 50 levels; what is deeper is left out. ``limit`` is 1 to 1000 rows: of more, the
+        lowest levels and on each the oldest are kept, so that every comment has its parent.
+
+        Walks ``feed_comments_post_id_created_at`` for the first level, ``feed_comments_parent_id`` for the
+        others.
+        """
+        table = cls._meta.table_name
+        validate_limit(table, depth, THREAD_DEPTH, "depth")
+        validate_limit(table, limit, THREAD_LIMIT)
+        rows = list(_thread_query(id_of(cls.post, post), depth, limit + 1))
+        return Thread(_depth_first(rows[:limit]), complete=len(rows) <= limit)
+
+
+def _checked_reason(reason: str) -> str:
+    if not isinstance(reason, str) or not 1 <= len(reason) <= REASON_CHARACTERS:
+        refuse(FeedActivityLog.metadata, f"a reason is a text of 1 to {REASON_CHARACTERS} characters")
+    return reason
+
+
+def _thread_query(post_id: int, depth: int, limit: int) -> Any:
+    """Return the tree's rows, level by level and by age within, each with its ``depth``."""
+    first = FeedComment.select(FeedComment.id, peewee.SQL("1").alias("depth")).where(
+        FeedComment.post == post_id, FeedComment.parent.is_null(), _is_worth_showing(FeedComment)
+    )
+    level = first.cte("level", recursive=True, columns=("id", "depth"))
+    reply = FeedComment.alias("reply")
+    deeper = (
+        reply.select(reply.id, level.c.depth + 1)
+        .join(level, on=(reply.parent == level.c.id))
+        .where(level.c.depth < depth, _is_worth_showing(reply))
+    )
+    tree = level.union_all(deeper)
+    is_live = FeedComment.deleted_at.is_null()
+    hidden = {
+        field.name: peewee.Case(None, [(is_live, field)]).alias(field.name)
+        for field in (FeedComment.body, FeedComment.metadata)
+    }
+    columns = [hidden.get(field.name, field) for field in FeedComment._meta.sorted_fields]
+    return (
+        FeedComment.select(*columns, tree.c.depth)
+        .join(tree, on=(FeedComment.id == tree.c.id))
+        .order_by(tree.c.depth, FeedComment.created_at, FeedComment.id)
+        .limit(limit)
+        .with_cte(tree)
+        .objects()
+    )
+
+
+def _is_worth_showing(comment: Any) -> Any:
+    answer = FeedComment.alias("answer")
+    has_answers = peewee.fn.EXISTS(answer.select(peewee.SQL("1")).where(answer.parent == comment.id))
+    return comment.deleted_at.is_null() | has_answers
+
+
+def _depth_first(rows: list[Any]) -> tuple[ThreadEntry, ...]:
+    """Put each row after its parent; drop the deleted ones on which nothing live hangs."""
+    children: dict[int | None, list[Any]] = {}
+    for row in reversed(rows):
+        if row.deleted_at is None or row.id in children:
+            children.setdefault(row.parent_id, []).append(row)
+    entries = []
+    waiting = children.get(None, [])
+    while waiting:
+        row = waiting.pop()
+        entries.append(ThreadEntry(row, row.depth))
+        waiting.extend(children.get(row.id, []))
+    return tuple(entries)

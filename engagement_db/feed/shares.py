@@ -1,0 +1,82 @@
+"""Shares of a post over a channel."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import peewee
+
+from engagement_db.feed.activity import FeedActivityLog
+from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.words import FeedAction
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, refuse
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.paging import instant_bound, validate_limit
+from engagement_db.orm.rows import id_of, required, written
+from engagement_db.platform import User
+
+
+class FeedShare(BaseModel):
+    """A post that somebody passed on over a channel."""
+
+    post_id: int
+    user_id: int
+    id = KeyField()
+    post = ReferenceField(
+        FeedPost, column_name="postId", object_id_name="post_id", backref="shares", on_delete="CASCADE"
+    )
+    user = ReferenceField(
+        User, column_name="userId", object_id_name="user_id", backref="feed_shares", on_delete="CASCADE"
+    )
+    channel = VarcharField(max_length=60)
+    message = TextField(null=True)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+
+    class Meta:
+        table_name = "feed_shares"
+        indexes = (
+            (("post", "created_at"), False),
+            (("user",), False),
+            (("channel", "created_at"), False),
+        )
+
+    @classmethod
+    def share(cls, post: Any, user: Any, channel: str, message: str | None = None) -> "FeedShare":
+        """``user`` has shared ``post`` over ``channel``, once more if it was before. Returns the share.
+
+        Raises NotFound when the post or the user does not exist.
+        """
+        post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
+
+        def work() -> FeedShare:
+            name = required(cls.channel, channel)
+            share = cls.create(post=post_id, user=user_id, channel=name, message=message)
+            details = {"channel": channel, "shareId": share.id}
+            FeedActivityLog.record(FeedAction.POST_SHARED, actor=user_id, post=post_id, metadata=details)
+            return share
+
+        return written(work, (cls.post, post_id), (cls.user, user_id))
+
+    @classmethod
+    def counts_by_channel(cls, channels: Sequence[str], since: datetime, until: datetime) -> Counter[str]:
+        """Return how often each of up to 200 channels was used from ``since`` on and before ``until``.
+
+        Walks one range of ``feed_shares_channel_created_at`` for each channel, and nothing else.
+        Raises RefusedValue when a time is naive or the range ends before it starts.
+        """
+        table = cls._meta.table_name
+        validate_limit(table, len(channels), name="channels")
+        start = instant_bound(cls.created_at, required(cls.created_at, since))
+        end = instant_bound(cls.created_at, required(cls.created_at, until))
+        if until < since:
+            refuse(cls.created_at, f"the range from {since} to {until} ends before it starts; swap the two")
+        query = (
+            cls.select(cls.channel, peewee.fn.COUNT(cls.id))
+            .where(cls.channel.in_(list(channels)), cls.created_at >= start, cls.created_at < end)
+            .group_by(cls.channel)
+        )
+        rows: Any = query.tuples()
+        return Counter(dict(rows))

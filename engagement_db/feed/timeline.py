@@ -1,0 +1,112 @@
+"""A page of posts with what a viewer sees around each: author, counts, own reaction."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import peewee
+
+from engagement_db.feed.words import ReactionType
+from engagement_db.orm.paging import Page
+from engagement_db.orm.rows import id_of
+from engagement_db.platform import User
+
+if TYPE_CHECKING:
+    from engagement_db.feed.posts import FeedPost
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """A post with what a reader sees around it. ``reactions`` counts by type; a type that is absent is 0."""
+
+    post: "FeedPost"
+    author: User
+    reactions: Counter[ReactionType]
+    comment_count: int
+    share_count: int
+    own_reaction: ReactionType | None
+
+
+class TimelinePage(Page):
+    """A page of posts. ``entries`` adds what surrounds them."""
+
+    _viewer: int | None = None
+
+    def entries(self, viewer: Any = None) -> list[TimelineEntry]:
+        """Return the page's posts with authors, counts and the viewer's own reaction.
+
+        ``viewer`` defaults to that of the timeline. Three queries, whatever the size of the page; the
+        second walks the primary key of users, the third ``feed_reactions_post_id_reaction_type``,
+        ``feed_comments_post_id_created_at`` (deleted comments do not count),
+        ``feed_shares_post_id_created_at`` and ``feed_reactions_post_id_user_id``.
+        """
+        posts = list(self)
+        if not posts:
+            return []
+        viewer_id = self._viewer if viewer is None else id_of(self.model.user, viewer)
+        post_ids = [post.id for post in posts]
+        author_ids = {post.user_id for post in posts}
+        authors = {user.id: user for user in User.select().where(User.id.in_(author_ids))}
+        counted = {post_id: _PostCounts() for post_id in post_ids}
+        for post_id, kind, number in _count_rows(self.model, post_ids, viewer_id):
+            counted[post_id].add(kind, number)
+        found = []
+        for post in posts:
+            # An author who was removed a moment ago took the post along.
+            if post.user_id not in authors:
+                continue
+            around = counted[post.id]
+            post.user = authors[post.user_id]
+            counts = (around.reactions, around.comments, around.shares)
+            found.append(TimelineEntry(post, post.user, *counts, around.own_reaction))
+        return found
+
+
+_REACTION_TYPES = tuple(ReactionType)
+
+
+_COMMENTS, _SHARES, _OWN = (len(_REACTION_TYPES) + step for step in range(3))
+
+
+class _PostCounts:
+    """Collects the rows of ``_count_rows`` for one post."""
+
+    def __init__(self) -> None:
+        self.reactions: Counter[ReactionType] = Counter()
+        self.comments = 0
+        self.shares = 0
+        self.own_reaction: ReactionType | None = None
+
+    def add(self, kind: int, number: int) -> None:
+        if kind == _COMMENTS:
+            self.comments = number
+        elif kind == _SHARES:
+            self.shares = number
+        elif kind >= _OWN:
+            self.own_reaction = _REACTION_TYPES[kind - _OWN]
+        else:
+            self.reactions[_REACTION_TYPES[kind]] = number
+
+
+def _count_rows(posts: Any, post_ids: list[int], viewer_id: int | None) -> Any:
+    """Return (post id, kind, number) rows; a kind is a number, which all parts and servers agree on."""
+    reaction, comment, share = (getattr(posts, name).rel_model for name in ("reactions", "comments", "shares"))
+    reactions = _numbered(reaction, post_ids, _type_number(reaction.reaction_type, 0)).group_by(
+        reaction.post, reaction.reaction_type
+    )
+    comments = _numbered(comment, post_ids, peewee.SQL(str(_COMMENTS))).group_by(comment.post)
+    shares = _numbered(share, post_ids, peewee.SQL(str(_SHARES))).group_by(share.post)
+    rows = reactions.union_all(comments.where(comment.deleted_at.is_null())).union_all(shares)
+    if viewer_id is not None:
+        own = reaction.select(reaction.post, _type_number(reaction.reaction_type, _OWN), peewee.SQL("1"))
+        rows = rows.union_all(own.where(reaction.post.in_(post_ids), reaction.user == viewer_id))
+    return rows.tuples()
+
+
+def _numbered(model: Any, post_ids: list[int], kind: Any) -> Any:
+    return model.select(model.post, kind, peewee.fn.COUNT(peewee.SQL("*"))).where(model.post.in_(post_ids))
+
+
+def _type_number(column: Any, first: int) -> Any:
+    numbers = [(member, peewee.SQL(str(first + place))) for place, member in enumerate(_REACTION_TYPES)]
+    return peewee.Case(column, numbers)

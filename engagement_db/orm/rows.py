@@ -1,0 +1,90 @@
+"""Rows and their ids: which id an argument stands for, whether its row exists, and what a row holds after a verb."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import peewee
+
+from engagement_db.errors import NotFound
+from engagement_db.orm.fields import Reference, TextField, VarcharField, refuse
+from engagement_db.orm.transactions import transaction
+
+Result = TypeVar("Result")
+
+
+def required(field: peewee.Field, value: Result | None) -> Result:
+    """Return ``value``; raises RefusedValue for None."""
+    if value is None:
+        refuse(field, "a value is required")
+    return value
+
+
+def required_text(field: VarcharField | TextField, value: str) -> str:
+    """Return the text as it is stored; raises RefusedValue for a blank one too."""
+    text = field.db_value(value)
+    if not isinstance(text, str) or not text.strip():
+        refuse(field, f"{value!r} is blank; it has to say something")
+    return text
+
+
+def id_of(field: Reference, row: Any) -> int:
+    """Return the id that stands for ``row``, a row or its id, in this column.
+
+    Raises RefusedValue for None, for a row that is not stored and for a row of another model.
+    """
+    return required(field, optional_id_of(field, row))
+
+
+def optional_id_of(field: Reference, row: Any) -> int | None:
+    """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
+    if row is None:
+        return None
+    key: int | None = field.db_value(row)
+    if key is None:
+        refuse(field, "the row is not stored yet; save it before it is used here")
+    return key
+
+
+def ids_of(field: Reference, rows: Iterable[Any], most: int) -> list[int]:
+    """Return the ids of up to ``most`` rows or ids, each once; raises RefusedValue for more."""
+    keys = list({id_of(field, row): None for row in rows})
+    if len(keys) > most:
+        refuse(field, f"{len(keys)} rows are too many at once; ask for at most {most}")
+    return keys
+
+
+def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFound:
+    """Return the error that says which row is missing, and in which role it was named."""
+    named = f"{role}: " if role else ""
+    return NotFound(f"{named}{model._meta.table_name} {key} does not exist; nothing was changed.")
+
+
+def require_rows(*parents: tuple[Reference, int | None]) -> None:
+    """Raise NotFound unless each of these columns would find its row; None needs no row. Uses primary keys."""
+    for field, key in parents:
+        model: Any = field.rel_model  # type: ignore[union-attr]
+        if key is not None and not model.select(model.id).where(model.id == key).exists():
+            raise not_found(model, key, field.name)
+
+
+def written(work: Callable[[], Result], *parents: tuple[Reference, int | None]) -> Result:
+    """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound."""
+    try:
+        return transaction(work)
+    except peewee.IntegrityError:
+        require_rows(*parents)
+        raise
+
+
+def assign(row: Any, changes: Mapping[str, Any]) -> None:
+    """Give ``row`` these values, which are stored already: there is nothing left to save."""
+    for name, value in changes.items():
+        setattr(row, name, value)
+    row._dirty.clear()
+
+
+def copy_state(row: Any, fresh: Any) -> None:
+    """Give the caller's ``row`` what ``fresh`` holds; there is nothing left to save."""
+    row.__data__.update(fresh.__data__)
+    row.__rel__.update(fresh.__rel__)
+    row._dirty.clear()

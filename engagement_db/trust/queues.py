@@ -1,0 +1,86 @@
+"""What a disputes desk asks: which active cases, in which order. Read only."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import peewee
+
+from engagement_db.orm.bound import now
+from engagement_db.orm.paging import validate_limit
+from engagement_db.trust.transitions import ACTIVE_DISPUTE, PRIORITIES
+
+QUEUE_LIMIT: Final = 1000
+HOURS_LIMIT: Final = 24 * 366
+
+
+class Queues:
+    """The queries of ``DisputeCase``, which inherits them."""
+
+    id: Any
+    _meta: Any
+    select: Any
+    status: Any
+    priority: Any
+    assigned_to: Any
+    customer_deadline_at: Any
+    provider_deadline_at: Any
+
+    @classmethod
+    def queue(cls, limit: int = 100) -> Any:
+        """Return a query of the active cases, urgent ones first, then by nearest deadline, none last.
+
+        At most ``limit`` rows, 1 to 1000. Like the queries below it can be narrowed with ``where``.
+        Walks dispute_cases_status.
+        """
+        urgency = peewee.Case(cls.priority, [(priority.value, rank) for rank, priority in enumerate(PRIORITIES)])
+        return cls._active(limit).order_by(urgency, *cls._by_deadline())
+
+    @classmethod
+    def overdue(cls, at: datetime | None = None, limit: int = 100) -> Any:
+        """Return a query of the active cases with a deadline before ``at`` (default: now), oldest first.
+
+        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_status.
+        """
+        at = at or now()
+        late = (cls.customer_deadline_at < at) | (cls.provider_deadline_at < at)
+        return cls._active(limit).where(late).order_by(*cls._by_deadline())
+
+    @classmethod
+    def due_within(cls, hours: int, at: datetime | None = None, limit: int = 100) -> Any:
+        """Return a query of the active cases with a deadline within ``hours`` of ``at``, nearest first.
+
+        ``at`` is an aware time, by default now; ``hours`` is 1 to 8784, a year. A case that is overdue by
+        one deadline and due by the other is in both queues. At most ``limit`` rows, 1 to 1000. Walks
+        dispute_cases_status.
+        """
+        start = at or now()
+        end = start + timedelta(hours=validate_limit(cls._meta.table_name, hours, HOURS_LIMIT, "hours"))
+        due = cls.customer_deadline_at.between(start, end) | cls.provider_deadline_at.between(start, end)
+        return cls._active(limit).where(due).order_by(*cls._by_deadline())
+
+    @classmethod
+    def queue_for(cls, user: Any, limit: int = 100) -> Any:
+        """Return a query of the active cases assigned to ``user`` (a row or id), in the order of ``queue``.
+
+        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_assigned_to_id.
+        """
+        return cls.queue(limit).where(cls.assigned_to == cls.assigned_to.db_value(user))
+
+    @classmethod
+    def _active(cls, limit: int) -> Any:
+        most = validate_limit(cls._meta.table_name, limit, QUEUE_LIMIT)
+        return cls.select().where(cls.status.in_(ACTIVE_DISPUTE)).limit(most)
+
+    @classmethod
+    def _by_deadline(cls) -> tuple[Any, ...]:
+        customer, provider = cls.customer_deadline_at, cls.provider_deadline_at
+        nearest = peewee.Case(
+            None,
+            [
+                (customer.is_null(), provider),
+                (provider.is_null(), customer),
+                (customer <= provider, customer),
+            ],
+            provider,
+        )
+        return nearest.is_null(), nearest, cls.id
