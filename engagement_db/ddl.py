@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from engagement_db.dialects import Dialect, literal
+from engagement_db.dialects import Dialect
+from engagement_db.expressions import literal
 from engagement_db.tables import (
     Check,
     Column,

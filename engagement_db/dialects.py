@@ -4,6 +4,7 @@ The rest of the code asks a flag, never a name. A flag is a claim about a live s
 ``tests/servers/test_dialects.py`` holds each claim against it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import peewee
 
 from engagement_db.errors import ConfigurationError
+from engagement_db.expressions import literal
 from engagement_db.tables import (
     Column,
     ColumnType,
@@ -129,12 +131,11 @@ class Dialect:
 
     def expression(self, sql: str) -> str:
         """Return an expression that double-quotes its identifiers, in this server's quotes."""
-        return sql.replace('"', self.quote)
-
-
-def literal(value: str) -> str:
-    """Return ``value`` as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
+        return re.sub(
+            r"""'(?:[^']|'')*'|"((?:[^"]|"")*)\"""",
+            lambda found: found[0] if found[1] is None else self.quoted(found[1].replace('""', '"')),
+            sql,
+        )
 
 
 def _plain(spelling: str) -> Spelling:

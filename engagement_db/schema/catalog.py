@@ -6,6 +6,7 @@ reads and never writes, and asks afresh at each call.
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
@@ -13,7 +14,8 @@ from typing import Any, Protocol
 import peewee
 
 from engagement_db import dialects
-from engagement_db.schema.definition import foreign_key_names, table_checks
+from engagement_db.expressions import literal, normalized, same
+from engagement_db.schema.definition import enum_labels, foreign_key_names, table_checks
 from engagement_db.tables import (
     NOW,
     Check,
@@ -178,7 +180,8 @@ class SqliteCatalog(_Reader):
             for _, index, unique, origin, partial in self.rows(f'PRAGMA index_list("{name}")')
             if origin != "pk"
         ]
-        return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), tuple(checks.values())))
+        own = tuple(replace(check, expression=normalized(check.expression)) for check in checks.values())
+        return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), own))
 
     def _type(self, column: str, spelling: str, is_key: bool, counts_up: bool, checks: dict[str, Check]) -> ColumnType:
         """Return the logical type; a check that stands in for a type is taken out of ``checks``."""
@@ -186,11 +189,11 @@ class SqliteCatalog(_Reader):
         if is_key and word == "INTEGER" and counts_up:
             return Id()
         for name, check in list(checks.items()):
-            labels = re.fullmatch(rf'"{column}" IN \((.*)\)', check.expression)
+            labels = enum_labels(column, check.expression)
             if labels and word in ("TEXT", "ENUM"):
                 del checks[name]
-                return Enum(tuple(label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", labels[1])))
-            if f'json_valid("{column}")' in check.expression:
+                return Enum(labels)
+            if f'json_valid("{column}")' in normalized(check.expression):
                 del checks[name]
                 return Json()
         if word.startswith("VARCHAR("):
@@ -283,6 +286,8 @@ class PostgresqlCatalog(_Reader):
             if isinstance(kind, Integer) and (identity or str(default).startswith("nextval(")):
                 kind, default = Id(), None
             columns.append(Column(column, kind, not not_null, default_value(kind, default)))
+        casts: dict[type, str] = {Varchar: "text", Money: "numeric"}
+        cast = {column.name: casts[type(column.type)] for column in columns if type(column.type) in casts}
         actions = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
         keys = [
             ForeignKey(key, ", ".join(own), parent, actions[delete], actions[update], ", ".join(theirs), validated)
@@ -313,7 +318,7 @@ class PostgresqlCatalog(_Reader):
             )
         ]
         checks = [
-            Check(check, canonical(expression), validated)
+            Check(check, normalized(expression, cast), validated)
             for check, expression, validated in self.rows(
                 "SELECT conname, pg_get_expr(conbin, conrelid), convalidated FROM pg_constraint "
                 "WHERE conrelid = %s AND contype = 'c'",
@@ -482,7 +487,7 @@ class MysqlCatalog(_Reader):
         # MariaDB keeps the table's name beside the check; in MySQL a name is unique within the database.
         own_table = "AND c.table_name = t.table_name " if self.dialect.names_checks_by_table else ""
         return [
-            Check(name, canonical(_text(clause)))
+            Check(name, normalized(self._standard(_text(clause))))
             for name, clause in self.rows(
                 "SELECT c.constraint_name, c.check_clause FROM information_schema.check_constraints c "
                 "JOIN information_schema.table_constraints t ON t.constraint_schema = c.constraint_schema "
@@ -491,6 +496,24 @@ class MysqlCatalog(_Reader):
                 table,
             )
         ]
+
+    def _standard(self, clause: str) -> str:
+        """Return a check's clause with standard string literals; MySQL escapes the whole clause once more."""
+        if not self.dialect.names_checks_by_table:
+            clause = re.sub(r"\\(.)", r"\1", clause, flags=re.DOTALL)
+        return re.sub(r"'(?:[^'\\]|\\.|'')*'|\boctet_length\(", self._standard_token, clause, flags=re.DOTALL)
+
+    def _standard_token(self, match: re.Match[str]) -> str:
+        token = match[0]
+        if token[0] != "'":
+            # MariaDB's name for LENGTH.
+            return "length(" if self.dialect.names_checks_by_table else token
+        text = re.sub(r"\\(.)|''", lambda escaped: escaped[1] or "'", token[1:-1], flags=re.DOTALL)
+        if not self.dialect.names_checks_by_table:
+            # MySQL gives the bytes of a literal as if they were Latin-1.
+            with suppress(UnicodeError):
+                text = text.encode("latin-1").decode()
+        return literal(text)
 
     @staticmethod
     def _type(column: str, spelling: str, extra: str, checks: dict[str, Check]) -> ColumnType:
@@ -504,7 +527,7 @@ class MysqlCatalog(_Reader):
         if time := re.fullmatch(r"datetime(?:\((\d)\))?", spelling):
             return Time(int(time[1] or 0))
         for name, check in list(checks.items()):
-            if spelling == "longtext" and check.expression == canonical(f'json_valid("{column}")'):
+            if spelling == "longtext" and same(check.expression, f'json_valid("{column}")'):
                 del checks[name]
                 return Json()
         plain: dict[str, ColumnType] = {"text": Text(), "json": Json(), "decimal(18,4)": Money()}
@@ -590,8 +613,8 @@ def default_value(kind: ColumnType, expression: str | None) -> Default:
         return None
     if _NOW_SPELLINGS.match(expression):
         return NOW
-    literal = _LITERAL.match(expression)
-    value = literal[1].replace("''", "'") if literal else expression
+    text = _LITERAL.match(expression)
+    value = text[1].replace("''", "'") if text else expression
     if isinstance(kind, Money | Integer):
         number = _NUMBER.match(value)
         try:
@@ -599,11 +622,3 @@ def default_value(kind: ColumnType, expression: str | None) -> Default:
         except InvalidOperation:
             return value
     return value
-
-
-def canonical(expression: str) -> str:
-    """Return a check's expression without what servers add to it: casts, quotes, parentheses, spaces."""
-    plain = re.sub(r'::("[^"]+"|\w[\w ]*)(\([\d,]+\))?', "", expression)
-    plain = re.sub(r"'(-?\d+(?:\.\d+)?)'", r"\1", plain)
-    plain = re.sub(r"_utf8mb\d\\?'", "'", plain)
-    return re.sub(r"[\s()`\"\\]", "", plain).lower()

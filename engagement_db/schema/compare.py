@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from engagement_db.dialects import Dialect
-from engagement_db.schema.catalog import canonical
+from engagement_db.expressions import same
 from engagement_db.tables import (
     Check,
     Column,
@@ -184,7 +184,7 @@ def _extra(table: str, parts: Iterator[Part]) -> Iterator[Difference]:
 
 
 def _same_rule(one: Check, other: Check) -> bool:
-    return canonical(one.expression) == canonical(other.expression)
+    return same(one.expression, other.expression)
 
 
 def collation_differences(table: str, collations: tuple[str, ...], charset: str | None) -> Iterator[Difference]:

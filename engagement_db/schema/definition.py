@@ -1,72 +1,68 @@
 """What SQLite's pragmas leave out of a CREATE TABLE text: its checks and the names of its keys."""
 
-import re
 from collections.abc import Iterator
 
+from engagement_db.expressions import Token, tokens, unquoted
 from engagement_db.tables import Check
-
-_TOKEN = re.compile(
-    r"""(?P<text>'(?:[^']|'')*') | (?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]) |
-    (?P<word>[A-Za-z_][\w$]*) | (?P<comment>--[^\n]*|/\*.*?\*/) | (?P<other>[^\s])""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def _tokens(sql: str) -> list[tuple[str, str]]:
-    return [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(sql) if match.lastgroup != "comment"]
-
-
-def _plain(token: str) -> str:
-    return token[1:-1].replace('""', '"').replace("``", "`") if token[0] in '"`[' else token
 
 
 def is_plain(sql: str) -> bool:
     """Return whether a CREATE TABLE text ends with the parenthesis that closes it: no option follows."""
-    return sql.endswith(")") and _tokens(sql)[-1][1] == ")"
+    return sql.endswith(")") and tokens(sql)[-1][1] == ")"
 
 
 def table_checks(table: str, sql: str) -> Iterator[Check]:
     """Yield every check of a CREATE TABLE text, in order; one without a name is named by its number."""
-    tokens = _tokens(sql)
+    found = tokens(sql)
     number = 0
-    for position, (_, token) in enumerate(tokens):
-        if token.upper() != "CHECK" or tokens[position + 1][1] != "(":
+    for position, (_, token) in enumerate(found):
+        if token.upper() != "CHECK" or found[position + 1][1] != "(":
             continue
         number += 1
-        depth, end = 0, position + 1
-        while True:
-            depth += {"(": 1, ")": -1}.get(tokens[end][1], 0)
-            if depth == 0:
-                break
-            end += 1
-        named = position >= 2 and tokens[position - 2][1].upper() == "CONSTRAINT"
-        name = _plain(tokens[position - 1][1]) if named else f"{table}_check_{number}"
-        yield Check(name, _spelled(tokens[position + 2 : end]))
+        named = position >= 2 and found[position - 2][1].upper() == "CONSTRAINT"
+        name = unquoted(found[position - 1][1]) if named else f"{table}_check_{number}"
+        inner = found[position + 2 : _closing(found, position + 1)]
+        yield Check(name, " ".join(f'"{unquoted(token)}"' if kind == "name" else token for kind, token in inner))
 
 
-def _spelled(tokens: list[tuple[str, str]]) -> str:
-    words = " ".join(f'"{_plain(token)}"' if kind == "name" else token for kind, token in tokens)
-    words = re.sub(r"(\w) \(", lambda match: match[1] + ("(" if match[1].islower() else " ("), words)
-    words = words.replace("( ", "(").replace(" )", ")").replace(" ,", ",")
-    return re.sub(r"([<>]) =", r"\1=", words)
+def _closing(found: list[Token], position: int) -> int:
+    """Return the position of the parenthesis that closes the one at ``position``."""
+    depth = 0
+    for end in range(position, len(found)):
+        depth += {"(": 1, ")": -1}.get(found[end][1], 0)
+        if depth == 0:
+            return end
+    raise AssertionError("SQLite keeps no definition whose parentheses are open")
+
+
+def enum_labels(column: str, expression: str) -> tuple[str, ...]:
+    """Return the labels of the check that stands in for an enum type; none for any other expression."""
+    found = tokens(expression)
+    is_one_of = [token.upper() for _, token in found[1:3]] == ["IN", "("] and found[-1][1] == ")"
+    labels, commas = found[3:-1:2], found[4:-1:2]
+    if unquoted(found[0][1]) != column or not is_one_of:
+        return ()
+    if any(kind != "text" for kind, _ in labels) or any(token != "," for _, token in commas):
+        return ()
+    return tuple(token[1:-1].replace("''", "'") for _, token in labels)
 
 
 def foreign_key_names(sql: str) -> dict[str, str]:
     """Return the names of the named foreign keys of a CREATE TABLE text, by column."""
-    tokens = _tokens(sql)
+    found = tokens(sql)
     names = {}
     column = ""
     depth = 0
-    for position, (kind, token) in enumerate(tokens):
+    for position, (kind, token) in enumerate(found):
         depth += {"(": 1, ")": -1}.get(token, 0)
-        starts_item = position > 0 and depth == 1 and tokens[position - 1][1] in "(,"
+        starts_item = position > 0 and depth == 1 and found[position - 1][1] in ("(", ",")
         if starts_item and kind in ("name", "word"):
-            column = _plain(token)
-        if token.upper() != "CONSTRAINT" or position + 2 >= len(tokens):
+            column = unquoted(token)
+        if token.upper() != "CONSTRAINT" or position + 2 >= len(found):
             continue
-        name, word = _plain(tokens[position + 1][1]), tokens[position + 2][1].upper()
+        name, word = unquoted(found[position + 1][1]), found[position + 2][1].upper()
         if word == "REFERENCES":
             names[column] = name
         elif word == "FOREIGN":
-            names[_plain(tokens[position + 5][1])] = name
+            names[unquoted(found[position + 5][1])] = name
     return names

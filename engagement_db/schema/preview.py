@@ -6,7 +6,8 @@ from typing import Any, Final
 import peewee
 from peewee_migrate import models as peewee_migrate_models
 
-from engagement_db.dialects import Dialect, literal
+from engagement_db.dialects import Dialect
+from engagement_db.expressions import literal
 from engagement_db.schema.catalog import Catalog, Dependent
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engagement_db import ddl
-from engagement_db.dialects import Dialect, literal
-from engagement_db.schema.catalog import Catalog, canonical
+from engagement_db.dialects import Dialect
+from engagement_db.expressions import literal, same
+from engagement_db.schema.catalog import Catalog
 from engagement_db.schema.compare import Kind, describe_type, differences
 from engagement_db.schema.definition import is_plain
 from engagement_db.tables import (
@@ -436,7 +437,7 @@ class AddCheck(_Step):
 
     def _other_shape(self, live: Table) -> Iterator[str]:
         found = live.check(self.check.name)
-        if found is not None and canonical(found.expression) != canonical(self.check.expression):
+        if found is not None and not same(found.expression, self.check.expression):
             yield f"{self.table}.{self.check.name}: the check is {found.expression}, not {self.check.expression}"
 
     def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:

@@ -287,10 +287,11 @@ ALL_THE_DIFFERENCES = [
     "the index feed_shares_post_id_user_id allows each only once",
     "feed_shares.channel: the type is varchar(60), not enum(a, b)",
     "feed_posts.visibility: the type is enum(public, connections), not enum(connections, public)",
-    "feed_reactions.reactionType: NULL is not allowed, and must be",
+    "feed_reactions.reactionType: the column is NOT NULL, expected nullable",
     "feed_reactions.reactionType: the default is like, not missing",
     "feed_posts.mood is missing",
-    'escrow_accounts.escrow_accounts_current_balance_check: the check is currentbalance>=0, not "currentBalance" >= 1',
+    'escrow_accounts.escrow_accounts_current_balance_check: the check is "currentBalance" >= 0, '
+    'not "currentBalance" >= 1',
     'escrow_transactions: rows break "feeAmount" * 3 <= "amount", among them those with id 2; mend them',
     "feed_posts_visibility_check is the name of the check by which SQLite keeps the type of feed_posts.visibility; "
     "give the rule another name",
@@ -308,19 +309,10 @@ def test_everything_in_the_way_is_refused_at_once_before_anything_changes(
     script(scripts, STEPS_IN_THE_WAY)
     with pytest.raises(SchemaConflict) as refusal:
         runner.migrate(database, directory=scripts)
-    assert list(map(plain, refusal.value.differences)) == list(map(plain, ALL_THE_DIFFERENCES))
+    assert list(refusal.value.differences) == ALL_THE_DIFFERENCES
     assert "nothing was changed" in str(refusal.value)
     assert unlike(before, everything(platform_url)) == {}
     assert history.applied_names(database) == list(RELEASED)
-
-
-def plain(difference: str) -> str:
-    """Servers give a check back in their own wording."""
-    return re.sub(
-        r"(the check is )(.*), not",
-        lambda match: f"{match[1]}{re.sub(r'[^a-z>=0]', '', match[2].lower())}, not",
-        difference,
-    )
 
 
 RULES = [

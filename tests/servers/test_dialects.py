@@ -10,6 +10,7 @@ import pytest
 
 import engagement_db as edb
 from engagement_db import ddl, dialects, tables
+from engagement_db.expressions import literal
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import catalog, lock
 
@@ -100,7 +101,7 @@ def test_quote_keeps_any_name(live, dialect):
 def test_table_options_compare_text_by_its_bytes(claims):
     claims.execute_sql("INSERT INTO claims (word) VALUES ('ab')")
     for other in ("AB", "ab ", "áb"):
-        assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = " + dialects.literal(other)) == 0
+        assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = " + literal(other)) == 0
     assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = 'ab'") == 1
 
 
@@ -135,11 +136,10 @@ def test_casts_in_case(claims, dialect):
 
 
 def test_checks_enum_and_json(claims, dialect):
-    bare = dialects.literal
     assert bool(list(ddl.type_checks(dialect, "claims", SHAPE.columns[1]))) == dialect.checks_enum_and_json
-    assert refuses(claims, f"INSERT INTO claims (mood) VALUES ({bare('awful')})")
-    assert refuses(claims, f"INSERT INTO claims (document) VALUES ({bare('{')})")
-    assert not refuses(claims, f"INSERT INTO claims (document) VALUES ({bare('{}')})")
+    assert refuses(claims, f"INSERT INTO claims (mood) VALUES ({literal('awful')})")
+    assert refuses(claims, f"INSERT INTO claims (document) VALUES ({literal('{')})")
+    assert not refuses(claims, f"INSERT INTO claims (document) VALUES ({literal('{}')})")
     if dialect.checks_enum_and_json:
         claims.execute_sql("CREATE TABLE bare (mood TEXT, document TEXT)")
         assert not refuses(claims, "INSERT INTO bare VALUES ('awful', '{')")
