@@ -12,7 +12,7 @@ from engagement_db import MODELS, dialects
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import adopt as adopting
-from engagement_db.schema import catalog, preview, runner
+from engagement_db.schema import catalog, preview, runner, skeleton
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
@@ -226,6 +226,25 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
         lines = preview.script_up(dialect, revisions, live, applied)
     for line in lines:
         click.echo(line)
+
+
+@main.command()
+@click.argument("name")
+@click.option(
+    "--step", type=click.Choice(skeleton.STEP_NAMES), default="column", help="What the revision adds (default column)."
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="Where to write it (default: migrations/ of the checkout).",
+)
+def new(name: str, step: str, directory: Path | None) -> None:
+    """Write the skeleton of a revision, to be edited.
+
+    NAME describes the change, as in post_language.
+    """
+    path = skeleton.write_skeleton(name, step=step, directory=directory)
+    click.echo(f"Created {path}. Edit it, then run `engagement-db migrate`.")
 
 
 def _existing(url: str | None) -> peewee.Database:

@@ -93,14 +93,11 @@ def inspect_revisions(database: peewee.Database, directory: Path | None = None) 
     status.require_consistent()
     run = Run(database)
     revisions = runner.load(directory)
-    stages: list[Tables] = []
-    for revision in revisions:
-        stages.append(revision.declared(stages[-1] if stages else {}))
+    stages = runner.stages(revisions)
     found = []
     for number, revision in enumerate(revisions):
-        before = stages[number - 1] if number else {}
         finding = Finding(revision.name, revision.name in status.applied, RevisionState.NOT_PRESENT)
-        found.append(_inspect(run, revision, finding, before, stages[number:]))
+        found.append(_inspect(run, revision, finding, stages[number], stages[number + 1 :]))
     return tuple(found)
 
 

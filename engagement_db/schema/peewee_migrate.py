@@ -10,15 +10,15 @@ import click
 import peewee
 from peewee_migrate.logs import logger as peewee_migrate_logger
 
-from engagement_db.errors import EngagementError
+from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm import urls
-from engagement_db.schema import history, runner
+from engagement_db.schema import history, runner, skeleton
 from engagement_db.schema.lock import exclusive
 from engagement_db.schema.runner import error_message
 from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
 from engagement_db.schema.stub_tables import create_stub_tables
 
-_CHANGING: Final = ("migrate", "rollback", "merge")
+_CHANGING: Final = ("migrate", "rollback")
 
 
 def open_database() -> peewee.Database:
@@ -29,22 +29,55 @@ def open_database() -> peewee.Database:
     until it ends, and is refused if the history lists unknown or duplicate revisions.
     """
     context = click.get_current_context(silent=True)
+    if context is None:
+        return urls.open_database(chosen_url(None)[0])
     try:
-        url, is_default = chosen_url(context.params.get("database") if context else None)
-        database = urls.open_database(url)
-        if context is not None:
-            _hide_own_tracebacks()
-            context.with_resource(_errors_without_traceback())
-            if context.command.name in _CHANGING:
-                context.with_resource(exclusive(database, lock_timeout_seconds()))
-                if is_default:
-                    create_stub_tables(database)
-                history.status(database, runner.names(Path(context.params["directory"]))).require_consistent()
+        return _prepare(context)
     except (EngagementError, peewee.PeeweeException) as error:
-        if context is None:
-            raise
         raise click.ClickException(error_message(error)) from None
+
+
+def _prepare(context: click.Context) -> peewee.Database:
+    command, directory = context.command.name, Path(context.params["directory"])
+    if command == "merge":
+        raise ConfigurationError(
+            "`pw_migrate merge` would delete the numbered scripts and empty the history; released revisions are "
+            "never merged. Nothing was changed."
+        )
+    url, is_default = chosen_url(context.params.get("database"))
+    database = urls.open_database(url)
+    _hide_own_tracebacks()
+    context.with_resource(_errors_without_traceback())
+    if command == "create":
+        context.with_resource(_acceptable_script(directory, context.params["name"], context.params["auto"]))
+    if command in _CHANGING:
+        context.with_resource(exclusive(database, lock_timeout_seconds()))
+        if is_default:
+            create_stub_tables(database)
+        status = history.status(database, runner.names(directory))
+        status.require_consistent()
+        if command == "rollback":
+            runner.require_applied(context.params["count"], len(status.applied))
     return database
+
+
+@contextmanager
+def _acceptable_script(directory: Path, name: str, is_detected: bool) -> Iterator[None]:
+    """Replace the script that the command creates by one that `engagement-db` accepts."""
+    skeleton.require_name(name)
+    number = len(runner.names(directory)) + 1
+    path = directory / f"{number:03}_{name}.py"
+    if number != skeleton.next_number(directory):
+        raise ConfigurationError(
+            f"`pw_migrate create` would take the number {number:03}, and a higher one exists. "
+            f"Run `engagement-db new {name} --directory {directory}` instead. Nothing was written."
+        )
+    yield
+    if path.exists():
+        _, _, detected = path.read_text("utf-8").partition("def migrate(")
+        notes = f"Detected by peewee-migrate, to be written as steps:\n\ndef migrate({detected}" if is_detected else ""
+        path.write_text(skeleton.skeleton(path.stem, notes=notes), "utf-8")
+        click.echo(f"Created {path}. Edit it, then run `pw_migrate migrate`.")
 
 
 @contextmanager

@@ -32,10 +32,12 @@ def scripts_directory() -> Path:
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
     """Return the revisions of the numbered scripts in ``directory`` (default: the library's own), in order.
 
-    Raises HistoryError for a script whose number does not have three digits or is used twice, or
-    whose revision is not named as its file.
+    Raises HistoryError for a script whose number does not have three digits or is used twice, whose
+    revision is not named as its file, or which changes a table that no revision creates or requires.
     """
-    return tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
+    revisions = tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
+    stages(revisions)
+    return revisions
 
 
 def names(directory: Path | None = None) -> tuple[str, ...]:
@@ -69,10 +71,21 @@ def _load_one(path: Path) -> Revision:
 
 def declared(revisions: Sequence[Revision]) -> dict[str, Table]:
     """Return the tables after these revisions: the contract."""
-    tables: dict[str, Table] = {}
+    return stages(revisions)[-1]
+
+
+def stages(revisions: Sequence[Revision]) -> list[dict[str, Table]]:
+    """Return the tables before the first revision (none) and after each of them."""
+    found: list[dict[str, Table]] = [{}]
     for revision in revisions:
-        tables = revision.declared(tables)
-    return tables
+        try:
+            found.append(revision.declared(found[-1]))
+        except KeyError as error:
+            raise HistoryError(
+                f"the script {revision.name}.py changes the table {error.args[0]}, which no revision before it "
+                "creates or requires. Nothing was changed."
+            ) from None
+    return found
 
 
 def migrate(
@@ -138,7 +151,7 @@ def rollback(
         if to is not None:
             chosen = [revision for revision in applied if revision.name > to]
         else:
-            _require_applied(count, len(applied))
+            require_applied(count, len(applied))
             chosen = applied[:count]
         run = Run(database, report, lock_timeout_seconds)
         losses = [_counted(rows, what) for revision in chosen for what, rows in revision.at_stake(run)]
@@ -160,7 +173,8 @@ def status(database: peewee.Database, directory: Path | None = None) -> Migratio
     return history.status(database, names(directory))
 
 
-def _require_applied(count: int, applied: int) -> None:
+def require_applied(count: int, applied: int) -> None:
+    """Raise HistoryError if fewer than ``count`` revisions are applied."""
     if count > applied:
         revisions = "1 revision" if count == 1 else f"{count} revisions"
         number = "none is" if not applied else "only 1 is" if applied == 1 else f"only {applied} are"

@@ -423,7 +423,7 @@ def test_a_later_column_of_sequelizes_is_an_extra_and_models_go_on(shared):
     node(shared, "add-column")
     code, output = run(shared, "check")
     assert code == 0
-    assert "feed_posts.pinned: a column that is not ours" in output
+    assert "feed_posts.pinned: an unmanaged column" in output
     post = edb.FeedPost.create(user=1, content="Pinned or not")
     post.content = "Changed"
     post.save()
@@ -448,4 +448,4 @@ def test_what_sequelizes_undo_does_to_a_table_is_found(shared):
         assert "feed_posts.id: the type is integer, not id" in output
         assert "feed_posts.createdAt: the default is" in output
         assert "feed_posts.userId: the foreign key" in output
-    assert "001_feed_engagement: there, and not compatible; recorded as applied" in adopt_output
+    assert "001_feed_engagement: incompatible; recorded as applied" in adopt_output

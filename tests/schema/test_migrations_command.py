@@ -236,7 +236,23 @@ def test_more_rollbacks_than_revisions(folder: Path) -> None:
     before = everything(url)
     result = pw_migrate(folder, "rollback", "--count", "4")
     assert result.returncode == 1
-    assert "Unable to rollback 4 migrations" in said(result)
+    assert "cannot roll back 4 revisions: only 3 are applied. Nothing was changed." in result.stderr
+    assert "Traceback" not in said(result)
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == list(REVISIONS)
+
+
+def test_merge_is_refused_in_one_sentence(folder: Path, url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+    scripts = {path.name: path.read_text("utf-8") for path in (folder / "migrations").glob("*.py")}
+    before = everything(url)
+    result = pw_migrate(folder, "merge", "--database", url)
+    assert result.returncode == 1
+    assert "never merged. Nothing was changed." in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert {path.name: path.read_text("utf-8") for path in (folder / "migrations").glob("*.py")} == scripts
     assert unlike(before, everything(url)) == {}
     assert history(url) == list(REVISIONS)
 
