@@ -8,6 +8,7 @@ from peewee_migrate import models as peewee_migrate_models
 
 from engagement_db.dialects import Dialect
 from engagement_db.expressions import literal
+from engagement_db.schema import runner
 from engagement_db.schema.catalog import Catalog, Dependent
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision
@@ -75,10 +76,9 @@ def script_up(
 
     Without ``live`` the platform is assumed to have none of the library's tables.
     """
-    declared: Tables = {}
-    for revision in revisions:
-        declared = revision.declared(declared) if revision.name in applied else declared
-    catalog = SimulatedCatalog({**declared, **_live_tables(revisions, live)}, live)
+    live_tables = _live_tables(revisions, live)
+    declared = runner.declared([revision for revision in revisions if revision.name in applied])
+    catalog = SimulatedCatalog({**declared, **live_tables}, live)
     yield from _opening(dialect)
     yield f"{_history_table(dialect)};"
     for revision in revisions:
@@ -96,10 +96,11 @@ def script_up(
 
 def script_down(dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
     """Yield the SQL that rolls back ``revisions``, newest first. Running it deletes their rows."""
+    live_tables = _live_tables(revisions, live)
     states: list[Tables] = [{}]
     for step in (step for revision in revisions for step in revision.steps):
         states.append(step.declared(states[-1]))
-    catalog = SimulatedCatalog({**states[-1], **_live_tables(revisions, live)}, live)
+    catalog = SimulatedCatalog({**states[-1], **live_tables}, live)
     yield from _opening(dialect)
     for revision in reversed(revisions):
         changes = []
@@ -112,11 +113,9 @@ def script_down(dialect: Dialect, revisions: Sequence[Revision], live: Catalog |
 
 
 def _live_tables(revisions: Sequence[Revision], live: Catalog | None) -> dict[str, Table]:
+    declared = runner.declared(revisions)
     if live is None:
         return {}
-    declared: Tables = {}
-    for revision in revisions:
-        declared = revision.declared(declared)
     found = {name: live.table(name) for name in declared}
     return {name: table for name, table in found.items() if table is not None}
 

@@ -32,12 +32,10 @@ def scripts_directory() -> Path:
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
     """Return the revisions of the numbered scripts in ``directory`` (default: the library's own), in order.
 
-    Raises HistoryError for a script whose number does not have three digits or is used twice, whose
-    revision is not named as its file, or which changes a table that no revision creates or requires.
+    Raises HistoryError for a script whose number does not have three digits or is used twice, or
+    whose revision is not named as its file.
     """
-    revisions = tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
-    stages(revisions)
-    return revisions
+    return tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
 
 
 def names(directory: Path | None = None) -> tuple[str, ...]:
@@ -75,7 +73,10 @@ def declared(revisions: Sequence[Revision]) -> dict[str, Table]:
 
 
 def stages(revisions: Sequence[Revision]) -> list[dict[str, Table]]:
-    """Return the tables before the first revision (none) and after each of them."""
+    """Return the tables before the first revision (none) and after each of them.
+
+    Raises HistoryError for a script that changes a table which no revision creates or requires.
+    """
     found: list[dict[str, Table]] = [{}]
     for revision in revisions:
         try:

@@ -7,9 +7,10 @@ import pytest
 from commands import copy_scripts, pw_migrate, run, said
 
 import engagement_db as edb
-from engagement_db.errors import MigrationError
+from engagement_db import dialects
+from engagement_db.errors import HistoryError, MigrationError
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner, skeleton
+from engagement_db.schema import preview, runner, skeleton
 from engagement_db.schema.stub_tables import create_stub_tables
 
 RELEASED = runner.names()
@@ -53,6 +54,15 @@ def test_an_edited_skeleton_is_applied_and_rolled_back(folder: Path, step: str) 
         create_stub_tables(database)
         assert runner.migrate(database, directory=scripts) == (*RELEASED, path.stem)
         assert runner.rollback(database, directory=scripts) == (path.stem,)
+
+
+def test_a_script_that_changes_an_unknown_table_is_named(folder: Path) -> None:
+    skeleton.write_skeleton("post_language", step="index", directory=folder / "migrations")
+    revisions = runner.load(folder / "migrations")
+    sentence = f"{NEXT}_post_language.py changes the table TABLE, which no revision before it creates or requires"
+    for read in (runner.declared, lambda revisions: list(preview.script_up(dialects.ALL[0], revisions))):
+        with pytest.raises(HistoryError, match=sentence):
+            read(revisions)
 
 
 def test_the_next_number_is_above_the_highest(folder: Path) -> None:
