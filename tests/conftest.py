@@ -1,7 +1,7 @@
 """Which servers the tests run on, and a fresh database for each test.
 
-`TEST_SERVERS` chooses them: a comma-separated list out of sqlite, postgres, mariadb and mysql; all four by
-default.
+`TEST_SERVERS` chooses them: a comma-separated list out of sqlite, postgres, mariadb and mysql, the default, and
+postgres-unstable and mariadb-unstable. Tests that need no server run beside SQLite only.
 """
 
 import os
@@ -21,11 +21,10 @@ _what_became_of_servers: dict[str, str] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    unknown = set(CHOSEN_SERVERS) - set(servers.NAMES)
+    known = servers.NAMES + servers.UNSTABLE_NAMES
+    unknown = set(CHOSEN_SERVERS) - set(known)
     if unknown:
-        raise pytest.UsageError(
-            f"TEST_SERVERS names {', '.join(sorted(unknown))}; known are {', '.join(servers.NAMES)}."
-        )
+        raise pytest.UsageError(f"TEST_SERVERS names {', '.join(sorted(unknown))}; known are {', '.join(known)}.")
     # A request to end is Ctrl-C to us, so that the servers are stopped and their folders removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -34,11 +33,46 @@ def pytest_report_header() -> str:
     return f"servers: {', '.join(CHOSEN_SERVERS)}"
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "sqlite" in CHOSEN_SERVERS:
+        return
+    elsewhere = [item for item in items if "server" not in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if item not in elsewhere]
+    config.hook.pytest_deselected(items=elsewhere)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that skipped all of its tests has shown nothing, and fails."""
+    if _all_skipped(session.config.pluginmanager.get_plugin("terminalreporter")):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _all_skipped(reporter: pytest.TerminalReporter | None) -> bool:
+    if reporter is None:
+        return False
+    ran = any(reporter.stats.get(outcome) for outcome in ("passed", "failed", "error", "xfailed"))
+    return bool(reporter.stats.get("skipped")) and not ran
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _what_became_of_servers:
         terminalreporter.section("servers")
         for name, what in _what_became_of_servers.items():
             terminalreporter.write_line(f"{name}: {what}")
+    samples = [
+        what
+        for report in terminalreporter.stats.get("passed", ())
+        for name, what in report.user_properties
+        if name == "sample"
+    ]
+    if samples:
+        terminalreporter.section("samples")
+        for what in samples:
+            terminalreporter.write_line(str(what))
+    if _all_skipped(terminalreporter):
+        terminalreporter.section("every test was skipped", red=True)
 
 
 @pytest.fixture(scope="session", params=CHOSEN_SERVERS)

@@ -16,6 +16,7 @@ function connect(url) {
     return new Sequelize({
       ...options,
       dialect: 'sqlite',
+      dialectModule: require('@appthreat/sqlite3').default,
       storage: decodeURIComponent(url.slice(SQLITE_PREFIX.length)),
       foreignKeys: true,
     });

@@ -1,13 +1,11 @@
 """One database, two tools: a Node service with Sequelize and engagement_db, each reading what the other writes.
 
-The Node service is `tests/interop`. `tox -e interop` installs what it needs into a folder of its own and names
-it in `TEST_INTEROP_FOLDER`; without that, `npm ci` in `tests/interop` does.
+The Node service is `tests/interop`; `tests/run -e interop` installs Node and the packages that it needs.
 """
 
 import enum
 import functools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -26,53 +24,30 @@ import engagement_db as edb
 from engagement_db.cli import main
 from engagement_db.orm.fields import EnumField
 
-SOURCES = Path(__file__).parent
-INSTALL_TIMEOUT_SECONDS, RUN_TIMEOUT_SECONDS = 1800, 120
+SERVICE = Path(__file__).parent
+TIMEOUT_SECONDS = 120
 PLATFORM = (edb.User, edb.Project, edb.Gig)
 OURS = tuple(model for model in edb.MODELS if model not in PLATFORM)
 
 
 @functools.cache
-def service_folder():
-    """The folder of the Node service with its packages; skips where there is no Node."""
-    folder = Path(os.environ.get("TEST_INTEROP_FOLDER", SOURCES))
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program}: install Debian's packages nodejs and npm")
-    if folder == SOURCES:
-        if not (SOURCES / "node_modules").exists():
-            pytest.skip("Sequelize is not installed: run tox -e interop, or `npm ci` in tests/interop")
-        return folder
-    lock = folder / "package-lock.json"
-    is_installed = (folder / "installed").exists() and lock.read_text() == (SOURCES / lock.name).read_text()
-    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
-    if not is_installed:
-        (folder / "installed").unlink(missing_ok=True)
-        headers = {"npm_config_nodedir": "/usr"} if Path("/usr/include/node").is_dir() else {}
-        made = subprocess.run(
-            ["npm", "ci"],
-            cwd=folder,
-            env=os.environ | {"JOBS": "max"} | headers,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_SECONDS,
-        )
-        if made.returncode:
-            pytest.fail(f"npm ci failed:\n{made.stdout}{made.stderr}", pytrace=False)
-        (folder / "installed").touch()
-    return folder
+def node_command():
+    """The command of the Node service; skips where it is not installed."""
+    program = shutil.which("node")
+    if program is None or not (SERVICE / "node_modules").exists():
+        pytest.skip("the Node service is not installed: tests/run -e interop does it; or npm ci in tests/interop")
+    return [program, "driver.js"]
 
 
 def node(url, *command):
     """What the Node service prints for a command."""
     done = subprocess.run(
-        ["node", "driver.js", url, *command],
-        cwd=service_folder(),
+        [*node_command(), url, *command],
+        cwd=SERVICE,
         check=False,
         capture_output=True,
         text=True,
-        timeout=RUN_TIMEOUT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

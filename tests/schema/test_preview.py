@@ -27,31 +27,15 @@ REVISIONS = runner.names()
 def feed(url: str, script: str) -> str:
     """Run a script through the server's own client, and return what it says."""
     parts = urlsplit(url)
-    place, port = parts.path.removeprefix("/"), str(parts.port)
-    commands = {
-        "sqlite": ["sqlite3", "-bail", parts.path.removeprefix("/")],
-        "postgres": [
-            "psql",
-            "-X",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            port,
-            "-U",
-            "postgres",
-            place,
-        ],
-        "mysql": ["-N", "-h", "127.0.0.1", "-P", port, "-u", "root", place],
-    }
-    if family(url) in ("mariadb", "mysql"):
-        client = shutil.which("mariadb") or shutil.which("mysql")
-        assert client, "the package mariadb-client is missing"
-        command = [client, *commands["mysql"]]
-    else:
-        command = commands[family(url)]
+    place = parts.path.removeprefix("/")
+    match family(url):
+        case "sqlite":
+            command = ["sqlite3", "-bail", place]
+        case "postgres":
+            command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", url]
+        case _:
+            client = shutil.which("mariadb") or "mysql"
+            command = [client, "-N", "-h", str(parts.hostname), "-P", str(parts.port), "-u", "root", place]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,7 +1,10 @@
 """The ground that the other tests stand on: fresh databases, and servers that can be killed."""
 
 import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +14,7 @@ import psycopg2
 import pymysql
 import pytest
 import servers
+import throwaway
 
 
 def connect(url):
@@ -134,7 +138,7 @@ def test_a_server_that_was_given_is_used_and_goes_on(server, monkeypatch):
     if not server.can_be_killed:
         pytest.skip(f"{server.name}: there is no server process of ours to give")
     own = server.create_database()
-    monkeypatch.setenv(f"TEST_{server.name.upper()}_URL", urlsplit(own)._replace(path="").geturl())
+    monkeypatch.setenv(servers.url_variable(server.name), urlsplit(own)._replace(path="").geturl())
     with servers.running(server.name) as given:
         assert not given.can_be_killed
         url = given.create_database()
@@ -149,7 +153,7 @@ def test_a_server_that_was_given_is_used_and_goes_on(server, monkeypatch):
 
 @pytest.mark.parametrize(("name", "scheme"), [("postgres", "postgresql"), ("mariadb", "mariadb"), ("mysql", "mysql")])
 def test_a_given_server_that_does_not_answer_is_an_error_without_its_password(name, scheme, monkeypatch):
-    monkeypatch.setenv(f"TEST_{name.upper()}_URL", f"{scheme}://someone:s3cret@127.0.0.1:1/")
+    monkeypatch.setenv(servers.url_variable(name), f"{scheme}://someone:s3cret@127.0.0.1:1/")
     with (
         pytest.raises(RuntimeError, match=f"TEST_{name.upper()}_URL is set") as refusal,
         servers.running(name),
@@ -161,14 +165,28 @@ def test_a_given_server_that_does_not_answer_is_an_error_without_its_password(na
 @pytest.mark.parametrize("name", ["sqlite", "postgres", "mariadb"])
 def test_a_server_that_can_always_be_had_is_never_skipped(name):
     with pytest.raises(pytest.fail.Exception, match=f"no {name}: not installed"):
-        servers.skip_or_fail(name, servers.Unavailable("not installed"))
+        servers.skip_or_fail(name, throwaway.Unavailable("not installed"))
 
 
-def test_without_mysql_its_tests_are_skipped_with_the_reason(monkeypatch, tmp_path):
-    monkeypatch.delenv("TEST_MYSQL_URL", raising=False)
-    monkeypatch.setenv("TEST_MYSQL_TREE", str(tmp_path))
-    monkeypatch.setenv("TEST_MYSQL_UNAVAILABLE", "debootstrap failed")
-    with pytest.raises(servers.Unavailable) as reason, servers.running("mysql"):
+@pytest.mark.parametrize("name", ["mysql", "postgres-unstable", "mariadb-unstable"])
+def test_without_its_tree_a_server_is_skipped_with_the_reason(name, monkeypatch, tmp_path):
+    monkeypatch.delenv(servers.url_variable(name), raising=False)
+    monkeypatch.setenv("TEST_TREES", str(tmp_path))
+    with pytest.raises(throwaway.Unavailable) as reason, servers.running(name):
         pass
-    with pytest.raises(pytest.skip.Exception, match="no mysql: "):
-        servers.skip_or_fail("mysql", reason.value)
+    with pytest.raises(pytest.skip.Exception, match=f"no {name}: "):
+        servers.skip_or_fail(name, reason.value)
+
+
+def test_a_run_that_skips_every_test_fails(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, "-k", "a_fresh_database", "-p", "no:cacheprovider"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TEST_SERVERS": "mysql", "TEST_MYSQL_URL": "", "TEST_TREES": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 skipped" in done.stdout, done.stdout + done.stderr
+    assert "every test was skipped" in done.stdout
+    assert done.returncode == 1
