@@ -57,7 +57,7 @@ class Project(BaseModel):
     def owned_by(cls, user: Any) -> Any:
         """Return a SELECT of the projects of this user, a row or an id, newest first.
 
-        Walks ``projects_owner_id_idx``.
+        Uses ``projects_owner_id_idx``.
         """
         return cls.select().where(cls.owner == id_of(Project.owner, user)).order_by(cls.id.desc())
 
@@ -65,7 +65,7 @@ class Project(BaseModel):
     def counts_by_owner(cls, owners: Iterable[Any]) -> Counter[int]:
         """Return how many projects each of up to 200 users owns, by user id; absent means 0.
 
-        Walks ``projects_owner_id_idx`` alone.
+        Uses ``projects_owner_id_idx`` alone.
         """
         owner_ids = ids_of(cls.owner, owners, OWNERS_AT_ONCE)
         if not owner_ids:

@@ -147,3 +147,9 @@ def test_importing_prints_nothing_and_leaves_the_command_alone():
     source = "import engagement_db, sys; print({'click', 'peewee_migrate'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_no_foreign_key_is_left_unresolved():
+    source = "import engagement_db, peewee; print(peewee.DeferredForeignKey._unresolved)"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

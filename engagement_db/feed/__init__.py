@@ -1,7 +1,7 @@
 """The social feed: posts, reactions, comments, shares and the activity log.
 
-A verb does its work in one transaction, together with its entry in the activity log; inside a caller's
-transaction it joins that. Wherever a verb or a query asks for a row, the row or its id will do.
+Each verb and its entry in the activity log are one transaction; inside a caller's transaction the verb joins that.
+Wherever a verb or a query takes a row, it also takes the row's id.
 """
 
 from engagement_db.feed.activity import FeedActivityLog

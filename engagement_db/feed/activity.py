@@ -36,10 +36,10 @@ class _AppendOnlyInsert(peewee.ModelInsert):
 
 
 class FeedActivityLog(BaseModel):
-    """What was done in the feed, by whom, when. Append-only: an entry is never changed or removed.
+    """An entry of the activity log: an action, its actor and its post. Entries are append-only.
 
-    When a post or a user is removed the server itself unlinks the entry, which stays; it keeps the number of a
-    comment that is gone.
+    Deleting a post or a user sets the reference in its entries to NULL and keeps them. ``comment_id`` has no foreign
+    key, so an entry keeps the id of a deleted comment.
     """
 
     id = KeyField()
@@ -51,7 +51,6 @@ class FeedActivityLog(BaseModel):
         null=True,
         on_delete="SET NULL",
     )
-    # No foreign key: an entry keeps the number of a comment that is gone.
     comment_id = IntegerField(column_name="commentId", null=True)
     actor = ReferenceField(
         User,
@@ -78,54 +77,54 @@ class FeedActivityLog(BaseModel):
     def record(
         cls, action: str, *, actor: Any = None, post: Any = None, comment_id: int | None = None, metadata: Any = None
     ) -> "FeedActivityLog":
-        """Add an entry in the transaction that is open, if any, and return it. The verbs call this."""
+        """Add an entry within the current transaction, if any, and return it. The verbs of the feed call this."""
         return cls.create(action=str(action), actor=actor, post=post, comment_id=comment_id, metadata=metadata)
 
     @classmethod
     def history(cls, post: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
-        """Return a page of what happened to a post, newest first.
+        """Return a page of the entries of a post, newest first.
 
-        Walks ``feed_activity_logs_post_id_created_at``.
+        Uses ``feed_activity_logs_post_id_created_at``.
         """
         page = Page(cls, "history", "feed_activity_logs_post_id_created_at", limit, after, before)
         return page.where(cls.post == id_of(cls.post, post))
 
     @classmethod
     def by_actor(cls, actor: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
-        """Return a page of what a user did, newest first.
+        """Return a page of the entries of an actor, newest first.
 
-        Walks ``feed_activity_logs_actor_id_created_at``.
+        Uses ``feed_activity_logs_actor_id_created_at``.
         """
         page = Page(cls, "actor", "feed_activity_logs_actor_id_created_at", limit, after, before)
         return page.where(cls.actor == id_of(cls.actor, actor))
 
     @classmethod
     def by_action(cls, action: str, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
-        """Return a page of one kind of entry, newest first.
+        """Return a page of the entries of one action, newest first.
 
-        Walks ``feed_activity_logs_action_created_at``.
+        Uses ``feed_activity_logs_action_created_at``.
         """
         page = Page(cls, "action", "feed_activity_logs_action_created_at", limit, after, before)
         return page.where(cls.action == str(required(cls.action, action)))
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
-        """Insert the entry. Raises Refused for one that is stored already."""
+        """Insert the entry. Raises Refused if it is stored already."""
         if self.id is not None and not force_insert:
             _refuse_rewrite(self.id)
         return super().save(force_insert=force_insert, only=only)
 
     def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> Any:
-        """Refuse: entries stay."""
+        """Raise Refused: entries are append-only."""
         _refuse_rewrite(self.id)
 
     @classmethod
     def update(cls, *args: Any, **values: Any) -> Any:
-        """Refuse: entries stay as they were written."""
+        """Raise Refused: entries are append-only."""
         _refuse_rewrite()
 
     @classmethod
     def delete(cls) -> Any:
-        """Refuse: entries stay."""
+        """Raise Refused: entries are append-only."""
         _refuse_rewrite()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Comments, their moderation and the thread that they form."""
+"""Comments, their moderation and threads."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,30 +19,26 @@ from engagement_db.orm.transactions import locked
 from engagement_db.platform import User
 
 THREAD_LIMIT: Final = 1000
-
-
 THREAD_DEPTH: Final = 50
-
-
 REASON_CHARACTERS: Final = 1000
 
 
 @dataclass(frozen=True)
 class ThreadEntry:
-    """A comment at its place in the tree; comments on the post itself have depth 1."""
+    """A comment in its place in the tree; comments on the post itself have depth 1."""
 
     comment: "FeedComment"
     depth: int
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether the comment is deleted and stands here for its live replies only, without its body."""
+        """Whether the comment is deleted and is listed, without its body, only as the parent of live replies."""
         return self.comment.deleted_at is not None
 
 
 @dataclass(frozen=True)
 class Thread:
-    """The comments of a post, each after its parent; ``complete`` is False when the limit cut some off."""
+    """The comments of a post, each after its parent; ``complete`` is False if the limit cut some off."""
 
     entries: tuple[ThreadEntry, ...]
     complete: bool
@@ -100,8 +96,8 @@ class FeedComment(BaseModel):
     ) -> Page:
         """Return a page of a post's comments, newest first, whatever they reply to.
 
-        Deleted comments are left out unless ``with_deleted``. Walks ``feed_comments_post_id_created_at``.
-        Raises RefusedValue for a limit outside 1 to 200 and for a cursor of another query.
+        Deleted comments are left out unless ``with_deleted``. Uses ``feed_comments_post_id_created_at``.
+        Raises RefusedValue for a limit outside 1 to 200 or a cursor of another query.
         """
         page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before)
         page = page.where(cls.post == id_of(cls.post, post))
@@ -109,10 +105,10 @@ class FeedComment(BaseModel):
 
     @classmethod
     def reply(cls, post: Any, user: Any, body: str, *, parent: Any = None, metadata: Any = None) -> "FeedComment":
-        """``user`` has commented on ``post``, or replied to its comment ``parent``. Returns the comment.
+        """Add a comment of ``user`` on ``post``, or a reply to its comment ``parent``, and return it.
 
-        Raises NotFound when post, user or parent does not exist, Refused when the parent stands on another
-        post or is deleted. The parent's row is locked, so it cannot be deleted meanwhile.
+        The parent is locked, so it cannot be deleted concurrently. Raises NotFound if the post, the user or the
+        parent does not exist, Refused if the parent belongs to another post or is deleted.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         parent_id = optional_id_of(cls.parent, parent)
@@ -140,23 +136,23 @@ class FeedComment(BaseModel):
             raise not_found(cls, parent_id, "parent")
         if parent.post_id != post_id:
             raise Refused(
-                f"comment {parent_id} is on post {parent.post_id}; a reply on post {post_id} cannot hang "
-                f"on it. Reply on post {parent.post_id}."
+                f"comment {parent_id} belongs to post {parent.post_id}, so it cannot be the parent of a reply on post "
+                f"{post_id}. Reply on post {parent.post_id}."
             )
         if parent.deleted_at is not None:
-            raise Refused(f"comment {parent_id} is deleted; restore it before somebody replies to it.")
+            raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.")
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
-        """Insert or update the row. Raises Refused when the comment would reply to itself."""
+        """Insert or update the row. Raises Refused if the comment is its own parent."""
         if self.id is not None and self.parent_id == self.id:
             raise Refused(f"comment {self.id} cannot be a reply to itself; give it another parent, or none.")
         return super().save(force_insert=force_insert, only=only)
 
     def soft_delete(self, by: Any, reason: str) -> bool:
-        """The comment is deleted, its row and its replies stay. Returns False when it was deleted already.
+        """Mark the comment as deleted, keeping its row and its replies. Return False if it already was.
 
-        ``by`` is the moderator or author, None for the system; ``reason``, up to 1000 characters, goes into
-        the log. Raises NotFound when the comment or the user does not exist.
+        ``by`` is the moderator or author, None for the system; ``reason``, up to 1000 characters, is logged.
+        Raises NotFound if the comment or the user does not exist.
         """
         moment = now()
         done = self._moderated(FeedAction.COMMENT_DELETED, moment, by, _checked_reason(reason))
@@ -165,7 +161,7 @@ class FeedComment(BaseModel):
         return done
 
     def restore(self, by: Any, reason: str | None = None) -> bool:
-        """The comment is live again. Returns False when it was not deleted. Otherwise as ``soft_delete``."""
+        """Make a deleted comment live again. Return False if it was not deleted. Raises as ``soft_delete`` does."""
         done = self._moderated(
             FeedAction.COMMENT_RESTORED, None, by, None if reason is None else _checked_reason(reason)
         )
@@ -194,12 +190,12 @@ class FeedComment(BaseModel):
     def thread(cls, post: Any, *, depth: int = 10, limit: int = 500) -> Thread:
         """Return the tree of a post's comments: each after its parent, siblings by age. One query.
 
-        A deleted comment is kept as a placeholder, without its body, while a live reply hangs below it.
-        ``depth`` is 1 to 50 levels; what is deeper is left out. ``limit`` is 1 to 1000 rows: of more, the
-        lowest levels and on each the oldest are kept, so that every comment has its parent.
+        A deleted comment is kept as a placeholder, without its body, while it has a live reply below it.
+        ``depth`` is 1 to 50 levels; deeper ones are left out. ``limit`` is 1 to 1000 rows: of more, the top
+        levels are kept, and the oldest of each level, so that every comment has its parent.
 
-        Walks ``feed_comments_post_id_created_at`` for the first level, ``feed_comments_parent_id`` for the
-        others.
+        Uses ``feed_comments_post_id_created_at`` for the first level, ``feed_comments_parent_id`` for the
+        deeper ones.
         """
         table = cls._meta.table_name
         validate_limit(table, depth, THREAD_DEPTH, "depth")
@@ -217,14 +213,14 @@ def _checked_reason(reason: str) -> str:
 def _thread_query(post_id: int, depth: int, limit: int) -> Any:
     """Return the tree's rows, level by level and by age within, each with its ``depth``."""
     first = FeedComment.select(FeedComment.id, peewee.SQL("1").alias("depth")).where(
-        FeedComment.post == post_id, FeedComment.parent.is_null(), _is_worth_showing(FeedComment)
+        FeedComment.post == post_id, FeedComment.parent.is_null(), _is_visible(FeedComment)
     )
     level = first.cte("level", recursive=True, columns=("id", "depth"))
     reply = FeedComment.alias("reply")
     deeper = (
         reply.select(reply.id, level.c.depth + 1)
         .join(level, on=(reply.parent == level.c.id))
-        .where(level.c.depth < depth, _is_worth_showing(reply))
+        .where(level.c.depth < depth, _is_visible(reply))
     )
     tree = level.union_all(deeper)
     is_live = FeedComment.deleted_at.is_null()
@@ -243,14 +239,14 @@ def _thread_query(post_id: int, depth: int, limit: int) -> Any:
     )
 
 
-def _is_worth_showing(comment: Any) -> Any:
+def _is_visible(comment: Any) -> Any:
     answer = FeedComment.alias("answer")
     has_answers = peewee.fn.EXISTS(answer.select(peewee.SQL("1")).where(answer.parent == comment.id))
     return comment.deleted_at.is_null() | has_answers
 
 
 def _depth_first(rows: list[Any]) -> tuple[ThreadEntry, ...]:
-    """Put each row after its parent; drop the deleted ones on which nothing live hangs."""
+    """Return each row after its parent, without deleted rows that have no live reply below them."""
     children: dict[int | None, list[Any]] = {}
     for row in reversed(rows):
         if row.deleted_at is None or row.id in children:

@@ -50,15 +50,15 @@ class FeedPost(BaseModel):
     ) -> TimelinePage:
         """Return a page of posts, newest first; ``entries()`` of it adds authors, counts and reactions.
 
-        A filter that is not given hides nothing. ``viewer`` sees public posts, their own, and all those
-        of ``connections``, users or ids; for somebody who is not signed in pass ``visibility="public"``.
+        A filter that is not given hides nothing. ``viewer`` sees public posts, their own, and all posts of
+        ``connections``, users or ids; for an anonymous viewer pass ``visibility="public"``.
         ``visibility`` and ``author`` narrow the page to posts of that kind and by that user.
         ``limit`` is 1 to 200 posts; ``after`` takes a page's ``next_cursor``, ``before`` its
         ``previous_cursor``.
 
-        Walks ``feed_posts_user_id_created_at`` with an author, else ``feed_posts_visibility_created_at`` with
-        a visibility, else ``feed_posts_created_at``, passing over what the viewer does not see.
-        Raises RefusedValue for a limit out of bounds and for a cursor that is not one of a timeline.
+        Uses ``feed_posts_user_id_created_at`` with an author, else ``feed_posts_visibility_created_at`` with
+        a visibility, else ``feed_posts_created_at``, skipping posts that the viewer may not see.
+        Raises RefusedValue for a limit out of bounds or a cursor of another query.
         """
         index = "feed_posts_created_at"
         if visibility is not None:
@@ -69,7 +69,7 @@ class FeedPost(BaseModel):
         if viewer is not None:
             page._viewer = id_of(cls.user, viewer)
             seen = {page._viewer, *(id_of(cls.user, user) for user in connections)}
-            # CASE, because a plain OR invites two other indexes and a sort of everything that they find.
+            # CASE, because a plain OR makes servers merge two other indexes and sort all rows found.
             yes, no = peewee.SQL("1"), peewee.SQL("0")
             public = cls.visibility == Visibility.PUBLIC
             is_seen = peewee.Case(None, [(public, yes), (cls.user.in_(seen), yes)], no)

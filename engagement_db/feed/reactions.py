@@ -1,4 +1,4 @@
-"""Reactions: at most one of a user to a post."""
+"""Reactions of users to posts."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _REACTION_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class ReactionChange:
-    """What ``react`` did: ``previous`` is the type before, None when there was no reaction."""
+    """Result of ``react``. ``previous`` is the type before, None if there was no reaction."""
 
     reaction: "FeedReaction"
     previous: ReactionType | None
@@ -36,7 +36,7 @@ class ReactionChange:
 
 
 class FeedReaction(BaseModel):
-    """One person's reaction to one post; at most one row for the two."""
+    """The reaction of a user to a post; at most one row for the two."""
 
     post_id: int
     user_id: int
@@ -61,11 +61,11 @@ class FeedReaction(BaseModel):
 
     @classmethod
     def react(cls, post: Any, user: Any, reaction_type: ReactionType | str = ReactionType.LIKE) -> ReactionChange:
-        """``user`` has exactly this reaction to ``post``, whoever else reacts at the same moment.
+        """Set ``user``'s reaction to ``post``, replacing any previous one. Safe under concurrency.
 
-        Returns what changed; the same reaction again changes nothing and logs nothing. Finds the row by
-        ``feed_reactions_post_id_user_id``. Raises NotFound when the post or the user does not exist, and
-        Contention when the reaction kept being added and removed under it; nothing is changed then.
+        The same reaction again changes nothing and logs nothing. Uses ``feed_reactions_post_id_user_id``.
+        Raises NotFound if the post or the user does not exist, Contention if other sessions kept adding and
+        removing the reaction. Nothing is changed on error.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         wanted = ReactionType(cls.reaction_type.db_value(required(cls.reaction_type, reaction_type)))
@@ -79,7 +79,7 @@ class FeedReaction(BaseModel):
                 if reaction is not None:
                     return ReactionChange(reaction, None)
             raise Contention(
-                f"the reaction of user {user_id} to post {post_id} kept being added and removed elsewhere. "
+                f"the reaction of user {user_id} to post {post_id} was repeatedly added and removed by other sessions. "
                 "Nothing was changed; try again."
             )
 
@@ -93,7 +93,7 @@ class FeedReaction(BaseModel):
 
     @classmethod
     def _added(cls, post_id: int, user_id: int, wanted: ReactionType) -> "FeedReaction | None":
-        """Insert the row and return it; None when somebody else was first."""
+        """Insert the row and return it; None if another session was first."""
         try:
             with target(cls._meta.database).atomic():
                 reaction = cls.create(post=post_id, user=user_id, reaction_type=wanted)
@@ -115,9 +115,9 @@ class FeedReaction(BaseModel):
 
     @classmethod
     def unreact(cls, post: Any, user: Any) -> bool:
-        """``user`` has no reaction to ``post``. Returns whether there was one; only then something is logged.
+        """Remove ``user``'s reaction to ``post``, and log it. Return whether there was one.
 
-        Finds the row by ``feed_reactions_post_id_user_id``.
+        Uses ``feed_reactions_post_id_user_id``.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
 
@@ -135,8 +135,8 @@ class FeedReaction(BaseModel):
     def summary(cls, posts: Iterable[Any]) -> dict[int, Counter[ReactionType]]:
         """Return the number of reactions by type for each of up to 200 posts, by post id.
 
-        Walks ``feed_reactions_post_id_reaction_type`` alone, in one query. A post without reactions, or
-        unknown, has an empty counter; a type that is absent counts 0.
+        One query, on ``feed_reactions_post_id_reaction_type`` alone. A post that has no reactions or does not
+        exist has an empty counter; a missing type counts 0.
         """
         post_ids = ids_of(cls.post, posts, PAGE_LIMIT)
         counts: dict[int, Counter[ReactionType]] = {post_id: Counter() for post_id in post_ids}

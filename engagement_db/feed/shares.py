@@ -1,4 +1,4 @@
-"""Shares of a post over a channel."""
+"""Shares of posts through channels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from engagement_db.platform import User
 
 
 class FeedShare(BaseModel):
-    """A post that somebody passed on over a channel."""
+    """One sharing of a post through a channel."""
 
     post_id: int
     user_id: int
@@ -45,9 +45,9 @@ class FeedShare(BaseModel):
 
     @classmethod
     def share(cls, post: Any, user: Any, channel: str, message: str | None = None) -> "FeedShare":
-        """``user`` has shared ``post`` over ``channel``, once more if it was before. Returns the share.
+        """Add a share of ``post`` by ``user`` through ``channel`` and return it; sharing again adds another.
 
-        Raises NotFound when the post or the user does not exist.
+        Raises NotFound if the post or the user does not exist.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
 
@@ -62,10 +62,10 @@ class FeedShare(BaseModel):
 
     @classmethod
     def counts_by_channel(cls, channels: Sequence[str], since: datetime, until: datetime) -> Counter[str]:
-        """Return how often each of up to 200 channels was used from ``since`` on and before ``until``.
+        """Return the number of shares through each of up to 200 channels, from ``since`` until before ``until``.
 
-        Walks one range of ``feed_shares_channel_created_at`` for each channel, and nothing else.
-        Raises RefusedValue when a time is naive or the range ends before it starts.
+        Reads one range of ``feed_shares_channel_created_at`` for each channel, and nothing else.
+        Raises RefusedValue if a timestamp is naive or the range ends before it starts.
         """
         table = cls._meta.table_name
         validate_limit(table, len(channels), name="channels")

@@ -1,4 +1,4 @@
-"""A page of posts with what a viewer sees around each: author, counts, own reaction."""
+"""A page of posts with author, counts and the viewer's own reaction."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """A post with what a reader sees around it. ``reactions`` counts by type; a type that is absent is 0."""
+    """A post with its author and counts. ``reactions`` counts by type; a missing type counts 0."""
 
     post: "FeedPost"
     author: User
@@ -28,15 +28,15 @@ class TimelineEntry:
 
 
 class TimelinePage(Page):
-    """A page of posts. ``entries`` adds what surrounds them."""
+    """A page of posts. ``entries`` adds authors and counts."""
 
     _viewer: int | None = None
 
     def entries(self, viewer: Any = None) -> list[TimelineEntry]:
         """Return the page's posts with authors, counts and the viewer's own reaction.
 
-        ``viewer`` defaults to that of the timeline. Three queries, whatever the size of the page; the
-        second walks the primary key of users, the third ``feed_reactions_post_id_reaction_type``,
+        ``viewer`` defaults to that of the timeline. Three queries, whatever the size of the page: the
+        second uses the primary key of users, the third ``feed_reactions_post_id_reaction_type``,
         ``feed_comments_post_id_created_at`` (deleted comments do not count),
         ``feed_shares_post_id_created_at`` and ``feed_reactions_post_id_user_id``.
         """
@@ -52,7 +52,7 @@ class TimelinePage(Page):
             counted[post_id].add(kind, number)
         found = []
         for post in posts:
-            # An author who was removed a moment ago took the post along.
+            # The author, and with them the post, may have been deleted since the first query.
             if post.user_id not in authors:
                 continue
             around = counted[post.id]
@@ -63,13 +63,11 @@ class TimelinePage(Page):
 
 
 _REACTION_TYPES = tuple(ReactionType)
-
-
 _COMMENTS, _SHARES, _OWN = (len(_REACTION_TYPES) + step for step in range(3))
 
 
 class _PostCounts:
-    """Collects the rows of ``_count_rows`` for one post."""
+    """Counts of one post, collected from the rows of ``_count_rows``."""
 
     def __init__(self) -> None:
         self.reactions: Counter[ReactionType] = Counter()
@@ -89,7 +87,7 @@ class _PostCounts:
 
 
 def _count_rows(posts: Any, post_ids: list[int], viewer_id: int | None) -> Any:
-    """Return (post id, kind, number) rows; a kind is a number, which all parts and servers agree on."""
+    """Return (post id, kind, number) rows; a kind is a number, since every server unites columns of numbers."""
     reaction, comment, share = (getattr(posts, name).rel_model for name in ("reactions", "comments", "shares"))
     reactions = _numbered(reaction, post_ids, _type_number(reaction.reaction_type, 0)).group_by(
         reaction.post, reaction.reaction_type

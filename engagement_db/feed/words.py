@@ -1,17 +1,17 @@
-"""The words of the feed: who sees a post, how people react, what the activity log records."""
+"""Enums of the feed."""
 
 from enum import StrEnum
 
 
 class Visibility(StrEnum):
-    """Who sees a post."""
+    """Who may see a post."""
 
     PUBLIC = "public"
     CONNECTIONS = "connections"
 
 
 class ReactionType(StrEnum):
-    """How somebody reacts to a post."""
+    """The type of a reaction."""
 
     LIKE = "like"
     CELEBRATE = "celebrate"
@@ -21,7 +21,7 @@ class ReactionType(StrEnum):
 
 
 class FeedAction(StrEnum):
-    """What the verbs of the feed write into the activity log; other services may write other words."""
+    """Actions that the verbs of the feed log; other services may log others."""
 
     REACTION_ADDED = "reaction_added"
     REACTION_CHANGED = "reaction_changed"

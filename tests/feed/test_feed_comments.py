@@ -55,7 +55,7 @@ def test_a_reply_hangs_on_its_parent_and_is_in_the_log(post, ada):
 
 def test_a_reply_to_a_comment_on_another_post_is_refused(post, ada):
     elsewhere = FeedComment.reply(a_post(ada), ada, "elsewhere")
-    with pytest.raises(edb.Refused, match=f"comment {elsewhere.id} is on post {elsewhere.post_id}"):
+    with pytest.raises(edb.Refused, match=f"comment {elsewhere.id} belongs to post {elsewhere.post_id}"):
         FeedComment.reply(post, ada, "here", parent=elsewhere)
     assert FeedComment.select().count() == 1
     assert logged_actions() == ["comment_added"]
