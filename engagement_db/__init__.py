@@ -32,10 +32,11 @@ from engagement_db.feed import (
     Visibility,
 )
 from engagement_db.orm.bound import Unbound, now
-from engagement_db.orm.connect import bind, connect
+from engagement_db.orm.connect import bind, bind_ctx, connect
 from engagement_db.orm.fields import JSON_NULL
 from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
+from engagement_db.orm.urls import open_database
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust import (
     AccountChange,
@@ -137,12 +138,14 @@ __all__ = [
     "User",
     "Visibility",
     "bind",
+    "bind_ctx",
     "connect",
     "escrow_totals",
     "escrow_totals_per_owner",
     "escrow_totals_per_project",
     "find_problems",
     "now",
+    "open_database",
     "reconcile",
     "release_queue",
     "transaction",

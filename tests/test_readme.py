@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -37,9 +39,11 @@ def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_of_the_verbs_is_a_program_that_runs(tmp_path):
+@pytest.mark.parametrize("name", ["connecting", "verbs"])
+def test_a_page_that_says_so_is_a_program_that_runs(tmp_path, name):
+    page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert "The page as a whole is a program" in page
     run(sys.executable, "-m", "engagement_db.cli", "migrate", folder=tmp_path)
-    page = (ROOT / "docs" / "verbs.md").read_text("utf-8")
     run(sys.executable, "-c", "\n".join(blocks("python", page)), folder=tmp_path)
 
 

@@ -1,11 +1,16 @@
-"""The database that the models are bound to: one proxy, and what it says while it is empty."""
+"""The database to which the models are bound: by default for the process, in a scope for one block."""
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import peewee
 
 from engagement_db.errors import ConfigurationError
+
+_scoped: ContextVar[peewee.Database | None] = ContextVar("engagement_db_database", default=None)
 
 
 class Unbound(ConfigurationError, AttributeError):
@@ -19,6 +24,16 @@ class Unbound(ConfigurationError, AttributeError):
 
 
 class _Proxy(peewee.DatabaseProxy):
+    """Stands for the database of the scope, and outside a scope for the one that ``bind`` set."""
+
+    @property
+    def obj(self) -> peewee.Database | None:
+        return _scoped.get() or vars(self).get("default")
+
+    @obj.setter
+    def obj(self, database: peewee.Database | None) -> None:
+        vars(self)["default"] = database
+
     def __getattr__(self, name: str) -> Any:
         if self.obj is None:
             raise Unbound
@@ -29,6 +44,70 @@ class _Proxy(peewee.DatabaseProxy):
 
 
 proxy: Final = _Proxy()
+
+
+class BoundMetadata(peewee.Metadata):
+    """Looks up a model's database where the model is used.
+
+    A model declared on the proxy follows the proxy or peewee's own ``bind``, and in a scope the scope. One that is
+    declared on another database keeps it.
+    """
+
+    follows_scope = False
+
+    def __init__(self, model: Any, database: Any = None, **options: Any) -> None:
+        super().__init__(model, database, **options)
+        self.follows_scope = database is proxy
+
+    @property
+    def database(self) -> Any:
+        scoped = _scoped.get() if self.follows_scope else None
+        return self._database if scoped is None else scoped
+
+    @database.setter
+    def database(self, database: Any) -> None:
+        self._database = database
+
+
+def refuse_in_scope() -> None:
+    """Raise ConfigurationError in a scope, whose database cannot be changed."""
+    if _scoped.get() is not None:
+        raise ConfigurationError(
+            "the models cannot be bound inside transaction() or bind_ctx(), which bind them for the block; "
+            "call engagement_db.bind_ctx(database) for a block in another database."
+        )
+
+
+@contextlib.contextmanager
+def scope(database: peewee.Database) -> Iterator[peewee.Database]:
+    """Bind the models to ``database`` in this block, in this thread or asyncio task and the tasks it starts."""
+    token = _scoped.set(database)
+    try:
+        yield database
+    finally:
+        _scoped.reset(token)
+
+
+# The models of the library, which each verb needs in one database.
+models: Final[list[type[peewee.Model]]] = []
+
+
+def current() -> peewee.Database:
+    """Return the database to which the models are bound here.
+
+    Raises Unbound, and ConfigurationError when peewee's own ``bind`` left them in more than one database.
+    """
+    scoped = _scoped.get()
+    if scoped is not None:
+        return scoped
+    database = target(models[0]._meta.database)
+    for model in models:
+        if target(model._meta.database) is not database:
+            raise ConfigurationError(
+                f"{models[0]._meta.table_name} is bound to one database and {model._meta.table_name} to another; "
+                "bind all of engagement_db.MODELS, or call engagement_db.bind_ctx(database). Nothing was sent."
+            )
+    return database
 
 
 def now() -> datetime:

@@ -1,10 +1,11 @@
 """Binding the models to a database."""
 
+import contextlib
 from typing import Any
 
 import peewee
 
-from engagement_db.orm.bound import proxy, target
+from engagement_db.orm.bound import proxy, refuse_in_scope, scope, target
 from engagement_db.orm.sessions import set_up_sessions
 from engagement_db.orm.urls import open_database
 
@@ -32,9 +33,26 @@ def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     server is changed.
 
     Raises ConfigurationError, and binds nothing, for a database that is none of SQLite, PostgreSQL, MySQL
-    and MariaDB, and inside a transaction, where a session cannot be set up.
+    and MariaDB, inside a transaction, where a session cannot be set up, and inside ``bind_ctx``.
     """
+    refuse_in_scope()
     database = target(database)
     set_up_sessions(database)
     proxy.initialize(database)
     return database
+
+
+def bind_ctx(database: peewee.Database | peewee.Proxy) -> contextlib.AbstractContextManager[peewee.Database]:
+    """Bind every model to ``database`` inside a ``with`` block, in this thread or asyncio task only.
+
+    Blocks nest; tasks that are started inside, and ``asyncio.to_thread``, inherit the block, other threads do not.
+    A query that was made in the block keeps its database; one made before it reads the database of the block.
+    Sessions are set up as ``bind`` does. No connection is opened or closed.
+
+    (peewee's own ``database.bind_ctx(models)`` binds for all threads at once.)
+
+    Raises ConfigurationError, at once, for a database that ``bind`` would not take.
+    """
+    database = target(database)
+    set_up_sessions(database)
+    return scope(database)

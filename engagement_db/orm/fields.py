@@ -74,24 +74,14 @@ def _clean_text(field: peewee.Field, value: object) -> str:
 
 
 class _FollowsDialect:
-    """Keeps ``dialect`` at that of the database to which the model is bound.
+    """Knows the dialect of the database to which the model is bound where the field is used."""
 
-    Not a ``peewee.FieldDatabaseHook``: `pw_migrate create --auto` would take every such field for one.
-    """
+    model: Any
 
-    dialect: Dialect | None = None
-
-    def _follow(self, database: peewee.Database | None) -> None:
-        self.dialect = None if database is None else family(database)
-
-    def bind(self, model: Any, name: str, set_attribute: bool = True) -> None:
-        database = model._meta.database
-        if isinstance(database, peewee.Proxy):
-            database.attach_callback(self._follow)
-            database = database.obj
-        self._follow(database)
-        model._meta._db_hooks.append(self._follow)
-        super().bind(model, name, set_attribute)  # type: ignore[misc]
+    @property
+    def dialect(self) -> Dialect | None:
+        database = self.model._meta.get_database_instance()
+        return None if database is None else family(database)
 
     def case_value(self, value: Any) -> Any:
         """Return what stands for ``value`` in the CASE of a bulk_update."""
@@ -313,6 +303,26 @@ class JsonField(_FollowsDialect, peewee.JSONField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(dumps=self._dump, loads=load_json, **options)
+
+    def _db_hook(self, database: peewee.Database | None) -> None:
+        """Keep nothing of the database: what peewee keeps here would be that of every thread."""
+
+    @property
+    def _helper(self) -> Any:
+        database = self.model._meta.get_database_instance()
+        return None if database is None else database.json_methods(database)
+
+    @_helper.setter
+    def _helper(self, helper: None) -> None:
+        """Ignore the None that peewee sets first."""
+
+    def python_value(self, value: Any) -> Any:
+        if not isinstance(value, str) or (self.dialect is not None and self.dialect.driver_parses_json):
+            return value
+        try:
+            return load_json(value)
+        except ValueError:
+            return value
 
     def _dump(self, value: object) -> str:
         try:

@@ -5,11 +5,12 @@ from typing import Any
 import peewee
 
 from engagement_db import ddl, dialects, tables
-from engagement_db.orm.bound import now, proxy, target
+from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
 from engagement_db.orm.fields import ReferenceField
+from engagement_db.orm.sessions import set_up_sessions
 
 
-class _Metadata(peewee.Metadata):
+class _Metadata(BoundMetadata):
     """Names each index after the contract: ``<table>_<columns in snake_case>``."""
 
     checks: tuple[tuple[str, str], ...] = ()
@@ -26,6 +27,19 @@ class _Metadata(peewee.Metadata):
             found.append(peewee.ModelIndex(self.model, fields, unique=unique, name=name))
         return found
 
+    def set_database(self, database: Any) -> None:
+        """Bind the model, as peewee's ``bind`` and ``bind_ctx`` ask; sessions are set up as by the library's own.
+
+        Raises ConfigurationError in a scope, and for a database that ``engagement_db.bind`` would not take.
+        """
+        refuse_in_scope()
+        if database is not None and not isinstance(database, peewee.Proxy):
+            set_up_sessions(database)
+        super().set_database(database)
+        # The schema manager's own reference would outlast a scope.
+        model: Any = self.model
+        model._schema.database = None
+
 
 class BaseModel(peewee.Model):
     """What all models share: the proxy, names after the contract, and ``updated_at`` that moves."""
@@ -34,6 +48,11 @@ class BaseModel(peewee.Model):
         database = proxy
         legacy_table_names = False
         model_metadata_class = _Metadata
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == __package__.partition(".")[0]:
+            models.append(cls)
 
     @classmethod
     def declared(cls) -> tables.Table:

@@ -10,8 +10,8 @@ import peewee
 from engagement_db import dialects
 from engagement_db.dialects import Dialect
 from engagement_db.errors import Contention
-from engagement_db.orm.bound import proxy, target
-from engagement_db.orm.sessions import is_asyncpg
+from engagement_db.orm.bound import current, scope, target
+from engagement_db.orm.sessions import is_asyncpg, set_up_sessions
 
 Result = TypeVar("Result")
 
@@ -19,20 +19,37 @@ Result = TypeVar("Result")
 RETRIES: Final = 8
 
 
-def transaction(work: Callable[[], Result], *, retries: int = RETRIES) -> Result:
-    """Run ``work`` in one transaction of the bound database and return its result.
+def transaction(
+    work: Callable[[], Result],
+    *,
+    retries: int = RETRIES,
+    database: peewee.Database | peewee.Proxy | None = None,
+) -> Result:
+    """Run ``work`` in one transaction and return its result. The models are bound to its database meanwhile.
 
-    Inside a caller's transaction ``work`` joins it, behind a savepoint, and runs once: only the
+    ``database`` is by default the one to which the models are bound here.
+
+    Inside a caller's transaction of that database ``work`` joins it, behind a savepoint, and runs once: only the
     outermost transaction can be run again as a whole. Outside, a transaction that loses to another
     (deadlock, serialization failure, lock wait) is run again, at most ``retries`` times (0 or more),
     after a growing, random pause; so ``work`` must have no effect outside the database.
 
-    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out.
+    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out; ConfigurationError,
+    before any statement, when the models are bound to several databases.
     """
-    database = target(proxy)
-    if database.in_transaction():
-        with database.atomic():
-            return work()
+    if database is None:
+        database = current()
+    else:
+        database = target(database)
+        set_up_sessions(database)
+    with scope(database):
+        if database.in_transaction():
+            with database.atomic():
+                return work()
+        return _retry(work, retries, database)
+
+
+def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) -> Result:
     dialect = dialects.of(database)
     for attempt in range(retries + 1):
         try:
@@ -76,4 +93,4 @@ def locked(query: Any) -> Any:
 
     On SQLite a transaction that ``transaction`` began holds the only write lock already.
     """
-    return query.for_update() if dialects.of(target(proxy)).locks_rows else query
+    return query.for_update() if dialects.of(current()).locks_rows else query

@@ -6,7 +6,7 @@ from typing import Any
 
 from engagement_db import dialects
 from engagement_db.errors import Contention, InvalidTransition, Refused
-from engagement_db.orm.bound import now, proxy, target
+from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -169,7 +169,7 @@ def locked_account(account_id: int | None) -> EscrowAccount:
 
 def _refuse_stale_snapshot(what: str) -> None:
     """Raise Contention where the caller's snapshot may hide a row that must exist once only."""
-    database = target(proxy)
+    database = current()
     question = dialects.of(database).reads_stale_rows
     if question is not None and database.execute_sql(question).fetchone()[0]:
         raise Contention(

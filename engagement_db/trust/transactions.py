@@ -14,7 +14,7 @@ from typing import Any, Final
 import peewee
 
 from engagement_db.errors import Contention, ReferenceConflict
-from engagement_db.orm.bound import now, proxy
+from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -202,7 +202,7 @@ class EscrowTransaction(BaseModel):
             if first is None:
                 home.require_funding(wanted.currency_code)
                 try:
-                    with proxy.atomic():
+                    with current().atomic():
                         return wanted._insert(home, payload)
                 except peewee.IntegrityError as error:
                     _require_related_rows(wanted)

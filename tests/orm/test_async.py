@@ -152,3 +152,35 @@ def test_foreign_keys_hold_in_each_session_of_an_async_service(async_database):
         return await asyncio.gather(*(orphan() for _ in range(READERS)))
 
     assert run(async_database, work) == [0] * READERS
+
+
+def test_tasks_with_a_database_each_do_not_meet(tmp_path, async_database):
+    async def work(database):
+        tenant = edb.bind(AsyncSqliteDatabase(tmp_path / "tenant.db"))
+        async with tenant:
+            await tenant.run(tenant.create_tables, edb.MODELS)
+
+        async def post_in(database):
+            async with database:
+                with edb.bind_ctx(database):
+                    ada = await database.run(somebody)
+                    post = await database.run(a_post, ada)
+                    await asyncio.gather(*(react_in(database, post, ada) for _ in range(2)))
+
+        async def react_in(database, post, user):
+            async with database:
+                await asyncio.sleep(0)
+                await database.run(FeedReaction.react, post, user)
+
+        async def counted_in(database):
+            async with database:
+                with edb.bind_ctx(database):
+                    return [await database.count(model.select()) for model in (FeedPost, FeedReaction, FeedActivityLog)]
+
+        try:
+            await asyncio.gather(*(post_in(each) for each in (database, tenant) * 3))
+            return await counted_in(database), await counted_in(tenant)
+        finally:
+            await tenant.close_pool()
+
+    assert run(async_database, work) == ([3, 3, 3], [3, 3, 3])
