@@ -7,7 +7,8 @@
     ├── RefusedValue            a value that a column does not take (also a ValueError)
     ├── NotFound                a row that a verb was asked to work on is not there
     ├── Refused                 a rule of the feed or of the books says no
-    │   ├── InvalidTransition         a status from which the move is not allowed
+    │   ├── InvalidTransition   a status from which the move is not allowed
+    │   ├── Protected           a column that only verbs change, a row that is never changed or deleted
     │   └── ReferenceConflict   one idempotency key, two different payloads
     ├── Contention              other transactions kept winning; nothing was changed, try again
     └── MigrationError
@@ -24,7 +25,31 @@ from collections.abc import Sequence
 
 
 class EngagementError(Exception):
-    """The root of every error that engagement_db raises on purpose."""
+    """The root of every error that engagement_db raises on purpose.
+
+    ``table``, ``column`` and ``attribute`` (the column's name in Python), ``id`` and ``status`` of the row, and
+    ``allowed`` (what would have been accepted) say where it happened. They are None, or empty, where they do not
+    apply.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        table: str | None = None,
+        column: str | None = None,
+        attribute: str | None = None,
+        id: int | None = None,
+        status: str | None = None,
+        allowed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
+        self.attribute = attribute
+        self.id = id
+        self.status = status
+        self.allowed = tuple(allowed)
 
 
 class ConfigurationError(EngagementError):
@@ -38,9 +63,7 @@ class RefusedValue(EngagementError, ValueError):
     """
 
     def __init__(self, table: str, column: str, reason: str) -> None:
-        super().__init__(f"{table}.{column}: {reason}")
-        self.table = table
-        self.column = column
+        super().__init__(f"{table}.{column}: {reason}", table=table, column=column)
         self.reason = reason
 
 
@@ -54,6 +77,13 @@ class Refused(EngagementError):
 
 class InvalidTransition(Refused):
     """The row's status does not allow the move; nothing was changed."""
+
+
+class Protected(Refused):
+    """A stored row or column that a plain write may not change, or a row that is never deleted.
+
+    ``table``, ``column`` and ``id`` name it where they are known; ``allowed`` names the verbs to call instead.
+    """
 
 
 class ReferenceConflict(Refused):

@@ -117,7 +117,7 @@ def database(server: servers.Server, url_of_tables: str) -> Iterator[peewee.Data
     database = edb.connect(url_of_tables)
     with database.connection_context():
         for model in reversed(edb.MODELS):
-            # Not model.delete(): the activity log refuses it.
+            # Not model.delete(), because some tables keep every row.
             peewee.ModelDelete(model).execute()
         yield database
 

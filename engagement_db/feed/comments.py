@@ -12,7 +12,7 @@ from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, refuse
-from engagement_db.orm.models import BaseModel
+from engagement_db.orm.models import BaseModel, verb_update
 from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, written
 from engagement_db.orm.transactions import locked
@@ -73,6 +73,7 @@ class FeedComment(BaseModel):
 
     class Meta:
         table_name = "feed_comments"
+        verb_columns = {"post": "", "user": "", "parent": "", "deleted_at": "soft_delete or restore"}
         indexes = (
             (("post", "created_at"), False),
             (("parent",), False),
@@ -142,12 +143,6 @@ class FeedComment(BaseModel):
         if parent.deleted_at is not None:
             raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.")
 
-    def save(self, force_insert: bool = False, only: Any = None) -> Any:
-        """Insert or update the row. Raises Refused if the comment is its own parent."""
-        if self.id is not None and self.parent_id == self.id:
-            raise Refused(f"comment {self.id} cannot be a reply to itself; give it another parent, or none.")
-        return super().save(force_insert=force_insert, only=only)
-
     def soft_delete(self, by: Any, reason: str) -> bool:
         """Mark the comment as deleted, keeping its row and its replies. Return False if it already was.
 
@@ -175,7 +170,8 @@ class FeedComment(BaseModel):
         not_yet = FeedComment.deleted_at.is_null(deleted_at is not None)
 
         def work() -> bool:
-            moved = FeedComment.update(deleted_at=deleted_at).where(FeedComment.id == comment_id, not_yet).execute()
+            update = verb_update(FeedComment, {"deleted_at": deleted_at})
+            moved = update.where(FeedComment.id == comment_id, not_yet).execute()
             row = FeedComment.select(FeedComment.post).where(FeedComment.id == comment_id).first()
             if row is None:
                 raise not_found(FeedComment, comment_id)

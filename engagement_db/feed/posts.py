@@ -30,6 +30,7 @@ class FeedPost(BaseModel):
 
     class Meta:
         table_name = "feed_posts"
+        verb_columns = {"user": ""}
         indexes = (
             (("created_at",), False),
             (("visibility", "created_at"), False),

@@ -53,6 +53,7 @@ class FeedReaction(BaseModel):
 
     class Meta:
         table_name = "feed_reactions"
+        verb_columns = {"post": "", "user": ""}
         indexes = (
             (("post", "user"), True),
             (("user",), False),

@@ -37,6 +37,7 @@ class FeedShare(BaseModel):
 
     class Meta:
         table_name = "feed_shares"
+        verb_columns = {"post": "", "user": ""}
         indexes = (
             (("post", "created_at"), False),
             (("user",), False),

@@ -6,6 +6,7 @@ refusal is a RefusedValue that names table and column, raised before any SQL is 
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from enum import StrEnum
@@ -292,6 +293,40 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)
 
 
+class _DocumentAccessor(peewee.FieldAccessor):
+    """Notes a document's text when the document is read from a row, so that ``save`` sees a change inside it."""
+
+    def __get__(self, instance: Any, instance_type: Any = None) -> Any:
+        value = super().__get__(instance, instance_type)  # type: ignore[no-untyped-call]
+        if instance is not None and isinstance(value, dict | list) and self.name not in instance._dirty:
+            noted = vars(instance).setdefault("_documents", {})
+            if self.name not in noted:
+                noted[self.name] = _document_text(value)
+        return value
+
+
+def _document_text(value: object) -> str:
+    return json.dumps(value, default=repr)
+
+
+def changed_documents(row: Any) -> set[str]:
+    """Return the names of documents that were read from this row and have changed since."""
+    noted: dict[str, str] = vars(row).get("_documents", {})
+    return {name for name, text in noted.items() if _document_text(row.__data__.get(name)) != text}
+
+
+def forget_documents(row: Any, names: Iterable[str]) -> None:
+    """Forget what these columns of the row held, because they were given what is stored now."""
+    for name in names:
+        vars(row).get("_documents", {}).pop(name, None)
+
+
+def note_documents(row: Any) -> None:
+    """Take the row's documents, as they are now, for stored."""
+    noted: dict[str, str] = vars(row).get("_documents", {})
+    noted.update({name: _document_text(row.__data__.get(name)) for name in noted})
+
+
 class JsonField(_FollowsDialect, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
@@ -300,6 +335,7 @@ class JsonField(_FollowsDialect, peewee.JSONField):
     """
 
     column_type = tables.Json()
+    accessor_class = _DocumentAccessor
 
     def __init__(self, **options: Any) -> None:
         super().__init__(dumps=self._dump, loads=load_json, **options)

@@ -1,12 +1,20 @@
 """The base of every model: names after the contract, tables made as the migrations make them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import peewee
 
 from engagement_db import ddl, dialects, tables
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
-from engagement_db.orm.fields import ReferenceField
+from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
+from engagement_db.orm.protection import (
+    ProtectedDelete,
+    ProtectedInsert,
+    require_changeable,
+    require_deletable,
+    require_no_records,
+)
 from engagement_db.orm.sessions import set_up_sessions
 
 
@@ -15,6 +23,9 @@ class _Metadata(BoundMetadata):
 
     checks: tuple[tuple[str, str], ...] = ()
     index_names: dict[tuple[str, ...], str] = {}
+    verb_columns: Mapping[str, str] = {}
+    append_only: bool = False
+    permanent: bool = False
 
     def fields_to_index(self) -> list[peewee.ModelIndex]:
         found = []
@@ -42,7 +53,12 @@ class _Metadata(BoundMetadata):
 
 
 class BaseModel(peewee.Model):
-    """What all models share: the proxy, names after the contract, and ``updated_at`` that moves."""
+    """The base of all models: names after the contract, ``updated_at``, and rules for stored rows.
+
+    The rules are those that ``orm.protection`` describes.
+    """
+
+    _dirty: set[str]
 
     class Meta:
         database = proxy
@@ -87,31 +103,145 @@ class BaseModel(peewee.Model):
 
     @classmethod
     def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: Any) -> None:
-        """Drop the table and its enum types; with ``safe`` a table that does not exist is passed over."""
+        """Drop the table and its enum types; with ``safe`` a table that does not exist is passed over.
+
+        Raises Protected if that would delete rows that are kept, here or in child tables.
+        """
         database = cls._meta.database
         if safe and not cls.table_exists():  # type: ignore[no-untyped-call]
             return
+        require_no_records(cls)
         for statement in ddl.drop_whole(dialects.of(target(database)), cls.declared()):
             database.execute_sql(statement)
 
-    @classmethod
-    def update(cls, *args: Any, **values: Any) -> Any:
-        """Return an UPDATE query; ``updated_at`` moves unless it is set by name."""
-        given = dict(*args, **values)
-        updated_at = cls._meta.fields.get("updated_at")
-        if updated_at is not None and not {"updated_at", updated_at} & set(given):
-            given[updated_at] = now()
-        return super().update(given)
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        # A default was not assigned, so updating this row by its id does not write it.
+        given = {self._meta.combined[name].name for name in values if name in self._meta.combined}
+        self._dirty &= given
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
-        """Insert or update the row; ``updated_at`` moves with every update. Returns the rows changed."""
+        """Insert the row, or update what was assigned to it since it was read or saved. Returns the rows changed.
+
+        An update writes ``updated_at`` too, and no other column: a row that was read long ago takes nothing back
+        that others wrote since. A document changed in place counts as assigned.
+
+        Raises Protected for a column that only verbs change, and for any update of an append-only table.
+        """
         key = self.get_id()  # type: ignore[no-untyped-call]
-        updated_at = self._meta.fields.get("updated_at")
-        if updated_at is not None and key is not None and not force_insert:
+        if force_insert or key is None:
+            return super().save(force_insert=True, only=only)
+        changed = self._dirty | changed_documents(self) if only is None else only
+        fields = [self._meta.combined[item] if isinstance(item, str) else item for item in changed]
+        require_changeable(type(self), fields, key)
+        if "updated_at" in self._meta.fields:
             self.updated_at = now()
-            if only is not None:
-                only = [*only, updated_at]
-        return super().save(force_insert=force_insert, only=only)
+            fields.append(self._meta.fields["updated_at"])
+        rows = super().save(only=fields)
+        note_documents(self)
+        return rows
+
+    @classmethod
+    def bulk_create(cls, model_list: Any, batch_size: int | None = None) -> None:
+        """Insert the rows. As after ``save``, nothing is left to be saved."""
+        rows = list(model_list)
+        super().bulk_create(rows, batch_size)
+        for row in rows:
+            row._dirty.clear()
+
+    @classmethod
+    def update(cls, *args: Any, **values: Any) -> Any:
+        """Return an UPDATE query; it writes ``updated_at`` too unless that is given.
+
+        Raises Protected for a column that only verbs change, and for an append-only table.
+        """
+        given = cls._normalize_data(dict(*args), values)  # type: ignore[attr-defined]
+        require_changeable(cls, given)
+        return verb_update(cls, given)
+
+    @classmethod
+    def insert(cls, data: Any = None, **values: Any) -> Any:
+        """Return an INSERT; its conflict clause raises Protected where ``update`` would."""
+        return ProtectedInsert(cls, cls._normalize_data(data, values))  # type: ignore[attr-defined]
+
+    @classmethod
+    def insert_many(cls, rows: Any, fields: Any = None) -> Any:
+        """Return an INSERT of many rows; its conflict clause raises Protected where ``update`` would."""
+        return ProtectedInsert(cls, insert=rows, columns=fields)
+
+    @classmethod
+    def insert_from(cls, query: Any, fields: Any) -> Any:
+        """Return an INSERT of a query's rows; its conflict clause raises Protected where ``update`` would."""
+        columns = [cls._meta.fields[field] if isinstance(field, str) else field for field in fields]
+        return ProtectedInsert(cls, insert=query, columns=columns)
+
+    @peewee.classmethod_only  # type: ignore[arg-type]
+    def delete(cls) -> Any:
+        """Return a DELETE query, which is refused for parents of rows that are kept (ON DELETE RESTRICT).
+
+        Raises Protected for a table whose rows are never deleted.
+        """
+        require_deletable(cls)  # type: ignore[arg-type]
+        return ProtectedDelete(cls)
+
+    def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> Any:
+        """Delete the row, with ``recursive`` its children too: all of it or, on an error, nothing.
+
+        Children whose reference may be empty are kept unless ``delete_nullable``; the server empties their
+        reference. Raises Protected, before anything is deleted, if a row to be deleted is one that is kept.
+        """
+        require_deletable(type(self), self.get_id())  # type: ignore[no-untyped-call]
+        with self._meta.database.atomic():
+            if recursive:
+                self._delete_children(delete_nullable)
+            return super().delete_instance()
+
+    def _delete_children(self, delete_nullable: bool) -> None:
+        children = [
+            (reference.model, where)
+            for where, reference in self.dependencies(exclude_null_children=not delete_nullable)
+            if delete_nullable or not reference.null
+        ]
+        for model, where in children:
+            kept = model._meta.append_only or model._meta.permanent
+            row = model.select().where(where).first() if kept else None
+            if row is not None:
+                require_deletable(model, row.get_id())
+        for model, where in children:
+            peewee.ModelDelete(model).where(where).execute()
+
+    @classmethod
+    def truncate_table(cls, **options: Any) -> None:
+        """Delete all rows. Raises Protected if that could delete rows that are kept, here or in child tables."""
+        require_no_records(cls)
+        super().truncate_table(**options)
+
+
+def verb_update(model: type[peewee.Model], changes: Mapping[Any, Any]) -> peewee.ModelUpdate:
+    """Return an UPDATE that may write columns which only verbs change. For the verbs of this library.
+
+    ``changes`` maps fields or their names to values; ``updated_at`` is written too unless it is given.
+    """
+    meta: Any = model._meta
+    values = model._normalize_data(dict(changes), {})  # type: ignore[attr-defined]
+    if "updated_at" in meta.fields:
+        values.setdefault(meta.fields["updated_at"], now())
+    return peewee.ModelUpdate(model, values)
+
+
+def store(row: BaseModel, changes: Mapping[str, Any]) -> None:
+    """Write these changes of a verb to the row with this id, and give them to ``row`` itself."""
+    model, key = type(row), row._meta.primary_key
+    verb_update(model, changes).where(key == row.get_id()).execute()  # type: ignore[no-untyped-call]
+    assign(row, changes)
+
+
+def assign(row: BaseModel, changes: Mapping[str, Any]) -> None:
+    """Give ``row`` these values, which are stored already: they are not left to be saved."""
+    for name, value in changes.items():
+        setattr(row, name, value)
+    row._dirty -= changes.keys()
+    forget_documents(row, changes)
 
 
 def _database_default(field: peewee.Field) -> tables.Default:

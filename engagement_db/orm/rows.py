@@ -1,12 +1,19 @@
 """Rows and their ids: which id an argument stands for, whether its row exists, and what a row holds after a verb."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import peewee
 
 from engagement_db.errors import NotFound
-from engagement_db.orm.fields import Reference, TextField, VarcharField, refuse
+from engagement_db.orm.fields import (
+    Reference,
+    TextField,
+    VarcharField,
+    changed_documents,
+    forget_documents,
+    refuse,
+)
 from engagement_db.orm.transactions import transaction
 
 Result = TypeVar("Result")
@@ -76,15 +83,13 @@ def written(work: Callable[[], Result], *parents: tuple[Reference, int | None]) 
         raise
 
 
-def assign(row: Any, changes: Mapping[str, Any]) -> None:
-    """Give ``row`` these values, which are stored already: there is nothing left to save."""
-    for name, value in changes.items():
-        setattr(row, name, value)
-    row._dirty.clear()
-
-
 def copy_state(row: Any, fresh: Any) -> None:
-    """Give the caller's ``row`` what ``fresh`` holds; there is nothing left to save."""
-    row.__data__.update(fresh.__data__)
-    row.__rel__.update(fresh.__rel__)
-    row._dirty.clear()
+    """Give the caller's ``row`` what ``fresh`` holds, but for what was assigned to ``row`` and is not saved yet.
+
+    A column that only verbs change is always copied.
+    """
+    row._dirty = (row._dirty | changed_documents(row)) - row._meta.verb_columns.keys()
+    copied = [name for name in fresh.__data__ if name not in row._dirty]
+    row.__data__.update({name: fresh.__data__[name] for name in copied})
+    row.__rel__.update({name: fresh.__rel__[name] for name in copied if name in fresh.__rel__})
+    forget_documents(row, copied)

@@ -16,7 +16,7 @@ from engagement_db.orm.fields import (
     UTCDateTimeField,
     VarcharField,
 )
-from engagement_db.orm.models import BaseModel
+from engagement_db.orm.models import BaseModel, store
 from engagement_db.orm.rows import copy_state, not_found, required_text
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
@@ -57,6 +57,15 @@ class EscrowAccount(BaseModel):
 
     class Meta:
         table_name = "escrow_accounts"
+        verb_columns = {
+            "user": "",
+            "provider": "",
+            "status": "activate, suspend or close",
+            "currency_code": "",
+            "current_balance": "fund, release or refund of a transaction",
+            "pending_release_total": "fund, release or refund of a transaction",
+            "last_reconciled_at": "reconcile",
+        }
         indexes = (
             (("user", "provider", "currency_code"), True),
             (("provider",), False),
@@ -138,8 +147,7 @@ class EscrowAccount(BaseModel):
                     f"escrow account {account.id} still holds {account.current_balance} "
                     f"{account.currency_code}; release or refund its transactions, then close it."
                 )
-            account.status = target
-            account.save(only=[EscrowAccount.status])
+            store(account, {"status": target})
             return AccountChange(account, True, before, target)
 
         move = transaction(work)

@@ -11,6 +11,7 @@ import peewee
 from engagement_db import dialects
 from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import MONEY_PLACES
+from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import copy_state, ids_of
 from engagement_db.orm.transactions import locked, transaction
@@ -116,8 +117,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
         problems = _account_problems(found.id, amount, found.current_balance, net, found.pending_release_total)
         problems += _transaction_problems(PROBLEMS_LIMIT, found.id)
         if not problems:
-            found.last_reconciled_at = now()
-            found.save(only=[EscrowAccount.last_reconciled_at])
+            store(found, {"last_reconciled_at": now()})
         return Reconciliation(found, tuple(problems))
 
     done = transaction(work)

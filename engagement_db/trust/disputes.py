@@ -20,8 +20,8 @@ from engagement_db.orm.fields import (
     VarcharField,
     refuse,
 )
-from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import assign, copy_state, not_found, require_rows, required_text
+from engagement_db.orm.models import BaseModel, assign, store
+from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User, resolve_actor_id
 from engagement_db.trust.moves import active_case, move
@@ -86,6 +86,19 @@ class DisputeCase(Queues, BaseModel):
 
     class Meta:
         table_name = "dispute_cases"
+        permanent = True
+        verb_columns = {
+            "escrow_transaction": "",
+            "opened_by": "",
+            "assigned_to": "assign",
+            "stage": "advance, resolve or withdraw",
+            "status": "set_status, resolve or withdraw",
+            "customer_deadline_at": "set_deadlines",
+            "provider_deadline_at": "set_deadlines",
+            "resolution_notes": "resolve or withdraw",
+            "opened_at": "",
+            "resolved_at": "resolve or withdraw",
+        }
         indexes = (
             (("escrow_transaction",), False),
             (("stage",), False),
@@ -399,9 +412,7 @@ class DisputeCase(Queues, BaseModel):
             )
 
     def _store(self, changes: dict[str, Any], at: datetime) -> None:
-        changes = {**changes, "updated_at": at}
-        DisputeCase.update(**changes).where(DisputeCase.id == self.id).execute()
-        assign(self, changes)
+        store(self, {**changes, "updated_at": at})
 
     def _write(
         self, action: ActionType, actor: int | None, actor_type: ActorType, at: datetime, **values: Any
@@ -458,6 +469,7 @@ class DisputeEvent(BaseModel):
 
     class Meta:
         table_name = "dispute_events"
+        append_only = True
         indexes = (
             (("dispute_case", "event_at"), False),
             (("actor_type",), False),

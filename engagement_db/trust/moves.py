@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
-from engagement_db.orm.rows import assign
+from engagement_db.orm.models import assign, store, verb_update
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import resolve_actor_id
-from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.money import EXACT
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, HOLDS_FUNDS, TERMINAL_TIMESTAMPS, TRANSITIONS
 from engagement_db.trust.words import TransactionStatus
@@ -75,7 +74,7 @@ def move(row: "EscrowTransaction", verb: str, by: Any) -> TransactionChange:
     if came:
         _post(row, came, at)
     transactions = type(row)
-    guarded = transactions.update(**changes).where(transactions.id == row.id, transactions.status == before)
+    guarded = verb_update(transactions, changes).where(transactions.id == row.id, transactions.status == before)
     if guarded.execute() != 1:
         raise Contention(
             f"escrow {row.reference!r} is no longer {before}: it was changed in spite of the lock. "
@@ -96,8 +95,7 @@ def _post(row: "EscrowTransaction", came: int, at: datetime) -> None:
             f"The books do not add up: look at find_problems()."
         )
     changes = {"current_balance": balance, "pending_release_total": pending, "updated_at": at}
-    EscrowAccount.update(**changes).where(EscrowAccount.id == account.id).execute()
-    assign(account, changes)
+    store(account, changes)
 
 
 def _advice(row: "EscrowTransaction", verb: str) -> str:

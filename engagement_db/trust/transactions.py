@@ -25,8 +25,8 @@ from engagement_db.orm.fields import (
     VarcharField,
     refuse,
 )
-from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import assign, copy_state, not_found, require_rows, required_text
+from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust.accounts import EscrowAccount, locked_account
@@ -118,6 +118,23 @@ class EscrowTransaction(BaseModel):
 
     class Meta:
         table_name = "escrow_transactions"
+        permanent = True
+        verb_columns = {
+            "account": "",
+            "reference": "",
+            "type": "",
+            "status": "fund, hold, release, refund or cancel",
+            "amount": "",
+            "currency_code": "",
+            "fee_amount": "",
+            "net_amount": "",
+            "initiated_by": "",
+            "counterparty": "",
+            "released_at": "release",
+            "refunded_at": "refund",
+            "cancelled_at": "cancel",
+            "audit_trail": "fund, hold, release, refund or cancel",
+        }
         indexes = (
             (("account",), False),
             (("reference",), True),

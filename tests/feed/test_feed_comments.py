@@ -73,7 +73,7 @@ def test_a_reply_to_a_deleted_comment_is_refused(post, ada, say):
 def test_a_comment_cannot_reply_to_itself(say):
     comment = say("a")
     comment.parent = comment
-    with pytest.raises(edb.Refused, match=f"comment {comment.id} cannot be a reply to itself"):
+    with pytest.raises(edb.Protected, match=f"feed_comments.parentId of feed_comments {comment.id}"):
         comment.save()
     assert FeedComment.get().parent_id is None
 

@@ -150,7 +150,6 @@ REWRITES = {
     "insert_from": lambda entry: FeedActivityLog.insert_from(
         FeedActivityLog.select(FeedActivityLog.id, FeedActivityLog.action), ["id", "action"]
     ).on_conflict_replace(),
-    "delete of the post with recursive": lambda entry: entry.post.delete_instance(recursive=True),
 }
 
 
@@ -172,12 +171,13 @@ def test_entries_are_added_in_every_other_way(post, ada):
     assert logged_actions() == ["saved", "many", "more", "bulk", "inserted"]
 
 
-def test_entries_outlive_the_post_the_comment_and_the_person(post, ada):
+@pytest.mark.parametrize("recursive", [False, True])
+def test_entries_outlive_the_post_the_comment_and_the_person(post, ada, recursive):
     bob = somebody("bob")
     comment = FeedComment.reply(post, bob, "hello")
     FeedShare.share(post, bob, "mail")
-    post.delete_instance()
-    bob.delete_instance()
+    post.delete_instance(recursive=recursive)
+    bob.delete_instance(recursive=recursive)
     assert logged_actions() == ["comment_added", "post_shared"]
     for entry in FeedActivityLog.select():
         assert (entry.post_id, entry.comment_id, entry.actor_id) == (

@@ -13,6 +13,7 @@ from playhouse.shortcuts import model_to_dict
 import engagement_db as edb
 from engagement_db import dialects, tables
 from engagement_db.orm.fields import ReferenceField
+from engagement_db.orm.models import verb_update
 
 TEXTS = [
     "Shipped! 🚀",
@@ -141,7 +142,7 @@ def columns(model):
 
 
 def remove(model, stored):
-    # Not stored.delete_instance(): the activity log refuses it.
+    # Not stored.delete_instance(), because some tables keep every row.
     peewee.ModelDelete(model).where(model.id == stored.id).execute()
 
 
@@ -165,6 +166,11 @@ def test_every_column_gives_back_what_was_written(database, model):
 
 def write_by_create(written):
     return edb.EscrowTransaction.create(**written)
+
+
+def changeable(model, values):
+    """Those of the values that plain writes may change on a stored row."""
+    return {name: value for name, value in values.items() if name not in model._meta.verb_columns}
 
 
 def write_by_save(written):
@@ -209,6 +215,9 @@ WRITERS = [
 ]
 
 
+UPDATERS = {write_by_save, write_by_update, write_by_bulk_update}
+
+
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("document", [DOCUMENTS[1], *DOCUMENTS[-3:], None, "text", 7])
 def test_every_way_of_writing_takes_the_same_path(database, write, document):
@@ -220,8 +229,12 @@ def test_every_way_of_writing_takes_the_same_path(database, write, document):
         "project": None,
         "cancelled_at": None,
         "released_at": datetime(2024, 8, 1, 9, 0, 0, 123456, tzinfo=OSLO),
+        "scheduled_release_at": datetime(2024, 8, 1, 9, 0, 0, 123456, tzinfo=OSLO),
+        "milestone_label": "e\u0301",
         "metadata": document,
     }
+    if write in UPDATERS:
+        written = changeable(edb.EscrowTransaction, written)
     read = edb.EscrowTransaction.get_by_id(write(written).id)
     fields = edb.EscrowTransaction._meta.fields
     assert {
@@ -272,12 +285,12 @@ def old_row(model):
     return model.get_by_id(row(model, created_at=LONG_AGO, updated_at=LONG_AGO).id)
 
 
-UPDATED_MODELS = [model for model in edb.MODELS if "updated_at" in model._meta.fields]
+UPDATED_MODELS = [model for model in edb.MODELS if "updated_at" in model._meta.fields and not model._meta.append_only]
 
 
 @pytest.mark.parametrize("model", UPDATED_MODELS, ids=lambda model: model._meta.table_name)
 def test_updated_at_moves_with_every_save_and_update(database, model):
-    name = next(iter(required(model)))
+    name = next(iter(changeable(model, model._meta.fields).keys() - {"id", "created_at", "updated_at"}))
     saved, saved_in_part, updated, updated_in_bulk, bystander = (old_row(model) for _ in range(5))
     saved.save()
     saved_in_part.save(only=[name])
@@ -361,7 +374,7 @@ def test_amounts_are_changed_inside_the_database_exactly(database):
     account = row(edb.EscrowAccount, current_balance=Decimal("0.1"))
     balance = edb.EscrowAccount.current_balance
     for _ in range(2):
-        edb.EscrowAccount.update(current_balance=balance + Decimal("0.1")).execute()
+        verb_update(edb.EscrowAccount, {"current_balance": balance + Decimal("0.1")}).execute()
     assert edb.EscrowAccount.get_by_id(account.id).current_balance == Decimal("0.3")
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 import escrow
 import pytest
 from playhouse.test_utils import count_queries
+from tampering import tamper
 
 import engagement_db as edb
 
@@ -123,7 +124,7 @@ def test_a_payment_without_money_in_escrow_is_not_disputed(status):
 
 def test_a_payment_that_was_disputed_without_a_case_gets_none():
     payment = escrow.payment_in("in_escrow")
-    edb.EscrowTransaction.update(status="disputed").execute()
+    tamper(payment, status="disputed")
     with pytest.raises(edb.InvalidTransition, match="without a case"):
         escrow.dispute(payment)
     assert edb.DisputeCase.select().count() == 0
@@ -208,7 +209,7 @@ def test_a_case_that_ended_takes_no_more(end):
 def test_money_that_cannot_move_leaves_the_case_as_it_was():
     payment = escrow.payment_in("disputed")
     case = payment.dispute_cases.get()
-    edb.EscrowAccount.update(current_balance=Decimal(1)).execute()
+    tamper(payment.account, current_balance=Decimal(1))
     with pytest.raises(edb.Refused, match="find_problems"):
         case.resolve("refund", "Yes.")
     assert stored(case).status == "open"

@@ -9,6 +9,7 @@ import escrow
 import peewee
 import pytest
 from playhouse.test_utils import count_queries
+from tampering import tamper
 
 import engagement_db as edb
 from engagement_db import dialects
@@ -198,9 +199,7 @@ def test_unsaved_changes_to_a_row_do_not_bend_its_move():
 
 def test_a_trail_that_another_service_wrote_is_kept():
     payment = escrow.payment_in("initiated")
-    edb.EscrowTransaction.update(audit_trail={"note": "made elsewhere"}).where(
-        edb.EscrowTransaction.id == payment.id
-    ).execute()
+    tamper(payment, audit_trail={"note": "made elsewhere"})
     payment.fund()
     assert payment.audit_trail[0] == {"note": "made elsewhere"}
     assert payment.audit_trail[1]["move"] == "fund"
@@ -208,14 +207,14 @@ def test_a_trail_that_another_service_wrote_is_kept():
 
 def test_a_disputed_payment_without_a_case_can_be_released():
     payment = escrow.payment_in("in_escrow")
-    edb.EscrowTransaction.update(status="disputed").where(edb.EscrowTransaction.id == payment.id).execute()
+    tamper(payment, status="disputed")
     assert payment.release().after == "released"
     assert escrow.books(payment.account) == (0, 0)
 
 
 def test_money_that_the_books_do_not_have_is_not_paid_out():
     payment = escrow.payment_in("in_escrow")
-    edb.EscrowAccount.update(current_balance=Decimal(99)).execute()
+    tamper(payment.account, current_balance=Decimal(99))
     with pytest.raises(edb.Refused, match="find_problems"):
         payment.release()
     assert edb.EscrowTransaction.get_by_id(payment.id).status == "in_escrow"
@@ -311,7 +310,7 @@ def test_what_a_service_writes_later_does_not_make_a_repetition_a_conflict():
 def test_a_row_that_another_service_wrote_is_compared_by_its_columns():
     home, metadata = escrow.account(), {"b": [1, 2.5], "a": edb.JSON_NULL}
     first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(metadata=metadata))
-    edb.EscrowTransaction.update(audit_trail=None).execute()
+    tamper(first, audit_trail=None)
     again = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload(metadata=metadata))
     assert again == first
     with pytest.raises(edb.ReferenceConflict) as conflict:
@@ -404,12 +403,8 @@ def test_problems_are_found_and_named():
     escrow.payment(sound).fund()
     payment = escrow.payment(home)
     payment.fund()
-    edb.EscrowAccount.update(current_balance=Decimal("99.9999"), pending_release_total=0).where(
-        edb.EscrowAccount.id == home.id
-    ).execute()
-    edb.EscrowTransaction.update(net_amount=Decimal("90.01"), currency_code="EUR").where(
-        edb.EscrowTransaction.id == payment.id
-    ).execute()
+    tamper(home, current_balance=Decimal("99.9999"), pending_release_total=0)
+    tamper(payment, net_amount=Decimal("90.01"), currency_code="EUR")
     problems = edb.find_problems()
     assert [(p.table, p.id, p.column, p.expected, p.found) for p in problems] == [
         ("escrow_accounts", home.id, "currentBalance", 100, Decimal("99.9999")),
@@ -427,7 +422,7 @@ def test_problems_are_found_and_named():
 
 def test_an_account_without_transactions_whose_balance_is_not_zero_is_a_problem():
     home = escrow.account()
-    edb.EscrowAccount.update(current_balance=Decimal("0.0001")).execute()
+    tamper(home, current_balance=Decimal("0.0001"))
     assert [(p.id, p.expected, p.found) for p in edb.find_problems()] == [(home.id, 0, Decimal("0.0001"))]
 
 
