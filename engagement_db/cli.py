@@ -8,11 +8,11 @@ from typing import Any
 import click
 import peewee
 
-from engagement_db import MODELS, dialects
+from engagement_db import MODELS, servers
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import adopt as adopting
-from engagement_db.schema import catalog, preview, runner, skeleton
+from engagement_db.schema import preview, runner, skeleton
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
@@ -213,17 +213,17 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
     revisions = runner.load()
     applied = tuple(revision.name for revision in revisions) if is_rollback else ()
     if name is not None:
-        dialect, live = dialects.named(name), None
+        server, live = servers.named(name), None
     else:
         database = _existing(url)
-        dialect, live = dialects.of(database), catalog.of(database)
+        server, live = servers.of(database), servers.read(database)
         current = runner.status(database)
         current.require_consistent()
         applied = current.applied
     if is_rollback:
-        lines = preview.script_down(dialect, [revision for revision in revisions if revision.name in applied], live)
+        lines = preview.script_down(server, [revision for revision in revisions if revision.name in applied], live)
     else:
-        lines = preview.script_up(dialect, revisions, live, applied)
+        lines = preview.script_up(server, revisions, live, applied)
     for line in lines:
         click.echo(line)
 
@@ -251,7 +251,7 @@ def _existing(url: str | None) -> peewee.Database:
     """Return the chosen database, whose file must exist: connecting would create it."""
     chosen, _ = chosen_url(url)
     database = open_database(chosen)
-    is_file = dialects.family(database).lives_in_file and database.database != ":memory:"
+    is_file = servers.family(database).is_file_based and database.database != ":memory:"
     if is_file and not Path(database.database).exists():
         raise ConfigurationError(
             f"the file {database.database} does not exist. Run `engagement-db migrate` to create it, or name another "

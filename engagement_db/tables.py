@@ -177,7 +177,7 @@ def enum_type_name(table: str, column: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceSpec:
     """A foreign key column, as ``references`` declares it."""
 
     column: Column
@@ -187,7 +187,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Rule:
+class CheckSpec:
     """A check on one column, as ``check`` declares it."""
 
     column: str
@@ -195,14 +195,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Walk:
+class IndexSpec:
     """An index, as ``index`` and ``unique`` declare it."""
 
     columns: tuple[str, ...]
     unique: bool
 
 
-Part = Column | Reference | Rule | Walk
+Part = Column | ReferenceSpec | CheckSpec | IndexSpec
 
 
 def key() -> Column:
@@ -247,24 +247,24 @@ def money(name: str, *, null: bool = False, default: int | None = None) -> Colum
 
 def references(
     name: str, parent: str, *, on_delete: str, on_update: str = "NO ACTION", null: bool = False
-) -> Reference:
+) -> ReferenceSpec:
     """Declare an integer column that references ``parent``'s ``id``."""
-    return Reference(Column(name, Integer(), null), parent, on_delete, on_update)
+    return ReferenceSpec(Column(name, Integer(), null), parent, on_delete, on_update)
 
 
-def index(*columns: str) -> Walk:
+def index(*columns: str) -> IndexSpec:
     """Declare an index over these columns."""
-    return Walk(columns, unique=False)
+    return IndexSpec(columns, unique=False)
 
 
-def unique(*columns: str) -> Walk:
+def unique(*columns: str) -> IndexSpec:
     """Declare a unique index over these columns."""
-    return Walk(columns, unique=True)
+    return IndexSpec(columns, unique=True)
 
 
-def check(column: str, expression: str) -> Rule:
+def check(column: str, expression: str) -> CheckSpec:
     """Declare a rule that is named after ``column``; ``expression`` double-quotes its column names."""
-    return Rule(column, expression)
+    return CheckSpec(column, expression)
 
 
 def table(name: str, *parts: Part) -> Table:
@@ -274,7 +274,9 @@ def table(name: str, *parts: Part) -> Table:
     one (MySQL) or scan the table at each delete of a parent (the others).
     """
     columns = tuple(
-        part.column if isinstance(part, Reference) else part for part in parts if isinstance(part, Column | Reference)
+        part.column if isinstance(part, ReferenceSpec) else part
+        for part in parts
+        if isinstance(part, Column | ReferenceSpec)
     )
     keys = [
         ForeignKey(
@@ -285,13 +287,15 @@ def table(name: str, *parts: Part) -> Table:
             part.on_update,
         )
         for part in parts
-        if isinstance(part, Reference)
+        if isinstance(part, ReferenceSpec)
     ]
     indexes = [
-        Index(index_name(name, part.columns), part.columns, part.unique) for part in parts if isinstance(part, Walk)
+        Index(index_name(name, part.columns), part.columns, part.unique)
+        for part in parts
+        if isinstance(part, IndexSpec)
     ]
-    checks = [Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, Rule)]
-    leading = {walk.columns[0] for walk in indexes}
+    checks = [Check(check_name(name, part.column), part.expression) for part in parts if isinstance(part, CheckSpec)]
+    leading = {item.columns[0] for item in indexes}
     bare = [foreign_key.column for foreign_key in keys if foreign_key.column not in leading]
     if bare:
         raise ValueError(f"{name}: no index starts with the foreign key column {', '.join(bare)}; declare one")

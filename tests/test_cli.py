@@ -20,8 +20,9 @@ from platform_database import execute
 from engagement_db.cli import main
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import history, progress, runner, stub_tables
-from engagement_db.schema.lock import exclusive
-from engagement_db.schema.revision import Revision, Run
+from engagement_db.schema.execute import Run
+from engagement_db.schema.lock import hold_migration_lock
+from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import add_index
 from engagement_db.tables import index
 
@@ -213,7 +214,7 @@ def test_a_wrong_password_is_not_repeated(server: servers.Server, platform_url: 
 
 
 def test_a_deployer_waits_for_another_no_longer_than_it_was_told(server: servers.Server, platform_url: str) -> None:
-    with contextlib.closing(open_database(platform_url)) as holder, exclusive(holder):
+    with contextlib.closing(open_database(platform_url)) as holder, hold_migration_lock(holder):
         ended = Ended("migrate", "--database", platform_url, "--lock-timeout", "0.2")
     assert ended.code == 2
     assert "another process is migrating this database; waited 0.2 s for the migration lock" in ended.words
@@ -228,7 +229,7 @@ def test_a_long_step_says_how_far_the_server_is(
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.05)
     with contextlib.closing(open_database(platform_url)) as database:
-        if not Run(database).dialect.progress:
+        if not Run(database).server.progress_sql:
             pytest.skip("the server has nothing to tell about a running statement")
         execute(platform_url, "INSERT INTO projects (title) VALUES ('one')")
         for _ in range(17):

@@ -15,8 +15,9 @@ from typing import Any, Final, NoReturn
 import peewee
 
 from engagement_db import tables
-from engagement_db.dialects import Dialect, family
 from engagement_db.errors import RefusedValue
+from engagement_db.servers import family
+from engagement_db.servers.dialect import Dialect
 
 TEXT_LIMIT_BYTES: Final = 65_535
 MONEY_DIGITS: Final = 18
@@ -91,7 +92,7 @@ class _FollowsDialect:
         if self.dialect is None or not self.dialect.casts_in_case:
             return value
         column = tables.Column(field.column_name, field.column_type)
-        spelling = self.dialect.spell(field.model._meta.table_name, column)
+        spelling = self.dialect.type_sql(field.model._meta.table_name, column)
         return peewee.Value(value, converter=False).cast(spelling)
 
 
@@ -228,7 +229,7 @@ class UTCDateTimeField(_FollowsDialect, peewee.DateTimeField):
             value = value.astimezone(UTC)
         except OverflowError:
             refuse(self, f"{value!r} is outside the years 1 to 9999 in UTC")
-        if self.dialect is not None and self.dialect.keeps_time_as_text:
+        if self.dialect is not None and self.dialect.stores_time_as_text:
             return sortable_text(value)
         return value
 
@@ -280,7 +281,7 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         return exact if exact else _ZERO
 
     def _keeps_doubles(self) -> bool:
-        return self.dialect is not None and not self.dialect.keeps_decimals
+        return self.dialect is not None and not self.dialect.has_exact_decimal
 
     def db_value(self, value: Any) -> Any:
         if _is_sql(value):

@@ -5,7 +5,7 @@ from typing import Any
 
 import peewee
 
-from engagement_db import ddl, dialects, tables
+from engagement_db import servers, tables
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
 from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
 from engagement_db.orm.protection import (
@@ -16,6 +16,7 @@ from engagement_db.orm.protection import (
     require_no_records,
 )
 from engagement_db.orm.sessions import set_up_sessions
+from engagement_db.servers.driver import execute
 
 
 class _Metadata(BoundMetadata):
@@ -98,8 +99,8 @@ class BaseModel(peewee.Model):
         database = cls._meta.database
         if safe and cls.table_exists():  # type: ignore[no-untyped-call]
             return
-        for statement in ddl.create_whole(dialects.of(target(database)), cls.declared()):
-            database.execute_sql(statement)
+        for statement in servers.of(target(database)).create_statements(cls.declared()):
+            execute(database, statement)
 
     @classmethod
     def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: Any) -> None:
@@ -111,8 +112,8 @@ class BaseModel(peewee.Model):
         if safe and not cls.table_exists():  # type: ignore[no-untyped-call]
             return
         require_no_records(cls)
-        for statement in ddl.drop_whole(dialects.of(target(database)), cls.declared()):
-            database.execute_sql(statement)
+        for statement in servers.of(target(database)).drop_statements(cls.declared()):
+            execute(database, statement)
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)

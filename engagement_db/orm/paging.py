@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import peewee
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.errors import Refused, RefusedValue
 from engagement_db.orm.bound import target
 from engagement_db.orm.fields import UTCDateTimeField
+from engagement_db.servers.driver import error_code
 
 if TYPE_CHECKING:
     ModelSelect = peewee.ModelSelect[Any]
@@ -181,7 +182,7 @@ class _Keyset(peewee.Select):
         try:
             return database.execute(wide)
         except peewee.DatabaseError as error:
-            if dialects.error_code(error) not in dialects.family(target(database)).unknown_index_codes:
+            if error_code(error) not in servers.family(target(database)).unknown_index_codes:
                 raise
             # A database that another tool migrated may have the index under another name.
             wide._from_list = plain
@@ -272,7 +273,7 @@ class Page(ModelSelect, _Keyset):
 
 
 def _as_text(field: UTCDateTimeField) -> bool:
-    return field.dialect is not None and field.dialect.keeps_time_as_text
+    return field.dialect is not None and field.dialect.stores_time_as_text
 
 
 def _bound(field: UTCDateTimeField, position: Position) -> tuple[Any, int]:

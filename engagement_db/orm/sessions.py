@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db import dialects
-from engagement_db.dialects import Dialect
+from engagement_db import servers
 from engagement_db.errors import ConfigurationError
 from engagement_db.orm.fields import load_json
+from engagement_db.servers.dialect import Dialect
+from engagement_db.servers.driver import error_code
 
 BUSY_TIMEOUT_SECONDS: Final = 5
 
@@ -19,7 +20,7 @@ def set_up_sessions(database: peewee.Database) -> None:
 
     Raises ConfigurationError inside a transaction.
     """
-    dialect = dialects.family(database)
+    dialect = servers.family(database)
     if getattr(database, "_engagement_db_sessions", False):
         return
     if hasattr(database, "aconnect"):
@@ -91,7 +92,7 @@ async def _keep_json_null_in_asyncpg(connection: Any) -> None:
 
 
 def _set_up_session(database: peewee.Database, dialect: Dialect, connection: Any) -> None:
-    dialects.recognize(database, connection)
+    servers.recognize(database, connection)
     if dialect.charset is not None and connection.character_set_name() != dialect.charset:
         connection.set_character_set(dialect.charset)
     cursor = connection.cursor()
@@ -110,7 +111,7 @@ def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
             cursor.execute(statement)
             return
         except Exception as error:
-            if dialects.error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
+            if error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.01, 0.05))
 

@@ -7,11 +7,12 @@ from typing import Any, Final, TypeVar
 
 import peewee
 
-from engagement_db import dialects
-from engagement_db.dialects import Dialect
+from engagement_db import servers
 from engagement_db.errors import Contention
 from engagement_db.orm.bound import current, scope, target
 from engagement_db.orm.sessions import is_asyncpg, set_up_sessions
+from engagement_db.servers.dialect import Dialect
+from engagement_db.servers.driver import error_code, server_message
 
 Result = TypeVar("Result")
 
@@ -50,7 +51,7 @@ def transaction(
 
 
 def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) -> Result:
-    dialect = dialects.of(database)
+    dialect = servers.of(database)
     for attempt in range(retries + 1):
         try:
             with _outermost(database, dialect):
@@ -61,7 +62,7 @@ def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) 
             if attempt == retries:
                 raise Contention(
                     f"gave up after {retries + 1} attempts, each lost to another transaction: "
-                    f"{dialects.server_words(error)}. Nothing was changed; try again."
+                    f"{server_message(error)}. Nothing was changed; try again."
                 ) from error
             time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
     raise AssertionError("unreachable")
@@ -74,7 +75,7 @@ def _lost_to_another(error: BaseException | None, dialect: Dialect) -> bool:
     one that is gone, and that error covers the first.
     """
     while error is not None:
-        if dialects.error_code(error) in dialect.retry_codes:
+        if error_code(error) in dialect.retry_codes:
             return True
         error = error.__context__
     return False
@@ -93,4 +94,4 @@ def locked(query: Any) -> Any:
 
     On SQLite a transaction that ``transaction`` began holds the only write lock already.
     """
-    return query.for_update() if dialects.of(current()).locks_rows else query
+    return query.for_update() if servers.of(current()).supports_for_update else query

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import peewee
 from playhouse import pool
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.errors import ConfigurationError
 from engagement_db.orm.sessions import BUSY_TIMEOUT_SECONDS, set_up_sessions
 
@@ -40,26 +40,26 @@ def open_database(url: str, **options: Any) -> peewee.Database:
         raise ConfigurationError(
             f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool), followed by ://."
         )
-    dialect = dialects.named(scheme)
-    if not any(find_spec(driver) for driver in dialect.drivers):
+    server = servers.named(scheme)
+    if not any(find_spec(driver) for driver in server.drivers):
         raise ConfigurationError(
-            f"{dialect.title} needs a driver that is not installed; install engagement_db[{dialect.extra}]."
+            f"{server.display_name} needs a driver that is not installed; install engagement_db[{server.extra}]."
         )
     name = unquote(parts.path.removeprefix("/"))
     arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
-    if dialect.lives_in_file:
+    if server.is_file_based:
         if parts.netloc:
             raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db.")
         name = name or ":memory:"
         arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
     else:
         arguments.update(_login(url, parts))
-        if dialect.charset is not None and not str(arguments.get("password", "")).isascii():
+        if server.charset is not None and not str(arguments.get("password", "")).isascii():
             # The server knows a password by its bytes; left as text, pymysql makes them Latin-1.
             arguments["password"] = arguments["password"].encode()
         if not name:
             raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
-    if dialect.reads_json_as_mariadb:
+    if server.stores_json_as_text:
         arguments["mariadb"] = True
     arguments.update(options)
     database = _DATABASES[scheme][suffix == "pool"](name, **arguments)

@@ -13,8 +13,6 @@ from typing import Any
 
 import peewee
 
-from engagement_db import ddl
-from engagement_db.dialects import Dialect
 from engagement_db.schema import history, runner
 from engagement_db.schema.compare import (
     ClassifiedDifference,
@@ -26,9 +24,11 @@ from engagement_db.schema.compare import (
     differences,
     severity,
 )
-from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
-from engagement_db.schema.revision import Report, Revision, Run, logger
+from engagement_db.schema.execute import Report, Run, logger
+from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
+from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import AddCheck, AddIndex, RequireTables
+from engagement_db.servers import Server, ddl
 from engagement_db.tables import Check, Column, Index, Table
 
 Tables = Mapping[str, Table]
@@ -119,7 +119,7 @@ def adopt(
     """
     if dry_run:
         return _plan(database, align, directory)[0]
-    with exclusive(database, lock_timeout_seconds):
+    with hold_migration_lock(database, lock_timeout_seconds):
         adoption, steps = _plan(database, align, directory)
         if adoption.adopted:
             history.create(database)
@@ -144,9 +144,9 @@ def _plan(database: peewee.Database, align: bool, directory: Path | None) -> tup
 
 def _alignments(run: Run, revisions: Sequence[Revision]) -> Iterator[AddIndex | AddCheck]:
     for name, declared in runner.declared(revisions).items():
-        for item in classify(declared, run.catalog.table(name), run.dialect):
+        for item in classify(declared, run.catalog.table(name), run.server):
             if _consider_rows(run, item).severity is Severity.FIXABLE:
-                check = _missing_check(run.dialect, item.difference)
+                check = _missing_check(run.server, item.difference)
                 if check is not None:
                     yield AddCheck(name, check)
                 elif isinstance(item.difference.wanted, Index):
@@ -162,7 +162,7 @@ def _inspect(run: Run, revision: Revision, finding: Finding, before: Tables, sta
     live = {name: run.catalog.table(name) for name in added}
     if not any(_has_any(part, before.get(name), live[name]) for name, part in added.items()):
         return finding
-    conflicts = tuple(words for step in required for words in step.conflicts(run.catalog, run.dialect))
+    conflicts = tuple(words for step in required for words in step.conflicts(run.catalog, run.server))
     found: list[ClassifiedDifference] = []
     for name, part in added.items():
         later = [stage[name] for stage in stages[1:]]
@@ -213,36 +213,36 @@ def _classified(
 ) -> Iterator[ClassifiedDifference]:
     # What a later revision changes is no difference of this one.
     open_later = [{difference.name for difference in differences(shape, live)} for shape in later]
-    for item in classify(part, live, run.dialect):
+    for item in classify(part, live, run.server):
         if item.difference.kind is Kind.EXTRA and not is_whole:
             continue
         if all(item.difference.name in names for names in open_later):
             yield _consider_rows(run, item)
     if is_whole and live is not None:
-        for difference in collation_differences(live.name, run.catalog.collations(live.name), run.dialect.charset):
-            yield ClassifiedDifference(difference, severity(difference, part, run.dialect))
+        for difference in collation_differences(live.name, run.catalog.collations(live.name), run.server.charset):
+            yield ClassifiedDifference(difference, severity(difference, part, run.server))
 
 
-def _missing_check(dialect: Dialect, difference: Difference) -> Check | None:
+def _missing_check(server: Server, difference: Difference) -> Check | None:
     """Return the missing check: the declared one, or the one that stands for a type that the server lacks."""
     match difference.wanted:
         case Check() as check:
             return check
         case Column() as column if difference.kind is Kind.TYPE:
-            return next(ddl.type_checks(dialect, difference.table, column), None)
+            return ddl.type_check(server, difference.table, column)
         case _:
             return None
 
 
 def _consider_rows(run: Run, item: ClassifiedDifference) -> ClassifiedDifference:
     """Return the difference, with another severity if rows violate the check or unique index that is missing."""
-    wanted, check = item.difference.wanted, _missing_check(run.dialect, item.difference)
+    wanted, check = item.difference.wanted, _missing_check(run.server, item.difference)
     if item.severity is Severity.FIXABLE and isinstance(wanted, Index) and wanted.unique:
-        duplicates = run.catalog.repeated(item.difference.table, wanted.columns)
+        duplicates = run.catalog.duplicate_ids(item.difference.table, wanted.columns)
         return replace(item, severity=Severity.BREAKING, duplicates=duplicates) if duplicates else item
     if item.severity is not Severity.FIXABLE or check is None:
         return item
-    violations = run.catalog.count_breaking(item.difference.table, check.expression)
+    violations = run.catalog.count_violations(item.difference.table, check.expression)
     if not violations:
         return item
     # A value of an unknown type cannot be read; a rule that rows violate was violated before the adoption.

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 import peewee
 
-from engagement_db import dialects
-from engagement_db.schema import catalog as catalogs
+from engagement_db import servers
 from engagement_db.schema.compare import ClassifiedDifference, Kind, Severity, classify
 from engagement_db.schema.stub_tables import STUB_TABLES
 from engagement_db.tables import Table
@@ -37,7 +36,8 @@ def detect_drift(
 
     Of the platform's tables only the primary key and what a revision added is compared.
     """
-    catalog, dialect = catalogs.of(database), dialects.of(database)
+    server = servers.of(database)
+    catalog = server.read(database)
     platform = {table.name for table in STUB_TABLES}
     names = dict.fromkeys([*contract, *(table.name for table in models)])
     live = {name: catalog.table(name) for name in names}
@@ -46,7 +46,7 @@ def detect_drift(
     declarations += [("the models", table) for table in models]
     for declared_by, declared in declarations:
         is_ours = declared.name not in platform
-        for item in classify(declared if is_ours else _added_to(declared), live[declared.name], dialect):
+        for item in classify(declared if is_ours else _added_to(declared), live[declared.name], server):
             difference = item.difference
             if is_ours or difference.kind is not Kind.EXTRA:
                 place = (difference.table, difference.kind, difference.name)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from engagement_db.dialects import Dialect
 from engagement_db.expressions import same
+from engagement_db.servers.dialect import Dialect
 from engagement_db.tables import (
     Check,
     Column,
@@ -247,7 +247,7 @@ def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> S
     match wanted, found:
         case Time(), Time():
             return Severity.HARMLESS
-        case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.checks_enum_and_json:
+        case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
             return Severity.FIXABLE
         case (Varchar() | Text(), Varchar() | Text()) if not dialect.enforces_length:
             return Severity.HARMLESS

@@ -13,7 +13,7 @@ from peewee_migrate.logs import logger as peewee_migrate_logger
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm import urls
 from engagement_db.schema import history, runner, skeleton
-from engagement_db.schema.lock import exclusive
+from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.runner import error_message
 from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
 from engagement_db.schema.stub_tables import create_stub_tables
@@ -51,7 +51,7 @@ def _prepare(context: click.Context) -> peewee.Database:
     if command == "create":
         context.with_resource(_acceptable_script(directory, context.params["name"], context.params["auto"]))
     if command in _CHANGING:
-        context.with_resource(exclusive(database, lock_timeout_seconds()))
+        context.with_resource(hold_migration_lock(database, lock_timeout_seconds()))
         if is_default:
             create_stub_tables(database)
         status = history.status(database, runner.names(directory))

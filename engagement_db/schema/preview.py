@@ -6,13 +6,13 @@ from typing import Any, Final
 import peewee
 from peewee_migrate import models as peewee_migrate_models
 
-from engagement_db.dialects import Dialect
 from engagement_db.expressions import literal
 from engagement_db.schema import runner
-from engagement_db.schema.catalog import Catalog, Dependent
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision
-from engagement_db.schema.steps import Change, Tables
+from engagement_db.schema.steps import Tables
+from engagement_db.servers import Change, Server
+from engagement_db.servers.catalog import Catalog
 from engagement_db.tables import Enum, Table, enum_type_name
 
 _NOTE: Final = (
@@ -21,7 +21,7 @@ _NOTE: Final = (
 )
 
 
-class SimulatedCatalog:
+class SimulatedCatalog(Catalog):
     """Simulated catalog: the tables as they will be after the statements printed so far."""
 
     def __init__(self, tables: Tables, live: Catalog | None = None) -> None:
@@ -41,36 +41,9 @@ class SimulatedCatalog:
                     return column.type.labels
         return None if self.live is None else self.live.enum_type(name)
 
-    def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
-        return ()
-
-    def count(self, table: str, column: str | None = None) -> int:
-        return 0
-
-    def holder(self, name: str, *, of_index: bool = False) -> str | None:
-        return None
-
-    def count_equal(self, table: str, column: str, value: str) -> int:
-        return 0
-
-    def count_breaking(self, table: str, expression: str) -> int:
-        return 0
-
-    def collations(self, table: str) -> tuple[str, ...]:
-        return ()
-
-    def breaking(self, table: str, rule: str) -> tuple[str, ...]:
-        return ()
-
-    def repeated(self, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return ()
-
-    def definition(self, table: str) -> str:
-        return ""
-
 
 def script_up(
-    dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None, applied: Collection[str] = ()
+    server: Server, revisions: Sequence[Revision], live: Catalog | None = None, applied: Collection[str] = ()
 ) -> Iterator[str]:
     """Yield the SQL that applies ``revisions`` except those in ``applied``, line by line.
 
@@ -79,37 +52,37 @@ def script_up(
     live_tables = _live_tables(revisions, live)
     declared = runner.declared([revision for revision in revisions if revision.name in applied])
     catalog = SimulatedCatalog({**declared, **live_tables}, live)
-    yield from _opening(dialect)
-    yield f"{_history_table(dialect)};"
+    yield from _opening(server)
+    yield f"{_history_table(server)};"
     for revision in revisions:
         if revision.name in applied:
             continue
-        alone = any(step.runs_alone(dialect) for step in revision.steps)
+        outside = any(step.runs_outside_transaction(server) for step in revision.steps)
         changes = []
         for step in revision.steps:
-            changes += list(step.changes(catalog, dialect))
+            changes += list(step.changes(catalog, server))
             catalog.tables = step.declared(catalog.tables)
-        quoted = dialect.quoted(TABLE)
+        quoted = server.quoted(TABLE)
         record = f"INSERT INTO {quoted} (name, migrated_at) VALUES ({literal(revision.name)}, CURRENT_TIMESTAMP)"
-        yield from _block(dialect, revision, changes, record, in_one=dialect.rolls_back_ddl and not alone)
+        yield from _block(server, revision, changes, record, in_one=server.transactional_ddl and not outside)
 
 
-def script_down(dialect: Dialect, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
+def script_down(server: Server, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
     """Yield the SQL that rolls back ``revisions``, newest first. Running it deletes their rows."""
     live_tables = _live_tables(revisions, live)
     states: list[Tables] = [{}]
     for step in (step for revision in revisions for step in revision.steps):
         states.append(step.declared(states[-1]))
     catalog = SimulatedCatalog({**states[-1], **live_tables}, live)
-    yield from _opening(dialect)
+    yield from _opening(server)
     for revision in reversed(revisions):
         changes = []
         for step in reversed(revision.steps):
-            changes += list(step.undo_changes(catalog, dialect))
+            changes += list(step.revert_changes(catalog, server))
             states.pop()
             catalog.tables = dict(states[-1])
-        forget = f"DELETE FROM {dialect.quoted(TABLE)} WHERE name = {literal(revision.name)}"
-        yield from _block(dialect, revision, changes, forget, in_one=dialect.rolls_back_ddl)
+        forget = f"DELETE FROM {server.quoted(TABLE)} WHERE name = {literal(revision.name)}"
+        yield from _block(server, revision, changes, forget, in_one=server.transactional_ddl)
 
 
 def _live_tables(revisions: Sequence[Revision], live: Catalog | None) -> dict[str, Table]:
@@ -120,20 +93,20 @@ def _live_tables(revisions: Sequence[Revision], live: Catalog | None) -> dict[st
     return {name: table for name, table in found.items() if table is not None}
 
 
-def _opening(dialect: Dialect) -> Iterator[str]:
-    yield f"-- {dialect.title}"
+def _opening(server: Server) -> Iterator[str]:
+    yield f"-- {server.display_name}"
     yield from _NOTE
-    for statement in dialect.session:
+    for statement in server.session:
         yield f"{statement};"
 
 
-def _history_table(dialect: Dialect) -> str:
-    manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory, dialect.database_class("unused"))
+def _history_table(server: Server) -> str:
+    manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory, server.database_class("unused"))
     return str(manager._create_table(safe=True).query()[0])
 
 
 def _block(
-    dialect: Dialect, revision: Revision, changes: Sequence[Change], record: str, *, in_one: bool
+    server: Server, revision: Revision, changes: Sequence[Change], record: str, *, in_one: bool
 ) -> Iterator[str]:
     yield ""
     yield f"-- {revision.name}"
@@ -142,9 +115,9 @@ def _block(
     for change in changes:
         for statement in (*change.before, change.statement, *change.after):
             yield f"{statement};"
-        if change.orphans is not None:
+        if change.violations_query is not None:
             yield "-- This must return no row; any row violates the constraint just added:"
-            yield f"{change.orphans};"
+            yield f"{change.violations_query};"
     yield f"{record};"
     if in_one:
         yield "COMMIT;"

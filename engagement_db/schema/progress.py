@@ -1,4 +1,4 @@
-"""How far a long statement has come, where the server tells."""
+"""Progress of long statements, where the server reports it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,26 +7,26 @@ from typing import Final
 
 import peewee
 
-from engagement_db.dialects import Dialect
+from engagement_db.servers import Server
 
 INTERVAL_SECONDS: Final = 2.0
 
 
 @contextmanager
-def watched(database: peewee.Database, dialect: Dialect, report: Callable[[str], None]) -> Iterator[None]:
-    """Report the server's own account of the running statement every two seconds, from a second connection.
+def watched(database: peewee.Database, server: Server, report: Callable[[str], None]) -> Iterator[None]:
+    """Report the progress of the running statement every two seconds, over a second connection.
 
-    The second connection is opened only when the statement takes longer than that. Where the server
-    has nothing to tell, or refuses the second connection, nothing is reported.
+    The second connection is opened only if the statement takes longer than that. Nothing is reported
+    if the server does not report progress or refuses the second connection.
     """
-    if dialect.progress is None or dialect.connection_id is None:
+    session_id = server.session_id(database) if server.progress_sql else None
+    if session_id is None:
         yield
         return
-    number = database.execute_sql(dialect.connection_id).fetchone()[0]
-    over = threading.Event()
+    finished = threading.Event()
     thread = threading.Thread(
         target=_watch,
-        args=(database, dialect.progress, number, over, report),
+        args=(database, server, session_id, finished, report),
         name="engagement_db progress",
         daemon=True,
     )
@@ -34,22 +34,25 @@ def watched(database: peewee.Database, dialect: Dialect, report: Callable[[str],
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
 def _watch(
-    database: peewee.Database, query: str, number: int, over: threading.Event, report: Callable[[str], None]
+    database: peewee.Database,
+    server: Server,
+    session_id: int,
+    finished: threading.Event,
+    report: Callable[[str], None],
 ) -> None:
-    if over.wait(INTERVAL_SECONDS):
+    if finished.wait(INTERVAL_SECONDS):
         return
-    # peewee keeps one connection a thread, so this one is a second, and its own.
-    # ValueError: a pool that has no second one to give.
+    # peewee keeps one connection for each thread, so this thread opens its own.
+    # ValueError: a pool has no second connection to give.
     with suppress(peewee.PeeweeException, ValueError), database.connection_context():
         while True:
-            row = database.execute_sql(query, (number,)).fetchone()
-            if row and row[0]:
-                done = f" {float(row[1]):.0f} %" if row[1] is not None else ""
-                report(f"    {row[0]}{done}")
-            if over.wait(INTERVAL_SECONDS):
+            progress = server.progress(database, session_id)
+            if progress:
+                report(f"    {progress}")
+            if finished.wait(INTERVAL_SECONDS):
                 return

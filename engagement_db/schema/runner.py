@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db import dialects
 from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history
+from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
-from engagement_db.schema.lock import TIMEOUT_SECONDS, exclusive
-from engagement_db.schema.revision import Report, Revision, Run, logger
+from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
+from engagement_db.schema.revision import Revision
+from engagement_db.servers.driver import server_message
 from engagement_db.tables import Table
 
 # Sorts before every revision; a database at BASE has none of them.
@@ -107,7 +108,7 @@ def migrate(
     revisions = load(directory)
     _refuse_unknown_name(to, revisions)
     done = []
-    with exclusive(database, lock_timeout_seconds):
+    with hold_migration_lock(database, lock_timeout_seconds):
         if prepare is not None:
             prepare(database)
         current = history.status(database, _names(revisions))
@@ -145,7 +146,7 @@ def rollback(
     revisions = load(directory)
     _refuse_unknown_name(None if to == BASE else to, revisions)
     done = []
-    with exclusive(database, lock_timeout_seconds):
+    with hold_migration_lock(database, lock_timeout_seconds):
         current = history.status(database, _names(revisions))
         current.require_consistent()
         applied = [revision for revision in reversed(revisions) if revision.name in current.applied]
@@ -155,7 +156,7 @@ def rollback(
             require_applied(count, len(applied))
             chosen = applied[:count]
         run = Run(database, report, lock_timeout_seconds)
-        losses = [_counted(rows, what) for revision in chosen for what, rows in revision.at_stake(run)]
+        losses = [_counted(rows, what) for revision in chosen for what, rows in revision.data_loss(run)]
         if losses and not discard_rows:
             raise RowsAtStake(
                 f"rolling back {', '.join(_names(chosen))} would delete {', '.join(losses)}. Nothing was changed. "
@@ -201,7 +202,7 @@ def _label_errors(revision: Revision) -> Iterator[None]:
     except peewee.PeeweeException as error:
         raise find_migration_error(error) or StepFailed(
             f"{revision.name}: its steps and its row in the history could not be committed: "
-            f"{dialects.server_words(error).rstrip('.')}. Run the same command again to resume."
+            f"{server_message(error).rstrip('.')}. Run the same command again to resume."
         ) from error
 
 
@@ -215,7 +216,7 @@ def find_migration_error(error: BaseException | None) -> MigrationError | None:
 def error_message(error: EngagementError | peewee.PeeweeException) -> str:
     """Return the message of an error, without what it masks."""
     found = error if isinstance(error, EngagementError) else find_migration_error(error)
-    return str(found) if found else f"the database reported: {dialects.server_words(error)}"
+    return str(found) if found else f"the database reported: {server_message(error)}"
 
 
 def _names(revisions: Sequence[Revision]) -> list[str]:

@@ -1,13 +1,11 @@
-"""What a revision is written in: steps that make one change each, up and down.
+"""The steps of a revision: one change of the schema each, applied and reverted.
 
-A step finds its change already made and goes on, finds it absent and makes it, or finds something
-else in its place and says so before anything was changed. So a run that died is finished by
-running the same command again. A script holds literals and steps, never a model or an enum; a
-released step keeps its meaning for ever.
+A step finds its change already applied and continues, finds it missing and makes it, or finds a conflict and reports it
+before anything is changed. So running the same command again resumes an interrupted run. A revision script holds
+literals and steps, never a model or an enum; a released step never changes its meaning.
 
-Each step answers the same questions: ``declared`` (which tables does it leave, given those before
-it?), ``conflicts`` and ``changes`` for the way up, ``undo_conflicts``, ``undo_changes`` and
-``at_stake`` for the way down.
+A step says what it declares, what conflicts with it and what data its reversal deletes. How a change is made is up to
+the server.
 """
 
 import re
@@ -15,28 +13,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from engagement_db import ddl
-from engagement_db.dialects import Dialect
-from engagement_db.expressions import literal, same
-from engagement_db.schema.catalog import Catalog
+from engagement_db.expressions import same
 from engagement_db.schema.compare import Kind, describe_type, differences
-from engagement_db.schema.definition import is_plain
+from engagement_db.servers import Change, Server, ddl
+from engagement_db.servers.catalog import Catalog
 from engagement_db.tables import (
     Check,
+    CheckSpec,
     Column,
     Enum,
     ForeignKey,
     Id,
     Index,
+    IndexSpec,
     Integer,
     Json,
     Now,
-    Reference,
-    Rule,
+    ReferenceSpec,
     Table,
-    Walk,
     check_name,
-    enum_type_name,
     foreign_key_name,
     index_name,
     sort,
@@ -45,81 +40,64 @@ from engagement_db.tables import (
 Tables = Mapping[str, Table]
 
 
-@dataclass(frozen=True)
-class Change:
-    """One statement of a step, and what surrounds it in the same session.
-
-    ``alone`` says that it must not run inside a transaction; ``orphans`` is a query that finds rows
-    which the statement leaves unchecked, and ``if_orphans`` the statement that then takes it back.
-    """
-
-    statement: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    alone: bool = False
-    orphans: str | None = None
-    if_orphans: str | None = None
-
-    @property
-    def only_looks(self) -> bool:
-        """Whether the statement changes nothing: it looks for rows that an earlier run left unchecked."""
-        return self.statement == self.orphans
-
-
 class Step(Protocol):
     """One change of a revision."""
 
     @property
     def title(self) -> str:
-        """The step in a few words, for progress and errors."""
+        """The change in a few words, for progress and errors."""
 
     @property
-    def brings(self) -> str:
-        """The name of the table, index or check that the step brings, or nothing."""
+    def revert_title(self) -> str:
+        """The reversal in a few words."""
+
+    @property
+    def creates(self) -> str:
+        """The name of the table, index or check that the step creates, or nothing."""
 
     def declared(self, tables: Tables) -> dict[str, Table]:
-        """Return the tables as they are after this step."""
+        """Return the tables after this step, given those before it."""
 
-    def runs_alone(self, dialect: Dialect) -> bool:
-        """Return whether the way up needs transactions of its own."""
+    def runs_outside_transaction(self, server: Server) -> bool:
+        """Return whether the step is applied in transactions of its own."""
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
-        """Yield a sentence for everything that stands in the way up."""
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
+        """Yield a sentence for each reason for which the step cannot be applied."""
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        """Yield what is still to be done on the way up, reading the catalog as it goes."""
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        """Yield the changes that are still to be made, reading the catalog after each."""
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
-        """Yield a sentence for everything that stands in the way down; what is named in ``leaving`` goes too."""
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
+        """Yield a sentence for each reason for which the step cannot be reverted; what ``leaving`` names is none."""
 
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        """Yield what is still to be done on the way down."""
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        """Yield the changes that are still to be made to revert the step, reading the catalog after each."""
 
-    def at_stake(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
-        """Yield (what, how many rows) for the values that the way down throws away."""
+    def data_loss(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
+        """Yield (what, how many) for the rows and values that reverting deletes."""
 
 
 class _Step:
     @property
-    def brings(self) -> str:
+    def creates(self) -> str:
         return ""
 
-    def runs_alone(self, dialect: Dialect) -> bool:
-        return False
+    def runs_outside_transaction(self, server: Server) -> bool:
+        return server.builds_outside_transaction
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         yield from ()
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         yield from ()
 
-    def at_stake(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
+    def data_loss(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
         yield from ()
 
 
 @dataclass(frozen=True)
 class RequireTables(_Step):
-    """The platform's tables are there, with an integer ``id`` that ours can reference."""
+    """Tables of the platform with an integer ``id`` that foreign keys can reference."""
 
     names: tuple[str, ...]
 
@@ -127,10 +105,15 @@ class RequireTables(_Step):
     def title(self) -> str:
         return f"require {', '.join(self.names)}"
 
+    revert_title = title
+
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {name: Table(name, (Column("id", Id()),)) for name in self.names} | dict(tables)
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def runs_outside_transaction(self, server: Server) -> bool:
+        return False
+
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         for name in self.names:
             table = catalog.table(name)
             key = table.column("id") if table else None
@@ -139,17 +122,17 @@ class RequireTables(_Step):
             elif key is None:
                 yield f"{name} has no column id"
             elif not isinstance(key.type, Id | Integer):
-                yield f"{name}.id is {describe_type(key.type)}; our foreign keys are integer and cannot reference it"
+                yield f"{name}.id is {describe_type(key.type)}; an integer foreign key cannot reference it"
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         yield from ()
 
-    undo_changes = changes
+    revert_changes = changes
 
 
 @dataclass(frozen=True)
 class CreateTable(_Step):
-    """The table is there, with its enum types and indexes; on the way down it is not."""
+    """A table with its enum types and indexes."""
 
     table: Table
 
@@ -158,23 +141,28 @@ class CreateTable(_Step):
         return f"create table {self.table.name}"
 
     @property
-    def brings(self) -> str:
+    def revert_title(self) -> str:
+        return f"drop table {self.table.name}"
+
+    @property
+    def creates(self) -> str:
         return self.table.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {**tables, self.table.name: self.table}
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def runs_outside_transaction(self, server: Server) -> bool:
+        return False
+
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table.name)
-        for column in self.table.columns:
-            if dialect.has_enum_types and isinstance(column.type, Enum):
-                yield from _enum_conflicts(catalog, self.table.name, column.name, column.type.labels)
+        yield from server.type_conflicts(catalog, self.table)
         for index in self.table.indexes:
-            yield from _index_name_conflicts(catalog, index, live)
+            yield from _index_name_conflicts(catalog, self.table.name, index)
         if live is None:
-            holder = catalog.holder(self.table.name)
-            if holder is not None:
-                yield f"the name {self.table.name} is taken by {holder}"
+            existing = catalog.existing_object(self.table.name)
+            if existing is not None:
+                yield f"the name {self.table.name} is already taken by {existing}"
             return
         for difference in differences(self.table, live):
             if difference.kind is Kind.INDEX and live.index(difference.name) is None:
@@ -183,44 +171,34 @@ class CreateTable(_Step):
                 yield str(difference)
         for column in live.columns:
             if self.table.column(column.name) is None and not column.null and column.default is None:
-                yield f"{live.name}.{column.name}: a column that is not ours and that no insert of ours would fill"
+                reason = "an unmanaged column is NOT NULL without a default, so inserts would fail"
+                yield f"{live.name}.{column.name}: {reason}"
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        for name, statement in ddl.create_enum_types(dialect, self.table):
-            if catalog.enum_type(name) is None:
-                yield Change(statement)
-        live = catalog.table(self.table.name)
-        if live is None:
-            yield Change(ddl.create_table(dialect, self.table))
-            if dialect.indexes_inside_create_table:
-                return
-        for index in self.table.indexes:
-            if live is None or live.index(index.name) is None:
-                yield Change(ddl.create_index(dialect, self.table.name, index))
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        yield from server.create_types(catalog, self.table)
+        yield from server.create_table(self.table, catalog.table(self.table.name))
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         for dependent in catalog.dependents(self.table.name):
             if dependent.table not in leaving:
-                yield f"{dependent} stands on {self.table.name}"
+                yield f"{dependent} depends on {self.table.name}"
 
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         if catalog.table(self.table.name) is not None:
-            yield Change(f"DROP TABLE {dialect.quoted(self.table.name)}")
-        for name, _ in ddl.create_enum_types(dialect, self.table):
-            if catalog.enum_type(name) is not None:
-                yield Change(f"DROP TYPE {dialect.quoted(name)}")
+            yield Change(f"DROP TABLE {server.quoted(self.table.name)}")
+        yield from server.drop_types(catalog, self.table)
 
-    def at_stake(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
+    def data_loss(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
         if catalog.table(self.table.name) is not None:
             yield f"rows of {self.table.name}", catalog.count(self.table.name)
 
 
 @dataclass(frozen=True)
 class AddColumn(_Step):
-    """A table that may be large and busy has one more column, with its key and its index.
+    """A column, with its foreign key and its index, in a table that may be large and busy.
 
-    Writers go on: each server is asked by name for the way that neither copies the table nor keeps
-    writers out, and the key is validated apart. The way down is one atomic step.
+    Writes continue meanwhile: each server is asked by name for its online way, and the key is validated
+    separately. The reversal is atomic.
     """
 
     table: str
@@ -232,103 +210,89 @@ class AddColumn(_Step):
     def title(self) -> str:
         return f"add column {self.table}.{self.column.name}"
 
+    @property
+    def revert_title(self) -> str:
+        return f"drop column {self.table}.{self.column.name}"
+
+    @property
+    def _added(self) -> Table:
+        return Table(
+            self.table,
+            (self.column,),
+            (self.key,) if self.key else (),
+            (self.index,) if self.index else (),
+        )
+
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables.get(self.table, Table(self.table, ()))
-        return {
-            **tables,
-            self.table: sort(
-                replace(
-                    before,
-                    columns=(*before.columns, self.column),
-                    foreign_keys=(*before.foreign_keys, *((self.key,) if self.key else ())),
-                    indexes=(*before.indexes, *((self.index,) if self.index else ())),
-                )
-            ),
-        }
+        after = replace(
+            before,
+            columns=(*before.columns, *self._added.columns),
+            foreign_keys=(*before.foreign_keys, *self._added.foreign_keys),
+            indexes=(*before.indexes, *self._added.indexes),
+        )
+        return {**tables, self.table: sort(after)}
 
-    def runs_alone(self, dialect: Dialect) -> bool:
-        return dialect.validates_later and (self.index is not None or self.key is not None)
+    def runs_outside_transaction(self, server: Server) -> bool:
+        return server.builds_outside_transaction and (self.index is not None or self.key is not None)
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table)
         if live is None:
             yield f"the table {self.table} is missing"
             return
-        if dialect.has_enum_types and isinstance(self.column.type, Enum):
-            yield from _enum_conflicts(catalog, self.table, self.column.name, self.column.type.labels)
-        for difference in differences(self.declared({})[self.table], live):
-            brought = difference.missing and difference.kind in (Kind.COLUMN, Kind.KEY, Kind.INDEX)
-            if difference.kind is Kind.KEY and dialect.adds_column_with_key and live.column(self.column.name):
-                brought = False
-            if not brought and difference.kind is not Kind.EXTRA:
+        yield from server.type_conflicts(catalog, self._added)
+        has_column = live.column(self.column.name) is not None
+        for difference in differences(self._added, live):
+            if difference.kind is Kind.EXTRA:
+                continue
+            to_come = difference.missing and difference.kind in (Kind.COLUMN, Kind.KEY, Kind.INDEX)
+            if not to_come or (difference.kind is Kind.KEY and has_column and server.adds_column_with_key):
                 yield str(difference)
         if self.index is not None:
-            yield from _index_name_conflicts(catalog, self.index, live)
+            yield from _index_name_conflicts(catalog, self.table, self.index)
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        live = catalog.table(self.table)
-        alter = f"ALTER TABLE {dialect.quoted(self.table)}"
-        if live is None or live.column(self.column.name) is None:
-            yield from self._add_column(catalog, dialect, alter)
-            live = catalog.table(self.table)
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        if catalog.column(self.table, self.column.name) is None:
+            yield from server.create_types(catalog, self._added)
+            yield from server.add_column(self.table, self.column, self.key)
         if self.index is not None:
-            yield from _add_index(dialect, self.table, self.index, live)
-        if self.key is not None and not dialect.adds_column_with_key:
-            yield from _add_key(dialect, self.table, self.key, live)
+            yield from server.add_index(self.table, self.index, catalog.index(self.table, self.index.name))
+        if self.key is not None:
+            yield from server.add_key(self.table, self.key, catalog.foreign_key(self.table, self.column.name))
 
-    def _add_column(self, catalog: Catalog, dialect: Dialect, alter: str) -> Iterator[Change]:
-        for name, statement in ddl.create_enum_types(dialect, Table(self.table, (self.column,))):
-            if catalog.enum_type(name) is None:
-                yield Change(statement)
-        definition = ddl.column_definition(dialect, self.table, self.column)
-        if self.key is not None and dialect.adds_column_with_key:
-            definition += f" CONSTRAINT {dialect.quoted(self.key.name)} {ddl.foreign_key_clause(dialect, self.key)}"
-        yield Change(f"{alter} ADD COLUMN {definition}{', ALGORITHM=INSTANT' if dialect.names_algorithm else ''}")
-
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         live = catalog.table(self.table)
         if live is None or live.column(self.column.name) is None:
             return
         key = live.foreign_key(self.column.name)
-        ours = {self.index.name if self.index else "", key.name if key else ""}
-        checks = {check_name(self.table, self.column.name)} if dialect.checks_enum_and_json else set()
+        check = ddl.type_check(server, self.table, self.column)
+        own = {part.name for part in (self.index, key, check) if part is not None}
         for dependent in catalog.dependents(self.table, self.column.name):
-            if dependent.table == self.table and dependent.name in ours | checks | leaving:
+            if dependent.table == self.table and dependent.name in own | leaving:
                 continue
             if dependent.kind == "index" and key and dependent.name in (self.column.name, key.name):
                 continue
-            yield f"{dependent} stands on {self.table}.{self.column.name}"
+            yield f"{dependent} depends on {self.table}.{self.column.name}"
 
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        live = catalog.table(self.table)
-        index = live.index(self.index.name) if live and self.index else None
-        key = live.foreign_key(self.column.name) if live else None
-        alter = f"ALTER TABLE {dialect.quoted(self.table)}"
-        if live and live.column(self.column.name) is not None:
-            clauses = [f"DROP COLUMN {dialect.quoted(self.column.name)}"]
-            if dialect.names_algorithm:
-                # One statement: the key needs the index and the index the column, and each DDL commits.
-                if index:
-                    clauses.insert(0, f"DROP INDEX {dialect.quoted(index.name)}")
-                if key:
-                    clauses.insert(0, f"DROP FOREIGN KEY {dialect.quoted(key.name)}")
-                clauses += ["ALGORITHM=INPLACE", "LOCK=NONE"]
-            elif index:
-                yield Change(f"DROP INDEX {dialect.quoted(index.name)}")
-            yield Change(f"{alter} {', '.join(clauses)}")
-        for name, _ in ddl.create_enum_types(dialect, Table(self.table, (self.column,))):
-            if catalog.enum_type(name) is not None:
-                yield Change(f"DROP TYPE {dialect.quoted(name)}")
-
-    def at_stake(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         live = catalog.table(self.table)
         if live and live.column(self.column.name) is not None:
+            index = live.index(self.index.name) if self.index else None
+            key = live.foreign_key(self.column.name)
+            yield from server.drop_column(
+                self.table, self.column.name, index=index.name if index else None, key=key.name if key else None
+            )
+        yield from server.drop_types(catalog, self._added)
+
+    def data_loss(self, catalog: Catalog) -> Iterator[tuple[str, int]]:
+        if catalog.column(self.table, self.column.name) is not None:
             yield f"values of {self.table}.{self.column.name}", catalog.count(self.table, self.column.name)
 
 
 @dataclass(frozen=True)
 class AddIndex(_Step):
-    """An index is there, built while rows are written; on the way down it is not."""
+    """An index, created while writes continue."""
 
     table: str
     index: Index
@@ -338,60 +302,54 @@ class AddIndex(_Step):
         return f"add index {self.index.name}"
 
     @property
-    def brings(self) -> str:
+    def revert_title(self) -> str:
+        return f"drop index {self.index.name}"
+
+    @property
+    def creates(self) -> str:
         return self.index.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables[self.table]
         return {**tables, self.table: sort(replace(before, indexes=(*before.indexes, self.index)))}
 
-    def runs_alone(self, dialect: Dialect) -> bool:
-        return dialect.validates_later
-
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table)
         if live is None:
             yield f"the table {self.table} is missing"
             return
-        yield from self._other_shape(live)
-        yield from _index_name_conflicts(catalog, self.index, live)
+        yield from self._other_definition(live)
+        yield from _index_name_conflicts(catalog, self.table, self.index)
         if self.index.unique and live.index(self.index.name) is None:
             columns = self.index.columns
-            found = catalog.repeated(self.table, columns) if all(map(live.column, columns)) else ()
+            found = catalog.duplicate_ids(self.table, columns) if all(map(live.column, columns)) else ()
             if found:
                 yield (
                     f"{self.table}: rows have the same ({', '.join(columns)}), among them those with id "
                     f"{'; '.join(found)}; the index {self.index.name} allows each only once"
                 )
 
-    def _other_shape(self, live: Table) -> Iterator[str]:
+    def _other_definition(self, live: Table) -> Iterator[str]:
         for difference in differences(Table(self.table, (), indexes=(self.index,)), live):
             if difference.kind is Kind.INDEX and not difference.missing:
                 yield str(difference)
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        yield from _add_index(dialect, self.table, self.index, catalog.table(self.table))
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        yield from server.add_index(self.table, self.index, catalog.index(self.table, self.index.name))
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         live = catalog.table(self.table)
         if live is not None:
-            yield from self._other_shape(live)
+            yield from self._other_definition(live)
 
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        live = catalog.table(self.table)
-        if live and live.index(self.index.name) is not None:
-            name = dialect.quoted(self.index.name)
-            if dialect.names_algorithm:
-                yield Change(
-                    f"ALTER TABLE {dialect.quoted(self.table)} DROP INDEX {name}, ALGORITHM=INPLACE, LOCK=NONE"
-                )
-            else:
-                yield Change(f"DROP INDEX {name}")
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        if catalog.index(self.table, self.index.name) is not None:
+            yield from server.drop_index(self.table, self.index.name)
 
 
 @dataclass(frozen=True)
 class AddCheck(_Step):
-    """Every row holds a rule, and every later one will; on the way down the rule is gone."""
+    """A check constraint, which the existing rows must satisfy too."""
 
     table: str
     check: Check
@@ -401,92 +359,62 @@ class AddCheck(_Step):
         return f"add check {self.check.name}"
 
     @property
-    def brings(self) -> str:
+    def revert_title(self) -> str:
+        return f"drop check {self.check.name}"
+
+    @property
+    def creates(self) -> str:
         return self.check.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables[self.table]
         return {**tables, self.table: sort(replace(before, checks=(*before.checks, self.check)))}
 
-    def runs_alone(self, dialect: Dialect) -> bool:
-        return dialect.validates_later
-
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table)
         if live is None:
             yield f"the table {self.table} is missing"
             return
-        yield from self._other_shape(live)
+        yield from self._other_definition(live)
         if live.check(self.check.name) is not None:
             return
         for column in live.columns:
             if isinstance(column.type, Enum | Json) and check_name(self.table, column.name) == self.check.name:
                 yield (
-                    f"{self.check.name} is the name of the check by which SQLite keeps the type of "
-                    f"{self.table}.{column.name}; give the rule another name"
+                    f"{self.check.name} is the name of the check that SQLite has for the type of "
+                    f"{self.table}.{column.name}; choose another name"
                 )
-        if dialect.edits_definition and not is_plain(catalog.definition(self.table)):
-            yield f"{self.table}: its definition ends in an option (STRICT, WITHOUT ROWID), where no check can be added"
+        yield from server.check_conflicts(catalog, self.table)
         if all(map(live.column, re.findall(r'"([^"]+)"', self.check.expression))):
-            found = catalog.breaking(self.table, dialect.expression(self.check.expression))
+            found = catalog.violating_ids(self.table, self.check.expression)
             if found:
                 yield (
-                    f"{self.table}: rows break {self.check.expression}, among them those with id {', '.join(found)}; "
-                    "mend them"
+                    f"{self.table}: existing rows violate {self.check.expression} (first ids: {', '.join(found)}); "
+                    "fix them"
                 )
 
-    def _other_shape(self, live: Table) -> Iterator[str]:
+    def _other_definition(self, live: Table) -> Iterator[str]:
         found = live.check(self.check.name)
         if found is not None and not same(found.expression, self.check.expression):
             yield f"{self.table}.{self.check.name}: the check is {found.expression}, not {self.check.expression}"
 
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        live = catalog.table(self.table)
-        constraint = ddl.check_constraint(dialect, self.check)
-        alter = f"ALTER TABLE {dialect.quoted(self.table)}"
-        found = live.check(self.check.name) if live else None
-        if dialect.edits_definition:
-            if found is None:
-                # Without a table option the text ends with the parenthesis that closes it.
-                yield from _edit_definition(
-                    self.table,
-                    f"substr(sql, 1, length(sql) - 1) || {literal(f', {constraint})')}",
-                    f"SELECT id FROM {dialect.quoted(self.table)} WHERE NOT ({self.check.expression}) LIMIT 10",
-                )
-        elif dialect.validates_later:
-            if found is None:
-                yield Change(f"{alter} ADD {constraint} NOT VALID")
-            if found is None or not found.validated:
-                yield Change(f"{alter} VALIDATE CONSTRAINT {dialect.quoted(self.check.name)}")
-        elif found is None:
-            yield Change(f"{alter} ADD {constraint}")
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        yield from server.add_check(self.table, self.check, catalog.check(self.table, self.check.name))
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         live = catalog.table(self.table)
-        if live is None or live.check(self.check.name) is None:
-            return
-        yield from self._other_shape(live)
-        if dialect.edits_definition:
-            yield from _not_found_once(catalog, self.table, self._text(dialect))
+        if live is not None and live.check(self.check.name) is not None:
+            yield from self._other_definition(live)
+            yield from server.drop_check_conflicts(catalog, self.table, self.check)
 
-    def _text(self, dialect: Dialect) -> str:
-        return f", {ddl.check_constraint(dialect, self.check)}"
-
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        live = catalog.table(self.table)
-        if live is None or live.check(self.check.name) is None:
-            return
-        if dialect.edits_definition:
-            yield from _edit_definition(self.table, f"replace(sql, {literal(self._text(dialect))}, '')")
-        else:
-            yield Change(
-                f"ALTER TABLE {dialect.quoted(self.table)} {dialect.drop_check} {dialect.quoted(self.check.name)}"
-            )
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        if catalog.check(self.table, self.check.name) is not None:
+            yield from server.drop_check(self.table, self.check)
 
 
 @dataclass(frozen=True)
 class AddEnumLabel(_Step):
-    """An enum column takes one more label, the last in order; on the way down no row may use it."""
+    """One more label of an enum column, the last in order. It cannot be reverted while a row has it."""
 
     table: str
     column: Column
@@ -497,181 +425,63 @@ class AddEnumLabel(_Step):
         return f"add label {self.label} to {self.table}.{self.column.name}"
 
     @property
-    def wider(self) -> Column:
-        """The column with the new label."""
-        return replace(self.column, type=Enum((*self._labels, self.label)))
+    def revert_title(self) -> str:
+        return f"remove label {self.label} from {self.table}.{self.column.name}"
 
     @property
-    def _labels(self) -> tuple[str, ...]:
+    def extended(self) -> Column:
+        """The column with the new label."""
         assert isinstance(self.column.type, Enum)
-        return self.column.type.labels
+        return replace(self.column, type=Enum((*self.column.type.labels, self.label)))
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         before = tables[self.table]
-        columns = tuple(self.wider if column.name == self.column.name else column for column in before.columns)
+        columns = tuple(self.extended if column.name == self.column.name else column for column in before.columns)
         return {**tables, self.table: replace(before, columns=columns)}
 
-    def conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
-        yield from self._conflicts(catalog, dialect)
+    def runs_outside_transaction(self, server: Server) -> bool:
+        return False
 
-    def _conflicts(self, catalog: Catalog, dialect: Dialect) -> Iterator[str]:
+    def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table)
         found = live.column(self.column.name) if live else None
         if live is None or found is None:
             yield f"{self.table}.{self.column.name} is missing"
-        elif found not in (self.column, self.wider):
+        elif found not in (self.column, self.extended):
             before = Table(self.table, (self.column,))
             for difference in differences(before, replace(live, columns=(found,))):
                 if difference.kind is not Kind.EXTRA:
                     yield str(difference)
-        elif dialect.edits_definition:
-            yield from _not_found_once(catalog, self.table, self._check_text(dialect, found))
-
-    def _is_wide(self, catalog: Catalog) -> bool:
-        live = catalog.table(self.table)
-        return bool(live and live.column(self.column.name) == self.wider)
-
-    def changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        if self._is_wide(catalog):
-            return
-        if dialect.has_enum_types:
-            name = dialect.quoted(enum_type_name(self.table, self.column.name))
-            yield Change(f"ALTER TYPE {name} ADD VALUE {literal(self.label)}")
         else:
-            # Asked for by name: a server that cannot says so, and copies nothing.
-            yield from self._redefine(dialect, self.column, self.wider, ", ALGORITHM=INSTANT")
+            yield from server.label_conflicts(catalog, self.table, found)
 
-    def undo_conflicts(self, catalog: Catalog, dialect: Dialect, leaving: frozenset[str]) -> Iterator[str]:
-        yield from self._conflicts(catalog, dialect)
-        if not self._is_wide(catalog):
+    def _is_extended(self, catalog: Catalog) -> bool:
+        return catalog.column(self.table, self.column.name) == self.extended
+
+    def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        if not self._is_extended(catalog):
+            yield from server.add_label(self.table, self.column, self.extended)
+
+    def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
+        yield from self.conflicts(catalog, server)
+        if not self._is_extended(catalog):
             return
-        if dialect.has_enum_types:
-            for dependent in catalog.dependents(self.table, self.column.name):
-                if dependent.kind == "view":
-                    yield f"{dependent} stands on {self.table}.{self.column.name}, which gets a type anew"
+        yield from server.drop_label_conflicts(catalog, self.table, self.column)
         users = catalog.count_equal(self.table, self.column.name, self.label)
         if users:
             rows = "1 row of" if users == 1 else f"{users:,} rows of"
             yield f"{rows} {self.table} with {self.column.name} = {self.label!r}; change them first"
 
-    def undo_changes(self, catalog: Catalog, dialect: Dialect) -> Iterator[Change]:
-        if not self._is_wide(catalog):
-            return
-        if not dialect.has_enum_types:
-            yield from self._redefine(dialect, self.wider, self.column)
-            return
-        # PostgreSQL cannot take a label away: a new type takes the old one's place, all in one transaction.
-        name = enum_type_name(self.table, self.column.name)
-        old, new = dialect.quoted(f"{name}_old"), dialect.quoted(name)
-        column, alter = dialect.quoted(self.column.name), f"ALTER TABLE {dialect.quoted(self.table)}"
-        labels = ", ".join(map(literal, self._labels))
-        cast = f"ALTER COLUMN {column} TYPE {new} USING {column}::text::{new}"
-        default = self.column.default
-        if default is not None:
-            value = f"{literal(str(default))}::{new}"
-            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {value}"
-        yield Change(f"ALTER TYPE {new} RENAME TO {old}")
-        yield Change(f"CREATE TYPE {new} AS ENUM ({labels})")
-        yield Change(f"{alter} {cast}")
-        yield Change(f"DROP TYPE {old}")
-
-    def _redefine(self, dialect: Dialect, before: Column, after: Column, how: str = "") -> Iterator[Change]:
-        if dialect.edits_definition:
-            old, new = (literal(self._check_text(dialect, column)) for column in (before, after))
-            yield from _edit_definition(self.table, f"replace(sql, {old}, {new})")
-        else:
-            definition = ddl.column_definition(dialect, self.table, after)
-            yield Change(f"ALTER TABLE {dialect.quoted(self.table)} MODIFY COLUMN {definition}{how}")
-
-    def _check_text(self, dialect: Dialect, column: Column) -> str:
-        (check,) = ddl.type_checks(dialect, self.table, column)
-        return f"CHECK ({check.expression})"
+    def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        if self._is_extended(catalog):
+            yield from server.drop_label(self.table, self.extended, self.column)
 
 
-def _enum_conflicts(catalog: Catalog, table: str, column: str, labels: tuple[str, ...]) -> Iterator[str]:
-    name = enum_type_name(table, column)
-    found = catalog.enum_type(name)
-    if found is not None and found != labels:
-        yield f"the type {name} has the labels {', '.join(found) or 'of no enum'}, not {', '.join(labels)}"
-
-
-def _index_name_conflicts(catalog: Catalog, index: Index, live: Table | None) -> Iterator[str]:
-    if live is None or live.index(index.name) is None:
-        holder = catalog.holder(index.name, of_index=True)
-        if holder is not None:
-            yield f"the name {index.name} is taken by {holder}"
-
-
-def _add_index(dialect: Dialect, table: str, index: Index, live: Table | None) -> Iterator[Change]:
-    found = live.index(index.name) if live else None
-    if found is not None and not found.valid:
-        yield Change(f"DROP INDEX CONCURRENTLY {dialect.quoted(index.name)}", alone=True)
-    elif found is not None:
-        return
-    if dialect.names_algorithm:
-        words = f"ADD {'UNIQUE ' if index.unique else ''}INDEX {dialect.quoted(index.name)}"
-        columns = ddl.columns_list(dialect, index.columns)
-        yield Change(f"ALTER TABLE {dialect.quoted(table)} {words} {columns}, ALGORITHM=INPLACE, LOCK=NONE")
-    else:
-        online = dialect.validates_later
-        yield Change(ddl.create_index(dialect, table, index, concurrently=online), alone=online)
-
-
-def _add_key(dialect: Dialect, table: str, key: ForeignKey, live: Table | None) -> Iterator[Change]:
-    found = live.foreign_key(key.column) if live else None
-    alter = f"ALTER TABLE {dialect.quoted(table)}"
-    constraint = ddl.foreign_key_constraint(dialect, key)
-    if dialect.validates_later:
-        if found is None:
-            yield Change(f"{alter} ADD {constraint} NOT VALID")
-        if found is None or not found.validated:
-            yield Change(f"{alter} VALIDATE CONSTRAINT {dialect.quoted(key.name)}")
-    else:
-        # Only unchecked is the key added without a copy of the table, so the rows are checked here: by nobody
-        # else, since the column may have been filled, or the key added and not checked, by a run that died.
-        child, parent = dialect.quoted(table), dialect.quoted(key.parent)
-        column, parent_column = dialect.quoted(key.column), dialect.quoted(key.parent_column)
-        orphans = (
-            f"SELECT c.id FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column} "
-            f"WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL LIMIT 10"
-        )
-        if found is not None:
-            yield Change(orphans, orphans=orphans)
-            return
-        yield Change(
-            f"{alter} ADD {constraint}, ALGORITHM=INPLACE, LOCK=NONE",
-            before=(
-                "SET @engagement_db_foreign_key_checks = @@SESSION.foreign_key_checks",
-                "SET SESSION foreign_key_checks = 0",
-            ),
-            after=("SET SESSION foreign_key_checks = @engagement_db_foreign_key_checks",),
-            orphans=orphans,
-            if_orphans=f"{alter} DROP FOREIGN KEY {dialect.quoted(key.name)}",
-        )
-
-
-def _not_found_once(catalog: Catalog, table: str, text: str) -> Iterator[str]:
-    if catalog.definition(table).count(text) != 1:
-        yield f"{table}: its definition was written or changed by hand, and does not have, once, the text {text}"
-
-
-def _edit_definition(table: str, expression: str, orphans: str | None = None) -> Iterator[Change]:
-    """Change the text of a table of ours in sqlite_master.
-
-    SQLite's own procedure for changes that leave the stored rows as they are: nothing is copied, so
-    children, triggers and indexes are not touched. Never used on a table of the platform.
-    """
-    yield Change(
-        f"UPDATE sqlite_master SET sql = {expression} WHERE type = 'table' AND name = {literal(table)}",
-        before=("PRAGMA writable_schema = ON",),
-        # RESET makes this connection read the definition again; a change of the schema, the others.
-        after=(
-            "PRAGMA writable_schema = RESET",
-            "CREATE TABLE engagement_db_definition_changed (id INTEGER)",
-            "DROP TABLE engagement_db_definition_changed",
-        ),
-        orphans=orphans,
-    )
+def _index_name_conflicts(catalog: Catalog, table: str, index: Index) -> Iterator[str]:
+    if catalog.index(table, index.name) is None:
+        existing = catalog.existing_object(index.name, of_index=True)
+        if existing is not None:
+            yield f"the name {index.name} is already taken by {existing}"
 
 
 def require_tables(*names: str) -> RequireTables:
@@ -684,17 +494,17 @@ def create_table(table: Table) -> CreateTable:
     return CreateTable(table)
 
 
-def add_column(table: str, part: Column | Reference, *, index: str | None = None) -> AddColumn:
-    """Add a column that is nullable or has a literal default, with a foreign key where ``part`` has one.
+def add_column(table: str, part: Column | ReferenceSpec, *, index: str | None = None) -> AddColumn:
+    """Add a column that is nullable or has a literal default, with a foreign key if ``part`` has one.
 
-    ``index`` names an index over it; a foreign key must have one. Raises ValueError for a column
-    that no existing row could fill.
+    ``index`` names an index over it, which a foreign key must have. Raises ValueError for a column
+    that existing rows could not fill.
     """
-    column = part.column if isinstance(part, Reference) else part
+    column = part.column if isinstance(part, ReferenceSpec) else part
     if isinstance(column.default, Now) or (column.default is None and not column.null):
         raise ValueError(f"{table}.{column.name}: existing rows need NULL or a literal default; allow one of them")
     key = None
-    if isinstance(part, Reference):
+    if isinstance(part, ReferenceSpec):
         name = foreign_key_name(table, column.name)
         key = ForeignKey(name, column.name, part.parent, part.on_delete, part.on_update)
         if index is None:
@@ -702,14 +512,14 @@ def add_column(table: str, part: Column | Reference, *, index: str | None = None
     return AddColumn(table, column, key, Index(index, (column.name,)) if index else None)
 
 
-def add_index(table: str, walk: Walk, *, name: str | None = None) -> AddIndex:
+def add_index(table: str, spec: IndexSpec, *, name: str | None = None) -> AddIndex:
     """Add an index, by its usual name unless ``name`` is given."""
-    return AddIndex(table, Index(name or index_name(table, walk.columns), walk.columns, walk.unique))
+    return AddIndex(table, Index(name or index_name(table, spec.columns), spec.columns, spec.unique))
 
 
-def add_check(table: str, rule: Rule) -> AddCheck:
-    """Add a rule that every row must hold; it is named after its column."""
-    return AddCheck(table, Check(check_name(table, rule.column), rule.expression))
+def add_check(table: str, spec: CheckSpec) -> AddCheck:
+    """Add a check that every row must satisfy; it is named after its column."""
+    return AddCheck(table, Check(check_name(table, spec.column), spec.expression))
 
 
 def add_enum_label(table: str, column: Column, label: str) -> AddEnumLabel:

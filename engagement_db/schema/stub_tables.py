@@ -2,8 +2,8 @@
 
 import peewee
 
-from engagement_db import ddl, dialects
-from engagement_db.schema import catalog
+from engagement_db import servers
+from engagement_db.servers.driver import execute
 from engagement_db.tables import NOW, Table, key, table, text, time, varchar
 
 USERS = table(
@@ -43,9 +43,10 @@ def create_stub_tables(database: peewee.Database) -> tuple[str, ...]:
 
     Do not call it on a database of the platform, whose tables have more columns.
     """
-    live, dialect = catalog.of(database), dialects.of(database)
+    server = servers.of(database)
+    live = server.read(database)
     missing = [shape for shape in STUB_TABLES if live.table(shape.name) is None]
     for shape in missing:
-        for statement in ddl.create_whole(dialect, shape):
-            database.execute_sql(statement)
+        for statement in server.create_statements(shape):
+            execute(database, statement)
     return tuple(shape.name for shape in missing)

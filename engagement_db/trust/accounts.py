@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import (
@@ -178,7 +178,7 @@ def locked_account(account_id: int | None) -> EscrowAccount:
 def _refuse_stale_snapshot(what: str) -> None:
     """Raise Contention where the caller's snapshot may hide a row that must exist once only."""
     database = current()
-    question = dialects.of(database).reads_stale_rows
+    question = servers.of(database).stale_reads_query
     if question is not None and database.execute_sql(question).fetchone()[0]:
         raise Contention(
             f"{what} cannot be opened inside a REPEATABLE READ transaction, which does not see what others open; "

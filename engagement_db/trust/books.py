@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import MONEY_PLACES
 from engagement_db.orm.models import store
@@ -209,7 +209,7 @@ def _transaction_problems(most: int, account_id: int | None = None) -> list[Prob
 
 
 def _units(amount: Any) -> Any:
-    if dialects.of(current()).sums_exactly:
+    if servers.of(current()).has_exact_sum:
         return amount
     # Doubles do not add up: 0.1 + 0.2. Ten-thousandths as integers do.
     scale = peewee.Value(10**MONEY_PLACES, converter=False)
@@ -219,6 +219,6 @@ def _units(amount: Any) -> Any:
 
 def _money(value: Decimal | int | None) -> Decimal:
     amount = Decimal(value or 0)
-    if isinstance(value, int) and not dialects.of(current()).sums_exactly:
+    if isinstance(value, int) and not servers.of(current()).has_exact_sum:
         amount = amount.scaleb(-MONEY_PLACES, context=EXACT)
     return amount.quantize(_CENT, context=EXACT)

@@ -18,7 +18,7 @@ from engagement_db import (
     FeedReaction,
     FeedShare,
     ReactionType,
-    dialects,
+    servers,
 )
 from engagement_db.orm import paging
 
@@ -337,8 +337,8 @@ def test_pages_follow_each_other_where_the_index_has_another_name(url):
         ada = somebody()
         for number in range(5):
             a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number))
-        quoted = dialects.of(database).quoted
+        quoted = servers.of(database).quoted
         database.execute_sql(f"CREATE INDEX of_another_tool ON feed_posts ({quoted('userId')}, {quoted('createdAt')})")
-        of_table = " ON feed_posts" if dialects.of(database).indexes_inside_create_table else ""
+        of_table = " ON feed_posts" if servers.of(database).has_inline_indexes else ""
         database.execute_sql(f"DROP INDEX feed_posts_user_id_created_at{of_table}")
         assert all_pages(2, author=ada) == ["43", "21", "0"]

@@ -12,7 +12,7 @@ import pytest
 from playhouse import db_url, pool
 
 import engagement_db as edb
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.orm.bound import proxy, target
 from engagement_db.orm.urls import open_database
 
@@ -185,7 +185,7 @@ def test_a_session_that_cannot_be_set_up_is_not_left_open(tmp_path):
 
 def test_a_lax_server_still_refuses_what_a_column_cannot_hold(server, url):
     database = edb.connect(url, **CONTRARY[server.name])
-    if not dialects.of(database).enforces_length:
+    if not servers.of(database).enforces_length:
         pytest.skip(f"{server.name} has no length to enforce; the fields do it")
     with connected(database):
         database.execute_sql("CREATE TABLE short (word VARCHAR(3))")
@@ -199,10 +199,10 @@ def test_the_server_says_whether_it_is_mariadb_whatever_scheme_was_used(server, 
     for scheme in SCHEMES[server.name]:
         database = edb.connect(with_scheme(url, scheme))
         with connected(database):
-            assert dialects.of(database).name == dialects.named(server.name).name
+            assert servers.of(database).name == servers.named(server.name).name
     bound = edb.bind(database_of_a_service(server, url))
     with connected(bound):
-        assert dialects.of(bound).name == dialects.named(server.name).name
+        assert servers.of(bound).name == servers.named(server.name).name
 
 
 def test_a_percent_escaped_password_logs_in(server, url):

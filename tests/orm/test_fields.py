@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.orm.models import verb_update
 
 POST, ACCOUNT = edb.FeedPost, edb.EscrowAccount
@@ -195,7 +195,7 @@ def test_a_refusal_inside_many_rows_sends_none_of_them(database):
 def test_what_sqlite_would_round_is_refused_there_and_kept_elsewhere(database):
     user = edb.User.create(first_name="a", last_name="b", email="c")
     exact = Decimal("99999999999999.9999")
-    if dialects.of(database).keeps_decimals:
+    if servers.of(database).has_exact_decimal:
         account = ACCOUNT.create(user=user, provider="bank", current_balance=exact)
         assert ACCOUNT.get_by_id(account.id).current_balance == exact
     else:
@@ -246,7 +246,7 @@ def test_every_amount_comes_back_exactly_or_is_refused(account, units):
         verb_update(ACCOUNT, {"current_balance": amount}).where(ACCOUNT.id == account.id).execute()
     except edb.RefusedValue:
         assert len(amount.normalize(decimal.Context(prec=40)).as_tuple().digits) > 15
-        assert not dialects.of(ACCOUNT._meta.database.obj).keeps_decimals
+        assert not servers.of(ACCOUNT._meta.database.obj).has_exact_decimal
         return
     assert ACCOUNT.get_by_id(account.id).current_balance == amount
     assert ACCOUNT.select().where(ACCOUNT.current_balance == amount).count() == 1

@@ -22,7 +22,7 @@ from engagement_db.cli import main
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.adopt import RevisionState, inspect_revisions
-from engagement_db.schema.lock import exclusive
+from engagement_db.schema.lock import hold_migration_lock
 
 HARMLESS = "matches with harmless differences"
 REVISIONS = ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
@@ -524,7 +524,7 @@ def test_align_waits_for_other_deployers_and_says_who(everything_by_sequelize):
 
     def hold():
         database = open_database(url)
-        with database.connection_context(), exclusive(database):
+        with database.connection_context(), hold_migration_lock(database):
             held.set()
             done.wait(30)
 

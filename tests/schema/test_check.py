@@ -14,11 +14,11 @@ from independent_catalog import everything, unlike
 from platform_database import execute
 
 import engagement_db as edb
-from engagement_db import ddl, dialects
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.stub_tables import create_stub_tables
+from engagement_db.servers import of as server_of
 from engagement_db.tables import Check, Column, Enum, Index, Integer, Table
 
 CONTRACT = runner.declared(runner.load())
@@ -142,13 +142,13 @@ HARMLESS = [
 
 
 def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Database) -> None:
-    dialect = dialects.of(database)
+    server = server_of(database)
     cases = CONTRACT["dispute_cases"]
     for table in (EVENTS, cases, TRANSACTIONS, CONTRACT["feed_activity_logs"]):
-        for statement in ddl.drop_whole(dialect, table):
+        for statement in server.drop_statements(table):
             database.execute_sql(statement)
     for table in (TRANSACTIONS_DRIFTED, cases, EVENTS_DRIFTED):
-        for statement in ddl.create_whole(dialect, table):
+        for statement in server.create_statements(table):
             database.execute_sql(statement)
     database.close()
     before = everything(url)

@@ -208,7 +208,7 @@ def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) 
     result = pw_migrate(folder, "rollback", "--database", url)
     assert result.returncode == 1
     assert "Traceback" not in said(result)
-    assert "the view owned_projects stands on projects.ownerId" in result.stderr
+    assert "the view owned_projects depends on projects.ownerId" in result.stderr
     assert unlike(before, everything(url)) == {}
     assert history(url) == list(REVISIONS)
 

@@ -16,11 +16,12 @@ from deploy import Deployer, Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows
 from platform_database import build, execute, family, query, session
 
-from engagement_db import dialects
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
-from engagement_db.schema.lock import exclusive
+from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.settings import LOCK_TIMEOUT_VARIABLE
+from engagement_db.servers import named as named_server
+from engagement_db.servers import of as server_of
 
 REVISIONS = runner.names()
 EIGHT = 8
@@ -107,9 +108,9 @@ def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: 
         os.environ[LOCK_TIMEOUT_VARIABLE] = "1"
 
     database = open_database(platform)
-    with database.connection_context(), exclusive(database):
-        asked = dialects.of(database).connection_id
-        holder = str(database.execute_sql(asked).fetchone()[0]) if asked else "another process writes to this file"
+    with database.connection_context(), hold_migration_lock(database):
+        session_id = server_of(database).session_id(database)
+        holder = "another process writes to this file" if session_id is None else str(session_id)
         before = definitions(platform)
         began = time.monotonic()
         ended = deploy.start(command("migrate", platform), wait_one_second).wait()
@@ -126,7 +127,7 @@ def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: 
 
 def test_the_option_bounds_the_wait_too(platform: str) -> None:
     database = open_database(platform)
-    with database.connection_context(), exclusive(database):
+    with database.connection_context(), hold_migration_lock(database):
         ended = deploy.run(engagement_db_command("migrate", platform, "--lock-timeout", "0"))
     assert ended.code == 2
     assert "waited 0 s for the migration lock" in ended.words
@@ -137,7 +138,7 @@ def test_a_lock_never_outlives_its_process(platform: str, tmp_path: Path) -> Non
 
     def hold() -> None:
         database = open_database(platform)
-        with database.connection_context(), exclusive(database):
+        with database.connection_context(), hold_migration_lock(database):
             held.touch()
             time.sleep(600)
 
@@ -194,10 +195,10 @@ def test_a_step_that_fails_is_told_to_people_and_finished_later(platform: str, t
 def stands(url: str, done: str) -> str:
     """What the message says of that which came before."""
     if family(url) == "sqlite":
-        return "Nothing of this run stands"
-    if dialects.named(family(url)).rolls_back_ddl:
-        return "Nothing of this revision stands"
-    return f"Committed before that: {done}"
+        return "The whole run is one transaction and was rolled back"
+    if named_server(family(url)).transactional_ddl:
+        return "The revision is one transaction and was rolled back"
+    return f"Completed steps: {done}."
 
 
 @pytest.fixture
@@ -234,9 +235,9 @@ def test_a_lost_connection_is_told_to_people(
         ended = deployer.wait()
         assert proxy.was_struck
     assert ended.code in (1, 2), ended.words
-    assert "002_trust_payments: step 3 of 5 (create table escrow_transactions) failed" in ended.words
+    assert "002_trust_payments: step 2 of 4 (create table escrow_transactions) failed" in ended.words
     assert "connection" in ended.words.partition("failed on")[2].lower()
-    assert stands(url, "require users, projects, gigs, create table escrow_accounts") in ended.words
+    assert stands(url, "create table escrow_accounts") in ended.words
     assert "run the same command again" in ended.words
     assert "Traceback" not in ended.words
     assert "aVerySecretWord" not in ended.words
@@ -309,9 +310,9 @@ class Writer:
 def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
     platform: str, revision: str, direction: str, held_table: str, written_table: str
 ) -> None:
-    if not dialects.named(family(platform)).locks_rows:
+    if not named_server(family(platform)).supports_for_update:
         return  # One writer at a time holds the whole file: the migration waits for the lock before it begins.
-    if revision != REVISIONS[-1] and not dialects.named(family(platform)).rolls_back_ddl:
+    if revision != REVISIONS[-1] and not named_server(family(platform)).transactional_ddl:
         return  # Each statement stands by itself: none keeps a lock while the next one waits.
     command = command_for(platform, revision, direction)
     lock_wait_seconds = 0.05 if family(platform) == "postgres" else 1
@@ -332,7 +333,7 @@ def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_patience_ends_and_the_message_says_who_is_in_the_way(platform: str, direction: str) -> None:
-    if not dialects.named(family(platform)).locks_rows:
+    if not named_server(family(platform)).supports_for_update:
         return  # See above.
     revision = REVISIONS[-1]
     command = command_for(platform, revision, direction, "--lock-timeout", "2")

@@ -14,10 +14,10 @@ from commands import copy_scripts, pw_migrate, run, said
 from independent_catalog import everything, history, unlike
 from platform_database import build, execute, family
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, check, preview, runner
+from engagement_db.schema import check, preview, runner
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.tables import foreign_key_name
 
@@ -110,7 +110,7 @@ def test_a_table_of_somebody_else(stubs: peewee.Database, url: str) -> None:
     assert "feed_posts.content: the column is nullable, expected NOT NULL" in found
     for column in ("userId", "visibility", "metadata", "createdAt", "updatedAt"):
         assert f"feed_posts.{column}: the column is missing" in found
-    assert "feed_posts.author: a column that is not ours and that no insert of ours would fill" in found
+    assert "feed_posts.author: an unmanaged column is NOT NULL without a default, so inserts would fail" in found
 
 
 def test_several_tables_in_the_way_are_one_error(stubs: peewee.Database, url: str) -> None:
@@ -347,7 +347,7 @@ def test_what_came_later_upon_the_owner_is_named(stubs: peewee.Database, url: st
     execute(url, statement)
     (difference,) = refusal_down(stubs, url).differences
     assert named in difference
-    assert difference.endswith("stands on projects.ownerId")
+    assert difference.endswith("depends on projects.ownerId")
 
 
 def test_a_foreign_key_that_came_later_upon_the_owner(stubs: peewee.Database, url: str) -> None:
@@ -434,7 +434,7 @@ def test_what_came_later_upon_our_tables_is_named(stubs: peewee.Database, url: s
     (difference,) = refusal_down(stubs, url).differences
     assert difference.startswith(f"the {kind} ")
     assert ("post_flags" if kind == "foreign key" else "public_posts") in difference
-    assert difference.endswith("stands on feed_posts")
+    assert difference.endswith("depends on feed_posts")
 
 
 # Rows at stake.
@@ -575,7 +575,7 @@ def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
 def run_what_it_advises(database: peewee.Database) -> None:
     """Run the printed statements of revision three, each without its ALGORITHM and LOCK."""
     owner = [revision for revision in runner.load() if revision.name == OWNER]
-    for line in preview.script_up(dialects.of(database), owner, catalog.of(database)):
+    for line in preview.script_up(servers.of(database), owner, servers.read(database)):
         statement = re.sub(r", (ALGORITHM|LOCK)=\w+", "", line)
         if statement.startswith(("ALTER", "SET")):
             database.execute_sql(statement.rstrip(";"))

@@ -11,8 +11,9 @@ from peewee_migrate.models import MigrateHistory
 from platform_database import build, execute, query
 
 import engagement_db as edb
+from engagement_db import servers
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, runner
+from engagement_db.schema import runner
 from engagement_db.schema.compare import differences
 from engagement_db.schema.stub_tables import create_stub_tables
 
@@ -133,7 +134,7 @@ def test_models_and_migrations_make_the_same_tables(server, url: str) -> None:
 def test_the_library_sees_no_difference_either(platform_url: str) -> None:
     with contextlib.closing(open_database(platform_url)) as database:
         runner.migrate(database)
-        reader = catalog.of(database)
+        reader = servers.read(database)
         declared = runner.declared(runner.load())
         found = [
             str(difference) for name in OWN_TABLES for difference in differences(declared[name], reader.table(name))

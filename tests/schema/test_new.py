@@ -7,7 +7,7 @@ import pytest
 from commands import copy_scripts, pw_migrate, run, said
 
 import engagement_db as edb
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.errors import HistoryError, MigrationError
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import preview, runner, skeleton
@@ -60,7 +60,7 @@ def test_a_script_that_changes_an_unknown_table_is_named(folder: Path) -> None:
     skeleton.write_skeleton("post_language", step="index", directory=folder / "migrations")
     revisions = runner.load(folder / "migrations")
     sentence = f"{NEXT}_post_language.py changes the table TABLE, which no revision before it creates or requires"
-    for read in (runner.declared, lambda revisions: list(preview.script_up(dialects.ALL[0], revisions))):
+    for read in (runner.declared, lambda revisions: list(preview.script_up(servers.ALL[0], revisions))):
         with pytest.raises(HistoryError, match=sentence):
             read(revisions)
 

@@ -6,9 +6,10 @@ import time
 import peewee
 import pytest
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner, stub_tables
+from engagement_db.schema.execute import LONG_TRANSACTION_SECONDS
 
 WATCHED_SECONDS = 3.0
 OLD_SECONDS = 1.1
@@ -26,22 +27,22 @@ def before_three(url):
 
 
 def test_the_age_of_an_open_transaction_is_told(before_three, url):
-    dialect = dialects.of(before_three)
-    if dialect.lock_holders is None:
-        pytest.skip(f"{dialect.title} has one writer at a time, and waits for it in no queue")
+    server = servers.of(before_three)
+    if server.session_id(before_three) is None:
+        pytest.skip(f"{server.display_name} has one writer at a time, and waits for it in no queue")
     other = open_database(url)
     with other.connection_context(), other.atomic():
-        session = other.execute_sql(dialect.connection_id).fetchone()[0]
+        session = server.session_id(other)
         other.execute_sql("UPDATE projects SET title = 'held'")
         time.sleep(OLD_SECONDS)
-        ages = {row[0]: float(row[3]) for row in before_three.execute_sql(dialect.lock_holders).fetchall()}
+        ages = {transaction.session: transaction.seconds for transaction in server.open_transactions(before_three)}
     assert OLD_SECONDS * 0.9 < ages[session] < 60
 
 
 def test_no_lock_is_asked_for_while_an_old_transaction_is_open(before_three, url):
-    dialect = dialects.of(before_three)
-    if not dialect.looks_before_waiting:
-        pytest.skip(f"{dialect.title} waits in no queue, or so shortly that it need not look: {dialect.lock_wait}")
+    server = servers.of(before_three)
+    if (server.lock_attempt_seconds or 0) < LONG_TRANSACTION_SECONDS:
+        pytest.skip(f"{server.display_name} waits in no queue, or too shortly for writers to notice")
     said: list[str] = []
     migrating = open_database(url)
     other = open_database(url)
@@ -59,7 +60,7 @@ def test_no_lock_is_asked_for_while_an_old_transaction_is_open(before_three, url
             seen = states_seen(before_three)
         thread.join()
     assert not [state for state in seen if "metadata lock" in state]
-    assert any("a table may be busy; session" in line for line in said)
+    assert any("a table may be locked; session" in line for line in said)
     assert runner.status(before_three).pending == ()
 
 

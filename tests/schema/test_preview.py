@@ -16,11 +16,11 @@ from independent_catalog import everything, snapshot, unlike
 from platform_database import build, execute, family
 from revision_examples import EXAMPLES, OUR_ROWS
 
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, history, preview, runner
+from engagement_db.schema import history, preview, runner
 
-DIALECTS = [dialect.name for dialect in dialects.ALL]
+DIALECTS = [dialect.name for dialect in servers.ALL]
 REVISIONS = runner.names()
 
 
@@ -56,7 +56,7 @@ def test_what_is_printed_makes_and_takes_back_the_same_schema(url: str) -> None:
     build(url)
     before = everything(url)
     with contextlib.closing(open_database(url)) as database:
-        dialect = dialects.of(database).name
+        dialect = servers.of(database).name
         assert statements(printed("--dialect", dialect)) == statements(printed("--database", url))
         runner.migrate(database)
         expected = everything(url)
@@ -122,14 +122,14 @@ def test_every_step_is_printed_as_it_is_made(url: str, tmp_path: Path) -> None:
         expected = snapshot(url)
         runner.rollback(database, to=REVISIONS[-1], directory=scripts, discard_rows=True)
 
-        dialect, live = dialects.of(database), catalog.of(database)
+        dialect, live = servers.of(database), servers.read(database)
         up = lines(preview.script_up(dialect, revisions, live, REVISIONS))
         database.close()
         feed(url, up)
         assert unlike(expected, snapshot(url)) == {}
         assert recorded(url) == [revision.name for revision in revisions]
         with database.connection_context():
-            live_down = lines(preview.script_down(dialect, revisions, catalog.of(database)))
+            live_down = lines(preview.script_down(dialect, revisions, servers.read(database)))
     feed(url, live_down.split(f"-- {REVISIONS[-1]}")[0].removesuffix("\n"))
     assert unlike(before, everything(url)) == {}
 

@@ -20,7 +20,8 @@ from revision_examples import EXAMPLES, OUR_ROWS
 from engagement_db.errors import MigrationError, SchemaConflict, StepFailed
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import history, runner
-from engagement_db.schema.revision import Revision, Run
+from engagement_db.schema.execute import Run
+from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import add_check, add_column, add_enum_label
 from engagement_db.tables import NOW, check, enum, integer, json, money, references, text, time, varchar
 
@@ -158,7 +159,7 @@ def test_an_example_goes_up_again_down_and_up(
     said: list[str] = []
     assert runner.migrate(database, directory=scripts, report=said.append) == (name,)
     assert said
-    assert [line for line in said if not line.endswith("already there")] == []
+    assert [line for line in said if not line.endswith("already applied")] == []
 
     assert runner.rollback(database, directory=scripts, discard_rows=True) == (name,)
     kept.append(storage(platform_url, table))
@@ -246,7 +247,7 @@ def test_any_column_comes_and_goes_on_a_table_of_the_platform(
     history.remove(database, name)
     said: list[str] = []
     runner.migrate(database, directory=scripts, report=said.append)
-    assert [line for line in said if not line.endswith("already there")] == []
+    assert [line for line in said if not line.endswith("already applied")] == []
     runner.rollback(database, directory=scripts, discard_rows=True)
     assert unlike(platform.before, everything(platform_url)) == {}
 
@@ -292,9 +293,9 @@ ALL_THE_DIFFERENCES = [
     "feed_posts.mood is missing",
     'escrow_accounts.escrow_accounts_current_balance_check: the check is "currentBalance" >= 0, '
     'not "currentBalance" >= 1',
-    'escrow_transactions: rows break "feeAmount" * 3 <= "amount", among them those with id 2; mend them',
-    "feed_posts_visibility_check is the name of the check by which SQLite keeps the type of feed_posts.visibility; "
-    "give the rule another name",
+    'escrow_transactions: existing rows violate "feeAmount" * 3 <= "amount" (first ids: 2); fix them',
+    "feed_posts_visibility_check is the name of the check that SQLite has for the type of feed_posts.visibility; "
+    "choose another name",
     "the table nothing is missing",
     "the table none is missing",
     "the table nowhere is missing",
@@ -332,7 +333,7 @@ def test_a_rule_in_plain_words_is_known_again(
     history.remove(database, name)
     said: list[str] = []
     runner.migrate(database, directory=scripts, report=said.append)
-    assert [line for line in said if not line.endswith("already there")] == []
+    assert [line for line in said if not line.endswith("already applied")] == []
     runner.rollback(database, directory=scripts)
     assert unlike(platform.before, everything(platform_url)) == {}
 
@@ -411,7 +412,7 @@ def test_a_view_over_what_would_go_is_named(
     execute(platform_url, "CREATE VIEW languages AS SELECT id, language FROM feed_posts")
     with pytest.raises(SchemaConflict) as refusal:
         runner.rollback(database, directory=scripts, discard_rows=True)
-    assert refusal.value.differences == ("the view languages stands on feed_posts.language",)
+    assert refusal.value.differences == ("the view languages depends on feed_posts.language",)
     execute(platform_url, "DROP VIEW languages")
     runner.rollback(database, directory=scripts, discard_rows=True)
 
@@ -530,11 +531,11 @@ class TestTheTextOfASqliteTable:
             "CONSTRAINT noted_id_check CHECK ( id > 0 ))",
         )
         label = Revision("004_label", add_enum_label("noted", enum("kind", ["a", "b"]), "c"))
-        with pytest.raises(SchemaConflict, match="was written or changed by hand"):
+        with pytest.raises(SchemaConflict, match="Was it edited by hand"):
             self.up(database, label)
         rule = Revision("004_rule", add_check("noted", check("id", '"id" > 0')))
         self.up(database, rule)
-        with pytest.raises(SchemaConflict, match="was written or changed by hand"):
+        with pytest.raises(SchemaConflict, match="Was it edited by hand"):
             self.down(database, rule)
 
     def test_a_rule_that_sqlite_cannot_keep_leaves_the_file_as_it_was(
@@ -553,8 +554,8 @@ class TestTheTextOfASqliteTable:
     ) -> None:
         before = self.definitions(file)
         revision = Revision("004_rule", add_check("feed_shares", check("rule", "\"channel\" <> 'web'")))
-        monkeypatch.setattr("engagement_db.schema.catalog._Reader.breaking", lambda *_: ())
-        with pytest.raises(StepFailed, match="among them those with id 2"):
+        monkeypatch.setattr("engagement_db.servers.catalog.Reader.violating_ids", lambda *_: ())
+        with pytest.raises(StepFailed, match="first ids: 2"):
             self.up(database, revision)
         assert self.definitions(file) == before
         database.execute_sql("UPDATE feed_shares SET channel = 'web' WHERE id = 2")

@@ -5,10 +5,10 @@ from check_expressions import INTEGERS, MONEY, VARCHAR, expressions
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engagement_db import ddl, dialects, tables
+from engagement_db import servers, tables
 from engagement_db.expressions import same
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog
+from engagement_db.servers.driver import execute
 
 COLUMNS = (
     tables.key(),
@@ -31,13 +31,12 @@ def read_back(live, declared):
     """The expressions of these checks as the server gives them back."""
     checks = tuple(tables.Check(f"rule_{number}", expression) for number, expression in enumerate(declared))
     shape = tables.Table("ruled", COLUMNS, checks=checks)
-    dialect = dialects.of(live)
-    for statement in ddl.create_whole(dialect, shape):
-        # No parameters follow, and a driver that is given some takes a per cent sign for a place of one.
-        live.execute_sql(statement.replace("%", "%%") if dialect.drivers[0] != "sqlite3" else statement)
-    found = catalog.of(live).table("ruled")
-    for statement in ddl.drop_whole(dialect, shape):
-        live.execute_sql(statement)
+    server = servers.of(live)
+    for statement in server.create_statements(shape):
+        execute(live, statement)
+    found = servers.read(live).table("ruled")
+    for statement in server.drop_statements(shape):
+        execute(live, statement)
     return [found.check(check.name).expression for check in checks]
 
 

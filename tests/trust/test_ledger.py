@@ -12,7 +12,7 @@ from playhouse.test_utils import count_queries
 from tampering import tamper
 
 import engagement_db as edb
-from engagement_db import dialects
+from engagement_db import servers
 from engagement_db.trust import transitions
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -647,7 +647,7 @@ def test_opening_an_account_that_is_there_takes_one_query(database):
     person = escrow.user()
     with count_queries() as counted:
         edb.EscrowAccount.open(person, "stripe")
-    asks_for_the_snapshot = dialects.of(database).reads_stale_rows is not None
+    asks_for_the_snapshot = servers.of(database).stale_reads_query is not None
     assert len(without_begin_and_commit(counted)) == 4 + asks_for_the_snapshot
     with count_queries() as counted:
         edb.EscrowAccount.open(person, "stripe")
@@ -655,7 +655,7 @@ def test_opening_an_account_that_is_there_takes_one_query(database):
 
 
 def test_an_account_is_not_opened_from_a_snapshot_that_could_hide_it(database):
-    question = dialects.of(database).reads_stale_rows
+    question = servers.of(database).stale_reads_query
     if question is None:
         pytest.skip("a locking read of this server sees what was committed after the snapshot")
     person = escrow.user()

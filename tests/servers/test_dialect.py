@@ -1,4 +1,4 @@
-"""A flag of a dialect is a claim about a live server; each is held against it here."""
+"""Each fact about a server is a claim, and is checked against a live one."""
 
 import contextlib
 import threading
@@ -9,10 +9,11 @@ import peewee
 import pytest
 
 import engagement_db as edb
-from engagement_db import ddl, dialects, tables
+from engagement_db import servers, tables
 from engagement_db.expressions import literal
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import catalog, lock
+from engagement_db.servers import ddl
+from engagement_db.servers.driver import error_code
 
 SHAPE = tables.table(
     "claims",
@@ -36,13 +37,13 @@ def live(url):
 
 @pytest.fixture
 def dialect(live):
-    return dialects.of(live)
+    return servers.of(live)
 
 
 @pytest.fixture
 def claims(live, dialect):
     """A database with the table of claims."""
-    for statement in ddl.create_whole(dialect, SHAPE):
+    for statement in dialect.create_statements(SHAPE):
         live.execute_sql(statement)
     return live
 
@@ -71,18 +72,18 @@ def second_session(url):
 
 
 def test_it_is_the_dialect_of_this_server(server, live, dialect):
-    assert dialect is dialects.named(server.name)
-    assert dialect.title.lower().startswith(server.name)
+    assert dialect is servers.named(server.name)
+    assert dialect.display_name.lower().startswith(server.name)
     assert isinstance(live, dialect.database_class)
 
 
-def test_least_version_is_met(server, dialect):
+def test_minimum_version_is_met(server, dialect):
     version = tuple(int(part) for part in server.version.split("-")[0].split("."))
-    assert version >= dialect.least_version
+    assert version >= dialect.minimum_version
 
 
 def test_spellings_say_what_the_server_keeps(claims, dialect):
-    found = catalog.of(claims).table("claims")
+    found = servers.read(claims).table("claims")
     assert [column.type for column in found.columns] == [column.type for column in SHAPE.columns]
 
 
@@ -105,29 +106,15 @@ def test_table_options_compare_text_by_its_bytes(claims):
     assert one(claims, "SELECT COUNT(*) FROM claims WHERE word = 'ab'") == 1
 
 
-def test_catalog_names_a_reader_that_understands_the_server(claims):
-    assert catalog.of(claims).table("claims") is not None
-    assert catalog.of(claims).table("nothing") is None
+def test_is_file_based(server, dialect, url):
+    assert dialect.is_file_based == url.startswith("sqlite:///")
 
 
-def test_lives_in_file(server, dialect, url):
-    assert dialect.lives_in_file == url.startswith("sqlite:///")
-
-
-def test_rolls_back_ddl(live, dialect):
+def test_transactional_ddl(live, dialect):
     with live.atomic() as transaction:
         live.execute_sql("CREATE TABLE fleeting (id INTEGER)")
         transaction.rollback()
-    assert live.table_exists("fleeting") != dialect.rolls_back_ddl
-
-
-def test_has_enum_types(claims, dialect):
-    name = tables.enum_type_name("claims", "mood")
-    if dialect.has_enum_types:
-        claims.execute_sql("DROP TABLE claims")
-        assert one(claims, "SELECT COUNT(*) FROM pg_type WHERE typname = %s", name) == 1
-    else:
-        assert refuses(claims, f"CREATE TYPE {name} AS ENUM ('good', 'bad')")
+    assert live.table_exists("fleeting") != dialect.transactional_ddl
 
 
 def test_casts_in_case(claims, dialect):
@@ -135,12 +122,12 @@ def test_casts_in_case(claims, dialect):
     assert refuses(claims, update) == dialect.casts_in_case
 
 
-def test_checks_enum_and_json(claims, dialect):
-    assert bool(list(ddl.type_checks(dialect, "claims", SHAPE.columns[1]))) == dialect.checks_enum_and_json
+def test_emulates_enum_and_json(claims, dialect):
+    assert (ddl.type_check(dialect, "claims", SHAPE.columns[1]) is not None) == dialect.emulates_enum_and_json
     assert refuses(claims, f"INSERT INTO claims (mood) VALUES ({literal('awful')})")
     assert refuses(claims, f"INSERT INTO claims (document) VALUES ({literal('{')})")
     assert not refuses(claims, f"INSERT INTO claims (document) VALUES ({literal('{}')})")
-    if dialect.checks_enum_and_json:
+    if dialect.emulates_enum_and_json:
         claims.execute_sql("CREATE TABLE bare (mood TEXT, document TEXT)")
         assert not refuses(claims, "INSERT INTO bare VALUES ('awful', '{')")
 
@@ -149,92 +136,56 @@ def test_enforces_length(claims, dialect):
     assert refuses(claims, "INSERT INTO claims (word) VALUES ('long')") == dialect.enforces_length
 
 
-def test_indexes_inside_create_table(live, dialect):
+def test_has_inline_indexes(live, dialect):
     statement = f"CREATE TABLE indexed (word VARCHAR(3), KEY {dialect.quoted('indexed_word')} (word))"
-    assert refuses(live, statement) != dialect.indexes_inside_create_table
+    assert refuses(live, statement) != dialect.has_inline_indexes
 
 
-def test_validates_later(claims, dialect):
+def test_builds_outside_transaction(claims, dialect):
     claims.execute_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
     later = "ALTER TABLE claims ADD CONSTRAINT later FOREIGN KEY (id) REFERENCES parents (id) NOT VALID"
-    assert refuses(claims, later) != dialect.validates_later
+    assert refuses(claims, later) != dialect.builds_outside_transaction
     index = ddl.create_index(dialect, "claims", tables.Index("later", ("mood",)), concurrently=True)
-    if dialect.validates_later:
+    if dialect.builds_outside_transaction:
         claims.execute_sql(index)
     else:
         assert refuses(claims, index)
 
 
-def test_names_algorithm(claims, dialect):
-    alter = "ALTER TABLE claims ADD COLUMN more INTEGER, ALGORITHM=INPLACE, LOCK=NONE"
-    if dialect.names_algorithm:
-        claims.execute_sql(alter)
-        assert refuses(claims, "ALTER TABLE claims MODIFY word INTEGER, ALGORITHM=INPLACE")
-    else:
-        assert refuses(claims, alter)
-
-
 def test_adds_column_with_key(claims, dialect):
     claims.execute_sql("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
-    before = catalog.of(claims).table("claims")
+    before = servers.read(claims).table("claims")
     claims.execute_sql("ALTER TABLE claims ADD COLUMN parent INTEGER REFERENCES parents (id)")
-    after = catalog.of(claims).table("claims")
+    after = servers.read(claims).table("claims")
     if dialect.adds_column_with_key:
         assert after.foreign_key("parent").parent == "parents"
         assert after.columns[:-1] == before.columns
         assert after.indexes == before.indexes
 
 
-def test_edits_definition(claims, dialect):
-    add = "ALTER TABLE claims ADD CONSTRAINT more CHECK (amount >= 0)"
-    assert refuses(claims, add) == dialect.edits_definition
-
-
-def test_migration_lock_keeps_a_second_session_out(live, dialect, url):
-    with (
-        second_session(url) as other,
-        lock.exclusive(live),
-        pytest.raises(edb.MigrationBusy),
-        lock.exclusive(other, 0),
-    ):
-        pass
-    with second_session(url) as other, lock.exclusive(other, 0):
-        assert other.execute_sql("SELECT 1").fetchone() == (1,)
-
-
-def test_lock_wait_is_read_and_set(live, dialect):
-    if dialect.read_lock_wait is None:
-        assert dialect.set_lock_wait == dialect.lock_wait == ""
-        return
-    before = one(live, dialect.read_lock_wait)
-    live.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
-    assert str(one(live, dialect.read_lock_wait)) == dialect.lock_wait != str(before)
-    live.execute_sql(dialect.set_lock_wait.format(before))
-    assert one(live, dialect.read_lock_wait) == before
-
-
 def test_a_lock_that_is_not_granted_in_time_has_a_code_of_the_list(claims, dialect, url):
     with second_session(url) as other, claims.atomic(*dialect.begin):
         claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
-        if dialect.set_lock_wait:
-            other.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
-        else:
+        if dialect.lock_attempt_seconds is None:
             other.execute_sql("PRAGMA busy_timeout = 50")
-        with pytest.raises(peewee.OperationalError) as refusal:
+        with (
+            dialect.lock_timeout(other, dialect.lock_attempt_seconds or 0),
+            pytest.raises(peewee.OperationalError) as refusal,
+        ):
             other.execute_sql("DROP TABLE claims")
-    assert dialects.error_code(refusal.value) in dialect.lock_timeout_codes
+    assert error_code(refusal.value) in dialect.lock_timeout_codes
 
 
-def test_keeps_decimals(claims, dialect):
+def test_has_exact_decimal(claims, dialect):
     long = Decimal("12345678901234.5678")
     claims.execute_sql(f"INSERT INTO claims (amount) VALUES ({long})")
-    assert (Decimal(str(one(claims, "SELECT amount FROM claims"))) == long) == dialect.keeps_decimals
+    assert (Decimal(str(one(claims, "SELECT amount FROM claims"))) == long) == dialect.has_exact_decimal
 
 
-def test_keeps_time_as_text(claims, dialect):
+def test_stores_time_as_text(claims, dialect):
     claims.execute_sql("INSERT INTO claims (word) VALUES (NULL)")
     read = one(claims, f"SELECT {dialect.quoted('at')} FROM claims")
-    assert isinstance(read, str) == dialect.keeps_time_as_text
+    assert isinstance(read, str) == dialect.stores_time_as_text
     if not isinstance(read, str):
         assert isinstance(read, datetime)
 
@@ -245,49 +196,33 @@ def test_driver_parses_json(claims, dialect):
     assert (read == [1]) == dialect.driver_parses_json
 
 
-def test_reads_json_as_mariadb(live, dialect):
-    assert refuses(live, "SELECT JSON_COMPACT('[1]')") != dialect.reads_json_as_mariadb
-    assert getattr(live, "mariadb", False) == dialect.reads_json_as_mariadb
+def test_stores_json_as_text(live, dialect):
+    assert refuses(live, "SELECT JSON_COMPACT('[1]')") != dialect.stores_json_as_text
+    assert getattr(live, "mariadb", False) == dialect.stores_json_as_text
 
 
-def test_locks_rows(claims, dialect, url):
+def test_supports_for_update(claims, dialect, url):
     select = "SELECT id FROM claims"
-    assert refuses(claims, f"{select} FOR UPDATE") != dialect.locks_rows
+    assert refuses(claims, f"{select} FOR UPDATE") != dialect.supports_for_update
     claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
-    if not dialect.locks_rows:
+    if not dialect.supports_for_update:
         return
     with second_session(url) as other, claims.atomic():
         claims.execute_sql(f"{select} FOR UPDATE")
         assert other.execute_sql(f"{select} FOR UPDATE SKIP LOCKED").fetchall() in ([], ())
 
 
-def test_sums_exactly(claims, dialect):
+def test_has_exact_sum(claims, dialect):
     for amount in ("0.1", "0.2"):
         claims.execute_sql(f"INSERT INTO claims (amount) VALUES ({amount})")
     total = Decimal(str(one(claims, "SELECT SUM(amount) FROM claims")))
-    assert (total == Decimal("0.3")) == dialect.sums_exactly
+    assert (total == Decimal("0.3")) == dialect.has_exact_sum
 
 
 def test_charset_is_that_of_the_session(live, dialect):
     if dialect.charset is not None:
         assert one(live, "SELECT @@character_set_connection") == dialect.charset
     assert one(live, "SELECT '🚀'") == "🚀"
-
-
-def test_connection_id_is_that_of_the_connection(live, dialect, url):
-    if dialect.connection_id is None:
-        return
-    with second_session(url) as other:
-        ids = {one(database, dialect.connection_id) for database in (live, other, live)}
-    assert len(ids) == 2
-
-
-def test_progress_can_be_asked_of_another_session(live, dialect, url):
-    if dialect.progress is None:
-        return
-    with second_session(url) as other:
-        rows = other.execute_sql(dialect.progress, (one(live, dialect.connection_id),)).fetchall()
-    assert all(len(row) == 2 for row in rows)
 
 
 def test_session_statements_can_be_said_twice(live, dialect):
@@ -299,7 +234,7 @@ def test_session_statements_can_be_said_twice(live, dialect):
 def test_begin_shows_what_others_have_committed_since(claims, dialect, url):
     count = "SELECT COUNT(*) FROM claims"
     with second_session(url) as other:
-        if dialect.locks_rows:
+        if dialect.supports_for_update:
             with claims.atomic(*dialect.begin):
                 assert one(claims, count) == 0
                 other.execute_sql("INSERT INTO claims (word) VALUES ('a')")
@@ -320,12 +255,12 @@ def test_a_lost_race_has_a_code_of_the_list(claims, dialect, url):
     claims.execute_sql("INSERT INTO claims (word) VALUES ('a')")
     claims.execute_sql("INSERT INTO claims (word) VALUES ('b')")
     update = "UPDATE claims SET amount = amount + 1 WHERE word = '{}'"
-    if not dialect.locks_rows:
+    if not dialect.supports_for_update:
         with second_session(url) as other, claims.atomic(*dialect.begin):
             other.execute_sql("PRAGMA busy_timeout = 0")
             with pytest.raises(peewee.OperationalError) as lost:
                 other.execute_sql(update.format("a"))
-        assert dialects.error_code(lost.value) in dialect.retry_codes
+        assert error_code(lost.value) in dialect.retry_codes
         return
     both_hold_one = threading.Barrier(2)
     errors = []
@@ -338,7 +273,7 @@ def test_a_lost_race_has_a_code_of_the_list(claims, dialect, url):
                     both_hold_one.wait(timeout=10)
                     session.execute_sql(update.format(second))
             except peewee.DatabaseError as error:
-                errors.append(dialects.error_code(error))
+                errors.append(error_code(error))
 
     threads = [threading.Thread(target=cross, args=pair) for pair in (("a", "b"), ("b", "a"))]
     for thread in threads:
@@ -350,67 +285,37 @@ def test_a_lost_race_has_a_code_of_the_list(claims, dialect, url):
 
 
 def test_a_dialect_is_named_in_every_usual_way():
-    assert dialects.named("postgres") is dialects.named("postgresql") is dialects.POSTGRESQL
+    assert servers.named("postgres") is servers.named("postgresql") is servers.named("postgresql")
     with pytest.raises(edb.ConfigurationError, match="'oracle' is not a dialect; the names are sqlite, postgresql"):
-        dialects.named("oracle")
+        servers.named("oracle")
 
 
-def test_names_checks_by_table(live, dialect):
-    if dialect.catalog != "information_schema":
-        pytest.skip("the flag is about servers whose checks stand in information_schema")
-    columns = live.execute_sql(
-        "SELECT COUNT(*) FROM information_schema.columns WHERE LOWER(table_schema) = 'information_schema' "
-        "AND LOWER(table_name) = 'check_constraints' AND LOWER(column_name) = 'table_name'"
-    ).fetchone()
-    assert bool(columns[0]) == dialect.names_checks_by_table
-
-
-def test_drop_check(live, dialect):
-    if dialect.edits_definition:
-        pytest.skip("a check of this server goes with the text of its definition")
-    check = tables.Check("claims_word_check", "\"word\" > 'a'")
-    live.execute_sql(ddl.create_table(dialect, tables.Table("claims", SHAPE.columns[:1] + SHAPE.columns[2:3])))
-    live.execute_sql(f"ALTER TABLE {dialect.quoted('claims')} ADD {ddl.check_constraint(dialect, check)}")
-    assert catalog.of(live).table("claims").check(check.name)
-    live.execute_sql(f"ALTER TABLE {dialect.quoted('claims')} {dialect.drop_check} {dialect.quoted(check.name)}")
-    assert not catalog.of(live).table("claims").check(check.name)
-
-
-def test_reads_stale_rows(live, dialect, url):
+def test_stale_reads_query(live, dialect, url):
     """What another session commits after the snapshot is hidden from a locking read, or is not."""
-    if not dialect.locks_rows:
+    if not dialect.supports_for_update:
         pytest.skip("one writer at a time: nothing is committed beside its transaction")
     live.execute_sql(ddl.create_table(dialect, tables.Table("claims", SHAPE.columns[:1])))
-    hides = dialect.reads_stale_rows is not None
+    hides = dialect.stale_reads_query is not None
     with live.atomic("REPEATABLE READ"):
         assert live.execute_sql("SELECT COUNT(*) FROM claims").fetchone()[0] == 0
         if hides:
-            assert live.execute_sql(dialect.reads_stale_rows).fetchone()[0]
+            assert live.execute_sql(dialect.stale_reads_query).fetchone()[0]
         other = open_database(url)
         with other.connection_context():
             other.execute_sql("INSERT INTO claims (id) VALUES (1)")
         seen = live.execute_sql("SELECT id FROM claims FOR UPDATE").fetchall()
     assert (len(seen) == 0) == hides
     if hides:
-        assert not live.execute_sql(dialect.reads_stale_rows).fetchone()[0]
-
-
-def test_looks_before_waiting(live, dialect):
-    """Only a wait that is bounded by whole seconds is one that others notice."""
-    waits_whole_seconds = dialect.lock_wait.isdigit() and int(dialect.lock_wait) >= 1
-    assert dialect.looks_before_waiting == waits_whole_seconds
-    if dialect.read_lock_wait is not None:
-        live.execute_sql(dialect.set_lock_wait.format(dialect.lock_wait))
-        assert str(live.execute_sql(dialect.read_lock_wait).fetchone()[0]) == dialect.lock_wait
+        assert not live.execute_sql(dialect.stale_reads_query).fetchone()[0]
 
 
 def test_not_online_codes(live, dialect):
-    if not dialect.names_algorithm:
+    if not dialect.not_online_codes:
         pytest.skip("the flag is about servers that are asked by name to keep writers going")
     live.execute_sql("CREATE TABLE claims (id INTEGER PRIMARY KEY, word VARCHAR(9), FULLTEXT (word))")
     with pytest.raises(peewee.DatabaseError) as refused:
         live.execute_sql("ALTER TABLE claims ADD COLUMN more INTEGER, ALGORITHM=INSTANT")
-    assert dialects.error_code(refused.value) in dialect.not_online_codes
+    assert error_code(refused.value) in dialect.not_online_codes
 
 
 def test_unknown_index_codes(live, dialect):
@@ -419,4 +324,4 @@ def test_unknown_index_codes(live, dialect):
     live.execute_sql("CREATE TABLE claims (id INTEGER PRIMARY KEY)")
     with pytest.raises(peewee.DatabaseError) as refused:
         live.execute_sql("SELECT id FROM claims FORCE INDEX (of_another_name)")
-    assert dialects.error_code(refused.value) in dialect.unknown_index_codes
+    assert error_code(refused.value) in dialect.unknown_index_codes

@@ -1,0 +1,247 @@
+"""A server: how its catalog is read, how sessions wait, and how each change of a schema is made.
+
+What stands here is standard SQL; each server overrides what it does differently. A server holds no connection, so that
+SQL can be printed for one that is not there. ``found`` is the live object that an interrupted run may have left: with
+None it is created, complete it is kept, not validated it is completed.
+"""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import peewee
+
+from engagement_db.errors import MigrationBusy
+from engagement_db.servers import ddl
+from engagement_db.servers.catalog import Catalog
+from engagement_db.servers.dialect import Dialect
+from engagement_db.tables import Check, Column, ForeignKey, Index, Table
+
+
+@dataclass(frozen=True)
+class Change:
+    """One statement of a step, and the statements around it in the same session.
+
+    ``outside_transaction`` says that the server refuses it inside one. ``violations_query`` finds rows that
+    the statement does not validate, ``on_violation`` is the statement that then reverts it.
+    """
+
+    statement: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    outside_transaction: bool = False
+    violations_query: str | None = None
+    on_violation: str | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the statement only looks for rows that an interrupted run did not validate."""
+        return self.statement == self.violations_query
+
+
+@dataclass(frozen=True)
+class OpenTransaction:
+    """An open transaction of another session, and the tables that it holds where the server reports them."""
+
+    session: int
+    user: str
+    host: str
+    seconds: float
+    tables: str = ""
+
+    def __str__(self) -> str:
+        tables = f" and holds {self.tables}" if self.tables else ""
+        return (
+            f"session {self.session} ({self.user} from {self.host}) has been in a transaction for "
+            f"{self.seconds:.0f} s{tables}"
+        )
+
+
+class Server(Dialect, ABC):
+    """A database server: its facts and its ways."""
+
+    # SQL that reports, where the server can: the other open transactions, the oldest first (session, user, host,
+    # seconds, tables or NULL); this session's number; the progress of a session's statement (phase, percent or NULL).
+    open_transactions_sql: ClassVar[str | None] = None
+    session_id_sql: ClassVar[str | None] = None
+    progress_sql: ClassVar[str | None] = None
+
+    @abstractmethod
+    def read(self, database: peewee.Database) -> Catalog:
+        """Return the catalog of a live database of this server."""
+
+    # Sessions
+
+    @abstractmethod
+    def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> AbstractContextManager[None]:
+        """Hold the lock that only one deployer of this database has.
+
+        Raises MigrationBusy, naming the holder, when it was not free within ``timeout_seconds``.
+        """
+
+    @contextmanager
+    def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
+        """Limit how long each statement inside the block waits for a table's lock, where the server can."""
+        yield
+
+    def open_transactions(self, database: peewee.Database) -> list[OpenTransaction]:
+        """Return up to three open transactions of other sessions, the oldest first; none if the server reports none."""
+        if self.open_transactions_sql is None:
+            return []
+        with suppress(peewee.PeeweeException):
+            return [
+                OpenTransaction(session, user, host, float(seconds or 0), tables or "")
+                for session, user, host, seconds, tables in database.execute_sql(self.open_transactions_sql).fetchall()
+            ]
+        return []
+
+    def session_id(self, database: peewee.Database) -> int | None:
+        """Return the server's number of this session, where it has one."""
+        return None if self.session_id_sql is None else int(first_value(database, self.session_id_sql))
+
+    def progress(self, database: peewee.Database, session_id: int) -> str | None:
+        """Return the progress of the statement that another session runs, where the server reports it."""
+        if self.progress_sql is None:
+            return None
+        row = database.execute_sql(self.progress_sql, (session_id,)).fetchone()
+        if not row or not row[0]:
+            return None
+        return str(row[0]) if row[1] is None else f"{row[0]} {float(row[1]):.0f} %"
+
+    # Tables
+
+    def create_statements(self, table: Table) -> list[str]:
+        """Return every statement that creates the table in a database without it."""
+        changes = [*self.create_types(Catalog(), table), *self.create_table(table, None)]
+        return [change.statement for change in changes]
+
+    def drop_statements(self, table: Table) -> list[str]:
+        """Return every statement that drops the table and its types."""
+        return [f"DROP TABLE {self.quoted(table.name)}"]
+
+    def create_types(self, catalog: Catalog, table: Table) -> Iterator[Change]:
+        """Yield the changes that create the types of ``table``'s columns which the database lacks."""
+        yield from ()
+
+    def drop_types(self, catalog: Catalog, table: Table) -> Iterator[Change]:
+        """Yield the changes that drop the types of ``table``'s columns which the database has."""
+        yield from ()
+
+    def type_conflicts(self, catalog: Catalog, table: Table) -> Iterator[str]:
+        """Yield a sentence for each existing type that is not the one of ``table``'s column."""
+        yield from ()
+
+    def create_table(self, table: Table, live: Table | None) -> Iterator[Change]:
+        """Yield the changes that create the table and those of its indexes that are missing."""
+        if live is None:
+            yield Change(ddl.create_table(self, table))
+        for index in table.indexes:
+            if live is None or live.index(index.name) is None:
+                yield Change(ddl.create_index(self, table.name, index))
+
+    # Columns, indexes and constraints
+
+    def add_column(self, table: str, column: Column, key: ForeignKey | None) -> Iterator[Change]:
+        """Yield the change that adds the column, with its key if the server adds both together only."""
+        yield Change(f"{self.alter(table)} ADD COLUMN {ddl.column_definition(self, table, column)}")
+
+    def drop_column(self, table: str, column: str, *, index: str | None, key: str | None) -> Iterator[Change]:
+        """Yield the changes that drop the column with its existing index and key."""
+        if index is not None:
+            yield from self.drop_index(table, index)
+        yield Change(f"{self.alter(table)} DROP COLUMN {self.quoted(column)}")
+
+    def add_index(self, table: str, index: Index, found: Index | None) -> Iterator[Change]:
+        """Yield the changes that create the index."""
+        if found is None:
+            yield Change(ddl.create_index(self, table, index))
+
+    def drop_index(self, table: str, name: str) -> Iterator[Change]:
+        """Yield the change that drops the index."""
+        yield Change(f"DROP INDEX {self.quoted(name)}")
+
+    def add_key(self, table: str, key: ForeignKey, found: ForeignKey | None) -> Iterator[Change]:
+        """Yield the changes that add the foreign key and validate it; nothing if it comes with its column only."""
+        if found is None:
+            yield Change(f"{self.alter(table)} ADD {ddl.foreign_key_constraint(self, key)}")
+
+    def add_check(self, table: str, check: Check, found: Check | None) -> Iterator[Change]:
+        """Yield the changes that add the check and validate it."""
+        if found is None:
+            yield Change(f"{self.alter(table)} ADD {ddl.check_constraint(self, check)}")
+
+    def drop_check(self, table: str, check: Check) -> Iterator[Change]:
+        """Yield the change that drops the check."""
+        yield Change(f"{self.alter(table)} DROP CONSTRAINT {self.quoted(check.name)}")
+
+    def check_conflicts(self, catalog: Catalog, table: str) -> Iterator[str]:
+        """Yield a sentence for each reason for which no check can be added to the table."""
+        yield from ()
+
+    def drop_check_conflicts(self, catalog: Catalog, table: str, check: Check) -> Iterator[str]:
+        """Yield a sentence for each reason for which the check cannot be dropped."""
+        yield from ()
+
+    # Enum labels
+
+    @abstractmethod
+    def add_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        """Yield the changes that give the column ``before`` the labels of ``after``, which has one more, the last."""
+
+    @abstractmethod
+    def drop_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        """Yield the changes that give the column ``before`` the labels of ``after``, which lacks the last.
+
+        No row may have the label.
+        """
+
+    def label_conflicts(self, catalog: Catalog, table: str, column: Column) -> Iterator[str]:
+        """Yield a sentence for each reason for which the labels of the existing column cannot be changed."""
+        yield from ()
+
+    def drop_label_conflicts(self, catalog: Catalog, table: str, column: Column) -> Iterator[str]:
+        """Yield a sentence for each object that depends on the column and on its labels."""
+        yield from ()
+
+    def alter(self, table: str) -> str:
+        """Return the beginning of a statement that alters the table."""
+        return f"ALTER TABLE {self.quoted(table)}"
+
+
+def wait_for_migration_lock(take: Callable[[], object], holder: Callable[[], str], timeout_seconds: float) -> None:
+    """Call ``take`` until it returns a true value. Raises MigrationBusy, naming the ``holder``, at the timeout."""
+    # Polled, because a blocking call would keep a snapshot open, for which CREATE INDEX CONCURRENTLY waits in turn.
+    deadline = time.monotonic() + timeout_seconds
+    while not take():
+        if time.monotonic() >= deadline:
+            raise migration_busy(holder(), timeout_seconds)
+        time.sleep(random.uniform(0.05, 0.2))
+
+
+def migration_busy(holder: str, timeout_seconds: float) -> MigrationBusy:
+    """Return the error that says who holds the migration lock."""
+    return MigrationBusy(
+        f"another process is migrating this database; waited {timeout_seconds:g} s for the migration lock ({holder}). "
+        "Nothing was changed. Run the same command again when it is done, or wait longer with --lock-timeout."
+    )
+
+
+def first_value(database: peewee.Database, sql: str, *parameters: object) -> Any:
+    """Return the first value of the first row of a query."""
+    return database.execute_sql(sql, parameters).fetchone()[0]
+
+
+@contextmanager
+def session_setting(database: peewee.Database, read_sql: str, write_sql: str, value: str) -> Iterator[None]:
+    """Give a session setting another value inside the block; ``write_sql`` has ``{}`` in place of the value."""
+    usual = first_value(database, read_sql)
+    database.execute_sql(write_sql.format(value))
+    try:
+        yield
+    finally:
+        with suppress(peewee.PeeweeException):
+            database.execute_sql(write_sql.format(usual))

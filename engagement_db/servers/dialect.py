@@ -1,0 +1,120 @@
+"""Facts about a server that the rest of the library asks for: whether, never how."""
+
+import re
+from typing import ClassVar
+
+import peewee
+
+from engagement_db.expressions import literal
+from engagement_db.tables import Column, ColumnType, Enum, Integer, Other, Text, Varchar
+
+
+class Dialect:
+    """Facts about one server, each below the question that it answers."""
+
+    # What is it called, in a URL and in a sentence?
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    # Which peewee class writes its SQL?
+    database_class: ClassVar[type[peewee.Database]]
+    # From which version on is it supported?
+    minimum_version: ClassVar[tuple[int, ...]]
+    # How does it spell the types of columns that are not spelled alike everywhere, the current time and identifiers?
+    type_names: ClassVar[dict[type[ColumnType], str]]
+    now_sql: ClassVar[str]
+    quote: ClassVar[str] = '"'
+    # What follows the columns of a CREATE TABLE?
+    table_options: ClassVar[str] = ""
+
+    # Is a database one file, which connecting would create?
+    is_file_based: ClassVar[bool] = False
+    # Does ROLLBACK undo DDL?
+    transactional_ddl: ClassVar[bool] = True
+    # Does it build indexes and validate constraints in transactions of their own, so that writes continue?
+    builds_outside_transaction: ClassVar[bool] = False
+    # Does a CASE need to be told the type of its values?
+    casts_in_case: ClassVar[bool] = False
+    # Must a check stand in for the enum and JSON types that it lacks?
+    emulates_enum_and_json: ClassVar[bool] = False
+    # Does it enforce VARCHAR lengths?
+    enforces_length: ClassVar[bool] = True
+    # Does CREATE TABLE take the indexes too?
+    has_inline_indexes: ClassVar[bool] = False
+    # Is a foreign key added together with its column only?
+    adds_column_with_key: ClassVar[bool] = False
+    # Does a DECIMAL column keep every digit? (SQLite keeps a double: 15 digits.)
+    has_exact_decimal: ClassVar[bool] = True
+    # Is SUM over DECIMAL exact?
+    has_exact_sum: ClassVar[bool] = True
+    # Are timestamps stored as text, which has to sort as the timestamps do?
+    stores_time_as_text: ClassVar[bool] = False
+    # Does the driver parse JSON itself, before a field sees it?
+    driver_parses_json: ClassVar[bool] = False
+    # Does peewee have to be told that JSON is text, as on MariaDB?
+    stores_json_as_text: ClassVar[bool] = False
+    # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)
+    supports_for_update: ClassVar[bool] = True
+
+    # Which query tells that a locking read does not see what was committed after the snapshot?
+    stale_reads_query: ClassVar[str | None] = None
+    # Which character set must a driver use that can use another?
+    charset: ClassVar[str | None] = None
+    # What is each new session set to?
+    session: ClassVar[tuple[str, ...]] = ()
+    # How does a writing transaction begin? (With one isolation everywhere: it sees what is committed.)
+    begin: ClassVar[tuple[str, ...]] = ()
+    # For how long may one attempt wait for a table's lock? Later statements queue behind a waiting request.
+    lock_attempt_seconds: ClassVar[float | None] = None
+    # Which drivers serve it, and which extra of this package installs one?
+    drivers: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+
+    # Which error codes or SQLSTATEs mean that the transaction lost a race and may be run again?
+    retry_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that a lock was not granted in time?
+    lock_timeout_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that the table cannot be altered while it is written to?
+    not_online_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that there is no index of that name?
+    unknown_index_codes: ClassVar[frozenset[int | str]] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<{self.display_name}>"
+
+    def quoted(self, identifier: str) -> str:
+        """Return the identifier in this server's quotes."""
+        return f"{self.quote}{identifier.replace(self.quote, self.quote * 2)}{self.quote}"
+
+    def literal(self, value: str) -> str:
+        """Return ``value`` as a string literal of this server."""
+        return literal(value)
+
+    def expression(self, sql: str) -> str:
+        """Return an expression of a revision, which double-quotes its columns, in this server's quotes."""
+
+        def spelled(found: re.Match[str]) -> str:
+            if found["text"] is not None:
+                return self.literal(found["text"].replace("''", "'"))
+            return self.quoted(found["name"].replace('""', '"'))
+
+        return re.sub(r"""'(?P<text>(?:[^']|'')*)'|"(?P<name>(?:[^"]|"")*)\"""", spelled, sql)
+
+    def type_sql(self, table: str, column: Column) -> str:
+        """Return the type of ``table``'s ``column``."""
+        match column.type:
+            case Varchar(length):
+                return f"VARCHAR({length})"
+            case Enum(labels):
+                return self.enum_sql(table, column.name, labels)
+            case Other(spelling):
+                return spelling
+            case Integer():
+                return "INTEGER"
+            case Text():
+                return "TEXT"
+            case kind:
+                return self.type_names[type(kind)]
+
+    def enum_sql(self, table: str, column: str, labels: tuple[str, ...]) -> str:
+        """Return the type of an enum column."""
+        return f"ENUM({', '.join(map(self.literal, labels))})"

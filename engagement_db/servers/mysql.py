@@ -1,0 +1,402 @@
+"""MySQL and MariaDB: DDL commits, and ALGORITHM and LOCK are named so that it is refused rather than blocks writes."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import ClassVar, Final
+
+import peewee
+
+from engagement_db.expressions import literal, normalized, same
+from engagement_db.servers import ddl
+from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
+from engagement_db.servers.catalog import Dependent, Reader, default_value, described, mentions
+from engagement_db.tables import (
+    Check,
+    Column,
+    ColumnType,
+    Enum,
+    ForeignKey,
+    Id,
+    Index,
+    Integer,
+    Json,
+    Money,
+    Other,
+    Table,
+    Text,
+    Time,
+    Varchar,
+    sort,
+)
+
+_LOCK_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 256), 32))"
+# Without a copy of the table, and with neither readers nor writers kept waiting.
+_ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
+
+
+class Mysql(Server):
+    """MySQL."""
+
+    name = "mysql"
+    display_name = "MySQL"
+    database_class = peewee.MySQLDatabase
+    minimum_version: ClassVar[tuple[int, ...]] = (8, 0, 16)
+    type_names = {
+        Id: "INTEGER AUTO_INCREMENT PRIMARY KEY",
+        Time: "DATETIME(6)",
+        Json: "JSON",
+        Money: "DECIMAL(18,4)",
+    }
+    now_sql = "CURRENT_TIMESTAMP(6)"
+    quote = "`"
+    # A binary collation without padding: a reference means the same row on every server.
+    table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin"
+    transactional_ddl = False
+    has_inline_indexes = True
+    charset = "utf8mb4"
+    session = (
+        "SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, "
+        "',STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO')",
+    )
+    begin = ("READ COMMITTED",)
+    lock_attempt_seconds = 1
+    drivers = ("pymysql", "MySQLdb")
+    extra = "mysql"
+    retry_codes = frozenset({1205, 1213})
+    lock_timeout_codes = frozenset({1205})
+    not_online_codes = frozenset({1845, 1846})
+    unknown_index_codes = frozenset({1176})
+    open_transactions_sql = (
+        "SELECT t.processlist_id, t.processlist_user, t.processlist_host, MAX(x.timer_wait) / 1e12, "
+        "GROUP_CONCAT(DISTINCT l.object_name) FROM performance_schema.metadata_locks l "
+        "JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id "
+        "JOIN performance_schema.events_transactions_current x ON x.thread_id = t.thread_id "
+        "WHERE l.object_type = 'TABLE' AND l.object_schema = DATABASE() AND l.lock_status = 'GRANTED' "
+        "AND x.state = 'ACTIVE' AND t.processlist_id <> CONNECTION_ID() GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 3"
+    )
+    session_id_sql = "SELECT CONNECTION_ID()"
+
+    def literal(self, value: str) -> str:
+        return literal(value.replace("\\", "\\\\"))
+
+    def read(self, database: peewee.Database) -> "MysqlCatalog":
+        return MysqlCatalog(database, self)
+
+    @contextmanager
+    def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+        wait_for_migration_lock(
+            lambda: first_value(database, f"SELECT GET_LOCK({_LOCK_NAME}, 0)"),
+            lambda: self._lock_holder(database),
+            timeout_seconds,
+        )
+        try:
+            yield
+        finally:
+            with suppress(peewee.PeeweeException):
+                database.execute_sql(f"SELECT RELEASE_LOCK({_LOCK_NAME})")
+
+    @staticmethod
+    def _lock_holder(database: peewee.Database) -> str:
+        row = database.execute_sql(
+            f"SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_LOCK_NAME})"
+        ).fetchone()
+        return f"connection {row[0]} holds it: {row[1]} from {row[2]}" if row else "its holder is hidden from this user"
+
+    @contextmanager
+    def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
+        whole = str(max(1, int(seconds)))
+        write_sql = "SET SESSION lock_wait_timeout = {}"
+        with session_setting(database, "SELECT @@SESSION.lock_wait_timeout", write_sql, whole):
+            yield
+
+    def create_table(self, table: Table, live: Table | None) -> Iterator[Change]:
+        if live is None:
+            yield Change(ddl.create_table(self, table))
+        else:
+            yield from super().create_table(table, live)
+
+    def add_column(self, table: str, column: Column, key: ForeignKey | None) -> Iterator[Change]:
+        yield Change(f"{self.alter(table)} ADD COLUMN {ddl.column_definition(self, table, column)}, ALGORITHM=INSTANT")
+
+    def drop_column(self, table: str, column: str, *, index: str | None, key: str | None) -> Iterator[Change]:
+        # One statement, because the key needs the index, the index the column, and each DDL statement commits.
+        clauses = [
+            *([f"DROP FOREIGN KEY {self.quoted(key)}"] if key else []),
+            *([f"DROP INDEX {self.quoted(index)}"] if index else []),
+            f"DROP COLUMN {self.quoted(column)}",
+        ]
+        yield Change(f"{self.alter(table)} {', '.join(clauses)}, {_ONLINE}")
+
+    def add_index(self, table: str, index: Index, found: Index | None) -> Iterator[Change]:
+        if found is None:
+            kind = "UNIQUE INDEX" if index.unique else "INDEX"
+            columns = ddl.columns_list(self, index.columns)
+            yield Change(f"{self.alter(table)} ADD {kind} {self.quoted(index.name)} {columns}, {_ONLINE}")
+
+    def drop_index(self, table: str, name: str) -> Iterator[Change]:
+        yield Change(f"{self.alter(table)} DROP INDEX {self.quoted(name)}, {_ONLINE}")
+
+    def add_key(self, table: str, key: ForeignKey, found: ForeignKey | None) -> Iterator[Change]:
+        """Yield the change that adds the key without copying the table, which is possible unvalidated only.
+
+        So its rows are looked for: an interrupted run may have filled the column or added the key.
+        """
+        child, parent, column = self.quoted(table), self.quoted(key.parent), self.quoted(key.column)
+        parent_column = self.quoted(key.parent_column)
+        orphans = (
+            f"SELECT c.id FROM {child} c LEFT JOIN {parent} p ON p.{parent_column} = c.{column} "
+            f"WHERE c.{column} IS NOT NULL AND p.{parent_column} IS NULL LIMIT 10"
+        )
+        if found is not None:
+            yield Change(orphans, violations_query=orphans)
+            return
+        yield Change(
+            f"{self.alter(table)} ADD {ddl.foreign_key_constraint(self, key)}, {_ONLINE}",
+            before=(
+                "SET @engagement_db_foreign_key_checks = @@SESSION.foreign_key_checks",
+                "SET SESSION foreign_key_checks = 0",
+            ),
+            after=("SET SESSION foreign_key_checks = @engagement_db_foreign_key_checks",),
+            violations_query=orphans,
+            on_violation=f"{self.alter(table)} DROP FOREIGN KEY {self.quoted(key.name)}",
+        )
+
+    def drop_check(self, table: str, check: Check) -> Iterator[Change]:
+        # MySQL knows DROP CONSTRAINT from 8.0.19 on.
+        yield Change(f"{self.alter(table)} DROP CHECK {self.quoted(check.name)}")
+
+    def add_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        # INSTANT by name, so that an unsupported change fails instead of copying the table.
+        yield self._redefine(table, after, ", ALGORITHM=INSTANT")
+
+    def drop_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        yield self._redefine(table, after, "")
+
+    def _redefine(self, table: str, column: Column, algorithm: str) -> Change:
+        definition = ddl.column_definition(self, table, column)
+        return Change(f"{self.alter(table)} MODIFY COLUMN {definition}{algorithm}")
+
+
+class Mariadb(Mysql):
+    """MariaDB."""
+
+    name = "mariadb"
+    display_name = "MariaDB"
+    minimum_version = (10, 6)
+    stores_json_as_text = True
+    table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin"
+    # 1020: a row changed since it was read (innodb_snapshot_isolation, on by default from 11.6).
+    retry_codes = frozenset({1020, 1205, 1213})
+    # performance_schema is off by default, so the tables are not reported.
+    open_transactions_sql = (
+        "SELECT p.id, p.user, p.host, GREATEST(TIMESTAMPDIFF(SECOND, "
+        "CONVERT_TZ(x.trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()), p.time_ms / 1000), NULL "
+        "FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id "
+        "WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() ORDER BY x.trx_started LIMIT 3"
+    )
+    progress_sql = "SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s"
+
+    drop_check = Server.drop_check
+
+    def read(self, database: peewee.Database) -> "MariadbCatalog":
+        return MariadbCatalog(database, self)
+
+
+class MysqlCatalog(Reader):
+    """The catalog in information_schema, within the current database."""
+
+    # How is a check joined to its table beyond its name, which is unique within the database?
+    same_table = ""
+
+    def version(self) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", self.rows("SELECT VERSION()")[0][0])[:3]))
+
+    def table(self, name: str) -> Table | None:
+        if not self.rows(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s "
+            "AND table_type = 'BASE TABLE'",
+            name,
+        ):
+            return None
+        checks = {check.name: check for check in self._checks(name)}
+        columns = []
+        for column, spelling, nullable, default, extra in self.rows(
+            "SELECT column_name, column_type, is_nullable, column_default, extra FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name = %s ORDER BY ordinal_position",
+            name,
+        ):
+            kind = self._type(column, _decoded(spelling), _decoded(extra), checks)
+            null = nullable == "YES"
+            value = None if default is None or (null and _decoded(default) == "NULL") else _decoded(default)
+            columns.append(Column(column, kind, null, default_value(kind, value)))
+        keys = [
+            ForeignKey(
+                key,
+                column,
+                parent,
+                # InnoDB treats RESTRICT and NO ACTION alike, and each server reports its own favourite.
+                "RESTRICT" if on_delete == "NO ACTION" else on_delete,
+                "NO ACTION" if on_update == "RESTRICT" else on_update,
+                parent_column,
+            )
+            for key, column, parent, parent_column, on_delete, on_update in self.rows(
+                "SELECT k.constraint_name, GROUP_CONCAT(k.column_name ORDER BY k.ordinal_position SEPARATOR ', '), "
+                "k.referenced_table_name, "
+                "GROUP_CONCAT(k.referenced_column_name ORDER BY k.ordinal_position SEPARATOR ', '), "
+                "MAX(r.delete_rule), MAX(r.update_rule) "
+                "FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r "
+                "ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name "
+                "AND r.table_name = k.table_name "
+                "WHERE k.table_schema = DATABASE() AND k.table_name = %s AND k.referenced_table_name IS NOT NULL "
+                "GROUP BY k.constraint_name, k.referenced_table_name",
+                name,
+            )
+        ]
+        return sort(Table(name, tuple(columns), tuple(keys), tuple(self._indexes(name)), tuple(checks.values())))
+
+    def collations(self, table: str) -> tuple[str, ...]:
+        return tuple(
+            _decoded(collation)
+            for (collation,) in self.rows(
+                "SELECT DISTINCT collation_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+                "AND table_name = %s AND data_type IN ('varchar', 'text') ORDER BY 1",
+                table,
+            )
+        )
+
+    def _indexes(self, table: str) -> Iterable[Index]:
+        found: dict[str, Index] = {}
+        for name, not_unique, column, part in self.rows(
+            "SELECT index_name, non_unique, column_name, sub_part FROM information_schema.statistics "
+            "WHERE table_schema = DATABASE() AND table_name = %s AND index_name <> 'PRIMARY' "
+            "ORDER BY index_name, seq_in_index",
+            table,
+        ):
+            index = found.get(name, Index(name, (), not not_unique))
+            column = column or "an expression"
+            column = column if part is None else f"{column}({part})"
+            found[name] = replace(index, columns=(*index.columns, column))
+        return found.values()
+
+    def _checks(self, table: str) -> Iterable[Check]:
+        return [
+            Check(name, normalized(self._standard(_decoded(clause))))
+            for name, clause in self.rows(
+                "SELECT c.constraint_name, c.check_clause FROM information_schema.check_constraints c "
+                "JOIN information_schema.table_constraints t ON t.constraint_schema = c.constraint_schema "
+                f"AND t.constraint_name = c.constraint_name {self.same_table}"
+                "WHERE t.table_schema = DATABASE() AND t.table_name = %s AND t.constraint_type = 'CHECK'",
+                table,
+            )
+        ]
+
+    def _standard(self, clause: str) -> str:
+        """Return a check's clause with standard string literals."""
+        # MySQL escapes the clause as a whole, and reports the bytes of a literal as if they were Latin-1.
+        return _standard_literals(re.sub(r"\\(.)", r"\1", clause, flags=re.DOTALL), _from_latin_1)
+
+    @staticmethod
+    def _type(column: str, spelling: str, extra: str, checks: dict[str, Check]) -> ColumnType:
+        """Return the logical type; MariaDB's check that makes a LONGTEXT a JSON is taken out of ``checks``."""
+        if re.fullmatch(r"int(\(\d+\))?", spelling):
+            return Id() if "auto_increment" in extra else Integer()
+        if spelling.startswith("enum("):
+            return Enum(tuple(label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", spelling)))
+        if varchar := re.fullmatch(r"varchar\((\d+)\)", spelling):
+            return Varchar(int(varchar[1]))
+        if time := re.fullmatch(r"datetime(?:\((\d)\))?", spelling):
+            return Time(int(time[1] or 0))
+        for name, check in list(checks.items()):
+            if spelling == "longtext" and same(check.expression, f'json_valid("{column}")'):
+                del checks[name]
+                return Json()
+        plain: dict[str, ColumnType] = {"text": Text(), "json": Json(), "decimal(18,4)": Money()}
+        return plain.get(spelling, Other(spelling))
+
+    def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
+        if of_index:
+            # The name of an index is its table's own.
+            return None
+        found = self.rows(
+            "SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            name,
+        )
+        return described(name, found[0][0], name) if found else None
+
+    def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
+        views = self.rows(
+            "SELECT table_name, view_definition FROM information_schema.views "
+            "WHERE table_schema = DATABASE() ORDER BY 1"
+        )
+        found = [
+            Dependent("view", name)
+            for name, sql in views
+            if mentions(_decoded(sql), table) and (column is None or mentions(_decoded(sql), column))
+        ]
+        of_column = "" if column is None else " AND referenced_column_name = %s"
+        named = () if column is None else (column,)
+        found += [
+            Dependent("foreign key", name, owner)
+            for owner, name in self.rows(
+                "SELECT DISTINCT table_name, constraint_name FROM information_schema.key_column_usage "
+                "WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s AND table_name <> %s"
+                f"{of_column} ORDER BY 1, 2",
+                table,
+                table,
+                *named,
+            )
+        ]
+        shape = self.table(table)
+        if column is None or shape is None:
+            return tuple(found)
+        found += [Dependent("index", index.name, table) for index in shape.indexes if column in index.columns]
+        found += [
+            Dependent("constraint", key.name, table) for key in shape.foreign_keys if column in key.column.split(", ")
+        ]
+        found += [Dependent("check", check.name, table) for check in shape.checks if mentions(check.expression, column)]
+        found += [
+            Dependent("trigger", name, owner)
+            for name, owner, sql in self.rows(
+                "SELECT trigger_name, event_object_table, action_statement FROM information_schema.triggers "
+                "WHERE trigger_schema = DATABASE() ORDER BY 1"
+            )
+            if mentions(_decoded(sql), column) and (owner == table or mentions(_decoded(sql), table))
+        ]
+        return tuple(found)
+
+
+class MariadbCatalog(MysqlCatalog):
+    """The catalog in information_schema as MariaDB fills it."""
+
+    # The name of a check is unique within its table only.
+    same_table = "AND c.table_name = t.table_name "
+
+    def _standard(self, clause: str) -> str:
+        standard = _standard_literals(clause, str)
+        # OCTET_LENGTH is MariaDB's name for LENGTH.
+        return re.sub(r"('(?:[^']|'')*')|\boctet_length\(", lambda found: found[1] or "length(", standard)
+
+
+def _standard_literals(clause: str, decode: Callable[[str], str]) -> str:
+    def standard(found: re.Match[str]) -> str:
+        text = re.sub(r"\\(.)|''", lambda escaped: escaped[1] or "'", found[0][1:-1], flags=re.DOTALL)
+        return literal(decode(text))
+
+    return re.sub(r"'(?:[^'\\]|\\.|'')*'", standard, clause, flags=re.DOTALL)
+
+
+def _from_latin_1(text: str) -> str:
+    with suppress(UnicodeError):
+        return text.encode("latin-1").decode()
+    return text
+
+
+def _decoded(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+MYSQL = Mysql()
+MARIADB = Mariadb()

@@ -1,0 +1,368 @@
+"""PostgreSQL: enum types, indexes built concurrently, constraints validated after they are added."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import peewee
+
+from engagement_db.expressions import normalized
+from engagement_db.servers import ddl
+from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
+from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions
+from engagement_db.tables import (
+    Check,
+    Column,
+    ColumnType,
+    Enum,
+    ForeignKey,
+    Id,
+    Index,
+    Integer,
+    Json,
+    Money,
+    Other,
+    Table,
+    Text,
+    Time,
+    Varchar,
+    enum_type_name,
+    sort,
+)
+
+_LOCK_KEYS: Final = (0x656E6761, 0x67656462)
+
+
+class Postgresql(Server):
+    """PostgreSQL."""
+
+    name = "postgresql"
+    display_name = "PostgreSQL"
+    database_class = peewee.PostgresqlDatabase
+    minimum_version = (13,)
+    type_names = {
+        Id: "SERIAL PRIMARY KEY",
+        Time: "TIMESTAMP WITH TIME ZONE",
+        Json: "JSONB",
+        Money: "NUMERIC(18,4)",
+    }
+    now_sql = "CURRENT_TIMESTAMP"
+    builds_outside_transaction = True
+    casts_in_case = True
+    driver_parses_json = True
+    stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
+    session = ("SET TIME ZONE 'UTC'",)
+    begin = ("READ COMMITTED",)
+    lock_attempt_seconds = 0.05
+    drivers = ("psycopg2",)
+    extra = "postgres"
+    retry_codes = frozenset({"40001", "40P01"})
+    lock_timeout_codes = frozenset({"55P03"})
+    open_transactions_sql = (
+        "SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), "
+        "EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), string_agg(DISTINCT c.relname, ', ') "
+        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation "
+        "WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL "
+        "AND c.relkind IN ('r', 'p') "
+        "AND c.relnamespace = current_schema()::regnamespace "
+        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "GROUP BY 1, 2, 3, a.xact_start ORDER BY a.xact_start LIMIT 3"
+    )
+    session_id_sql = "SELECT pg_backend_pid()"
+    progress_sql = (
+        "SELECT phase, 100.0 * blocks_done / NULLIF(blocks_total, 0) FROM pg_stat_progress_create_index WHERE pid = %s"
+    )
+
+    def enum_sql(self, table: str, column: str, labels: tuple[str, ...]) -> str:
+        return self.quoted(enum_type_name(table, column))
+
+    def read(self, database: peewee.Database) -> "PostgresqlCatalog":
+        return PostgresqlCatalog(database, self)
+
+    @contextmanager
+    def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+        # While a backend waits for a lock, let it check every second that the client is still connected (from 14 on).
+        database.execute_sql(
+            "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
+        )
+        wait_for_migration_lock(
+            lambda: first_value(database, "SELECT pg_try_advisory_lock(%s, %s)", *_LOCK_KEYS),
+            lambda: self._lock_holder(database),
+            timeout_seconds,
+        )
+        try:
+            yield
+        finally:
+            with suppress(peewee.PeeweeException):
+                database.execute_sql("SELECT pg_advisory_unlock(%s, %s)", _LOCK_KEYS)
+
+    @staticmethod
+    def _lock_holder(database: peewee.Database) -> str:
+        row = database.execute_sql(
+            "SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), a.application_name "
+            "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+            "WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s AND l.objsubid = 2 "
+            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            _LOCK_KEYS,
+        ).fetchone()
+        if row is None:
+            return "it was released just now"
+        named = f", {row[3]}" if row[3] else ""
+        return f"backend {row[0]} holds it: {row[1]} from {row[2]}{named}"
+
+    @contextmanager
+    def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
+        milliseconds = f"{max(1, int(seconds * 1000))}ms"
+        with session_setting(database, "SHOW lock_timeout", "SET lock_timeout = '{}'", milliseconds):
+            yield
+
+    def drop_statements(self, table: Table) -> list[str]:
+        types = [f"DROP TYPE {self.quoted(name)}" for name, _ in self._enum_types(table)]
+        return [*super().drop_statements(table), *types]
+
+    @staticmethod
+    def _enum_types(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the name and the labels of each enum type of the table."""
+        for column in table.columns:
+            if isinstance(column.type, Enum):
+                yield enum_type_name(table.name, column.name), column.type.labels
+
+    def create_types(self, catalog: Catalog, table: Table) -> Iterator[Change]:
+        for name, labels in self._enum_types(table):
+            if catalog.enum_type(name) is None:
+                yield self._create_type(name, labels)
+
+    def _create_type(self, name: str, labels: tuple[str, ...]) -> Change:
+        return Change(f"CREATE TYPE {self.quoted(name)} AS ENUM ({', '.join(map(self.literal, labels))})")
+
+    def drop_types(self, catalog: Catalog, table: Table) -> Iterator[Change]:
+        for name, _ in self._enum_types(table):
+            if catalog.enum_type(name) is not None:
+                yield Change(f"DROP TYPE {self.quoted(name)}")
+
+    def type_conflicts(self, catalog: Catalog, table: Table) -> Iterator[str]:
+        for name, labels in self._enum_types(table):
+            found = catalog.enum_type(name)
+            if found is not None and found != labels:
+                yield f"the type {name} has the labels {', '.join(found) or 'of no enum'}, not {', '.join(labels)}"
+
+    def add_index(self, table: str, index: Index, found: Index | None) -> Iterator[Change]:
+        # A concurrent build that was interrupted leaves an invalid index, which no query uses.
+        if found is not None and not found.valid:
+            yield Change(f"DROP INDEX CONCURRENTLY {self.quoted(index.name)}", outside_transaction=True)
+        elif found is not None:
+            return
+        yield Change(ddl.create_index(self, table, index, concurrently=True), outside_transaction=True)
+
+    def add_key(self, table: str, key: ForeignKey, found: ForeignKey | None) -> Iterator[Change]:
+        yield from self._add_constraint(table, key.name, ddl.foreign_key_constraint(self, key), found)
+
+    def add_check(self, table: str, check: Check, found: Check | None) -> Iterator[Change]:
+        yield from self._add_constraint(table, check.name, ddl.check_constraint(self, check), found)
+
+    def _add_constraint(
+        self, table: str, name: str, constraint: str, found: ForeignKey | Check | None
+    ) -> Iterator[Change]:
+        # Validated in a second statement, which reads all rows under a lock that lets writes through.
+        if found is None:
+            yield Change(f"{self.alter(table)} ADD {constraint} NOT VALID")
+        if found is None or not found.validated:
+            yield Change(f"{self.alter(table)} VALIDATE CONSTRAINT {self.quoted(name)}")
+
+    def add_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        assert isinstance(after.type, Enum)
+        name = self.quoted(enum_type_name(table, after.name))
+        yield Change(f"ALTER TYPE {name} ADD VALUE {self.literal(after.type.labels[-1])}")
+
+    def drop_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
+        # A label cannot be removed from a type, so a new type replaces the old one, all in one transaction.
+        assert isinstance(after.type, Enum)
+        name = enum_type_name(table, after.name)
+        old, new, column = self.quoted(f"{name}_old"), self.quoted(name), self.quoted(after.name)
+        cast = f"ALTER COLUMN {column} TYPE {new} USING {column}::text::{new}"
+        if after.default is not None:
+            default = f"{self.literal(str(after.default))}::{new}"
+            cast = f"ALTER COLUMN {column} DROP DEFAULT, {cast}, ALTER COLUMN {column} SET DEFAULT {default}"
+        yield Change(f"ALTER TYPE {new} RENAME TO {old}")
+        yield self._create_type(name, after.type.labels)
+        yield Change(f"{self.alter(table)} {cast}")
+        yield Change(f"DROP TYPE {old}")
+
+    def drop_label_conflicts(self, catalog: Catalog, table: str, column: Column) -> Iterator[str]:
+        for dependent in catalog.dependents(table, column.name):
+            if dependent.kind == "view":
+                yield f"{dependent} depends on {table}.{column.name}, whose type this rollback changes"
+
+
+class PostgresqlCatalog(Reader):
+    """The catalog in pg_catalog, within the current schema."""
+
+    def version(self) -> tuple[int, ...]:
+        number = int(self.rows("SHOW server_version_num")[0][0])
+        return (number // 10000, number % 10000)
+
+    def _oid(self, table: str) -> int | None:
+        found = self.rows(
+            "SELECT oid FROM pg_class WHERE relname = %s AND relkind IN ('r', 'p') "
+            "AND relnamespace = current_schema()::regnamespace",
+            table,
+        )
+        return int(found[0][0]) if found else None
+
+    def enum_type(self, name: str) -> tuple[str, ...] | None:
+        found = self.rows(
+            "SELECT t.typtype, array_to_json(array_agg(e.enumlabel ORDER BY e.enumsortorder)) "
+            "FROM pg_type t LEFT JOIN pg_enum e ON e.enumtypid = t.oid "
+            "WHERE t.typname = %s AND t.typnamespace = current_schema()::regnamespace GROUP BY t.oid, t.typtype",
+            name,
+        )
+        if not found:
+            return None
+        kind, labels = found[0]
+        return tuple(labels) if kind == "e" else ()
+
+    def table(self, name: str) -> Table | None:
+        oid = self._oid(name)
+        if oid is None:
+            return None
+        columns = []
+        for column, spelling, not_null, default, is_enum, type_name, identity in self.rows(
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), "
+            "t.typtype = 'e', t.typname, a.attidentity <> '' "
+            "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+            "LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "
+            "WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            oid,
+        ):
+            kind = self._type(spelling)
+            if is_enum and type_name == enum_type_name(name, column):
+                kind = Enum(self.enum_type(type_name) or ())
+            if isinstance(kind, Integer) and (identity or str(default).startswith("nextval(")):
+                kind, default = Id(), None
+            columns.append(Column(column, kind, not not_null, default_value(kind, default)))
+        casts: dict[type, str] = {Varchar: "text", Money: "numeric"}
+        cast = {column.name: casts[type(column.type)] for column in columns if type(column.type) in casts}
+        actions = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+        keys = [
+            ForeignKey(key, ", ".join(own), parent, actions[delete], actions[update], ", ".join(theirs), validated)
+            for key, own, parent, theirs, delete, update, validated in self.rows(
+                "SELECT c.conname, array_to_json(array(SELECT attname FROM pg_attribute WHERE attrelid = c.conrelid "
+                "AND attnum = ANY (c.conkey))), p.relname, "
+                "array_to_json(array(SELECT attname FROM pg_attribute WHERE attrelid = c.confrelid "
+                "AND attnum = ANY (c.confkey))), "
+                "c.confdeltype::text, c.confupdtype::text, c.convalidated "
+                "FROM pg_constraint c JOIN pg_class p ON p.oid = c.confrelid "
+                "WHERE c.conrelid = %s AND c.contype = 'f' AND c.conparentid = 0",
+                oid,
+            )
+        ]
+        indexes = [
+            Index(
+                index,
+                tuple(part.strip('"') for part in parts) + (("a condition",) if partial else ()),
+                unique,
+                valid,
+            )
+            for index, parts, unique, valid, partial in self.rows(
+                "SELECT c.relname, array_to_json(array(SELECT pg_get_indexdef(i.indexrelid, k, true) "
+                "FROM generate_series(1, i.indnkeyatts) AS k)), i.indisunique, i.indisvalid, i.indpred IS NOT NULL "
+                "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                "WHERE i.indrelid = %s AND NOT i.indisprimary",
+                oid,
+            )
+        ]
+        checks = [
+            Check(check, normalized(expression, cast), validated)
+            for check, expression, validated in self.rows(
+                "SELECT conname, pg_get_expr(conbin, conrelid), convalidated FROM pg_constraint "
+                "WHERE conrelid = %s AND contype = 'c'",
+                oid,
+            )
+        ]
+        return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), tuple(checks)))
+
+    @staticmethod
+    def _type(spelling: str) -> ColumnType:
+        if varchar := re.fullmatch(r"character varying\((\d+)\)", spelling):
+            return Varchar(int(varchar[1]))
+        if time := re.fullmatch(r"timestamp(?:\((\d)\))? with time zone", spelling):
+            return Time(int(time[1] or 6))
+        plain: dict[str, ColumnType] = {
+            "integer": Integer(),
+            "text": Text(),
+            "jsonb": Json(),
+            "numeric(18,4)": Money(),
+        }
+        return plain.get(spelling, Other(spelling))
+
+    def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
+        found = self.rows(
+            "SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' "
+            "WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE CASE WHEN t.oid IS NULL THEN 'table' "
+            "ELSE 'index' END END, COALESCE(t.relname, c.relname) "
+            "FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid "
+            "LEFT JOIN pg_class t ON t.oid = i.indrelid "
+            "WHERE c.relname = %s AND c.relnamespace = current_schema()::regnamespace",
+            name,
+        )
+        return described(name, *found[0]) if found else None
+
+    def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
+        oid = self._oid(table)
+        if oid is None:
+            return ()
+        of_column = "" if column is None else " AND a.attname = %s"
+        named = () if column is None else (column,)
+        views = self.rows(
+            "SELECT DISTINCT v.relname FROM pg_depend d "
+            "JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass "
+            "JOIN pg_class v ON v.oid = r.ev_class "
+            "LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+            f"WHERE d.refobjid = %s AND v.oid <> d.refobjid{of_column} ORDER BY 1",
+            oid,
+            *named,
+        )
+        keys = self.rows(
+            "SELECT DISTINCT o.relname, c.conname FROM pg_constraint c JOIN pg_class o ON o.oid = c.conrelid "
+            "JOIN pg_attribute a ON (a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey)) "
+            f"WHERE c.contype = 'f' AND c.confrelid = %s AND c.conrelid <> c.confrelid{of_column} ORDER BY 1, 2",
+            oid,
+            *named,
+        )
+        found = [Dependent("view", name) for (name,) in views]
+        found += [Dependent("foreign key", name, owner) for owner, name in keys]
+        if column is not None:
+            # Indexes, keys, checks, statistics, triggers and generated columns all depend on the column.
+            found += [
+                Dependent(kind, name, "" if kind == "object" else table)
+                for kind, name in self.rows(
+                    "SELECT DISTINCT CASE WHEN c.oid IS NOT NULL THEN 'index' WHEN k.oid IS NOT NULL THEN 'constraint' "
+                    "WHEN t.oid IS NOT NULL THEN 'trigger' ELSE 'object' END, "
+                    "COALESCE(c.relname, k.conname, t.tgname, pg_describe_object(d.classid, d.objid, d.objsubid)) "
+                    "FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+                    "LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid "
+                    "LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid "
+                    "LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid "
+                    "WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = %s "
+                    "AND d.classid NOT IN ('pg_rewrite'::regclass) AND (k.oid IS NULL OR k.conrelid = d.refobjid) "
+                    "AND NOT EXISTS (SELECT FROM pg_attrdef own WHERE d.classid = 'pg_attrdef'::regclass "
+                    "AND own.oid = d.objid AND own.adnum = a.attnum) ORDER BY 1",
+                    oid,
+                    column,
+                )
+            ]
+            # What a function does with a row is known from its text alone.
+            found += [
+                trigger
+                for name, body in self.rows(
+                    "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+                    "WHERE t.tgrelid = %s AND NOT t.tgisinternal ORDER BY 1",
+                    oid,
+                )
+                if mentions(body, column) and (trigger := Dependent("trigger", name, table)) not in found
+            ]
+        return tuple(found)
+
+
+POSTGRESQL = Postgresql()
