@@ -39,6 +39,7 @@ from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
 from engagement_db.orm.urls import open_database
 from engagement_db.platform import Gig, Project, User
+from engagement_db.repairs import Repair, repair
 from engagement_db.trust import (
     AccountChange,
     AccountStatus,
@@ -124,6 +125,7 @@ __all__ = [
     "ReferenceConflict",
     "Refused",
     "RefusedValue",
+    "Repair",
     "Resolution",
     "RowsAtStake",
     "SchemaConflict",
@@ -150,5 +152,6 @@ __all__ = [
     "open_database",
     "reconcile",
     "release_queue",
+    "repair",
     "transaction",
 ]

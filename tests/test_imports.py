@@ -27,6 +27,7 @@ FLOORS = [
     {"orm.models"},
     {"orm.connect", "orm.rows"},
     {"platform"},
+    {"repairs"},
     {"feed.words", "trust.words", "trust.money"},
     {"feed.activity", "feed.timeline", "trust.transitions"},
     {"feed.posts", "trust.accounts", "trust.queues"},

@@ -1,11 +1,12 @@
 """The base of every model: names after the contract, tables made as the migrations make them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
 
 from engagement_db import servers, tables
+from engagement_db.errors import Refused
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
 from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
 from engagement_db.orm.protection import (
@@ -17,6 +18,9 @@ from engagement_db.orm.protection import (
 )
 from engagement_db.orm.sessions import set_up_sessions
 from engagement_db.servers.driver import execute
+
+if TYPE_CHECKING:
+    from engagement_db.repairs import Repair
 
 
 class _Metadata(BoundMetadata):
@@ -210,6 +214,18 @@ class BaseModel(peewee.Model):
                 require_deletable(model, row.get_id())
         for model, where in children:
             peewee.ModelDelete(model).where(where).execute()
+
+    def trace_repair(self, repair: "Repair[Any]") -> Mapping[str, Any]:
+        """Record a repair of this row in the history of its model; return further columns to write to the row.
+
+        ``engagement_db.repair`` calls it in its transaction, with the stored row locked. A model with a history
+        overrides it; this one raises Refused.
+        """
+        raise Refused(
+            f"{self._meta.table_name} keeps no history, so a repair would leave no trace. Nothing was changed.",
+            table=self._meta.table_name,
+            id=self.get_id(),  # type: ignore[no-untyped-call]
+        )
 
     @classmethod
     def truncate_table(cls, **options: Any) -> None:
