@@ -96,9 +96,10 @@ def test_a_missing_folder_is_refused_and_not_created(tmp_path: Path) -> None:
 def test_the_revisions_of_an_installed_package_are_not_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = Path(edb.__file__).parent / "migrations"
     monkeypatch.setattr(runner, "scripts_directory", lambda: installed)
+    before = sorted(installed.glob("*"))
     with pytest.raises(edb.ConfigurationError, match="installed package"):
         skeleton.write_skeleton("post_language")
-    assert not installed.exists()
+    assert sorted(installed.glob("*")) == before
 
 
 def test_pw_migrate_create_writes_a_script_that_engagement_db_accepts(folder: Path) -> None:
