@@ -119,7 +119,8 @@ async function defineModels(sequelize) {
 
   const FeedActivityLog = define('FeedActivityLog', 'feed_activity_logs', {
     postId: reference('feed_posts', 'SET NULL'),
-    commentId: reference('feed_comments', 'SET NULL'),
+    // No foreign key: the log keeps the number of a comment that is gone.
+    commentId: { type: DataTypes.INTEGER },
     actorId: reference('users', 'SET NULL'),
     action: string(80, false),
     metadata: document('metadata'),

@@ -82,7 +82,7 @@ const samples = {
       metadata,
       lastReconciledAt: time('2024-08-04T23:59:59.999Z'),
     }),
-    required: (first) => ({ userId: first.User.id, provider: 'internal' }),
+    required: (first, serial) => ({ userId: first.User.id, provider: `internal-${serial}` }),
   },
   EscrowTransaction: {
     full: (first) => ({

@@ -290,7 +290,7 @@ def test_what_the_contract_refuses_node_is_refused(shared):
         "deleteUserWithEscrowRows": "SequelizeForeignKeyConstraintError",
     }
     assert said["cascades"] == {
-        "parentCommentDeleted": {"replyParentId": None, "logCommentId": None},
+        "parentCommentDeleted": {"replyParentId": None, "logKeepsCommentId": True},
         "postDeleted": {"reactions": 0, "comments": 0, "shares": 0, "logPostId": None},
         "readerDeleted": {"logActorId": None},
         "authorDeleted": {"posts": 0},
@@ -357,7 +357,7 @@ def test_adopted_tables_are_shared_both_ways(platform, options):
     code, output = run(platform, "adopt", *options)
     assert code == 0, output
     assert history(platform) == ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
-    assert "Nothing to do" in run(platform, "migrate")[1]
+    assert "Nothing to apply" in run(platform, "migrate")[1]
     said = node_json(platform, "write")
     database = edb.connect(platform)
     with database.connection_context():

@@ -75,7 +75,7 @@ async function tryViolations(models) {
   await parent.destroy();
   cascades.parentCommentDeleted = {
     replyParentId: (await reply.reload()).parentId,
-    logCommentId: (await log.reload()).commentId,
+    logKeepsCommentId: (await log.reload()).commentId === parent.id,
   };
   await post.destroy();
   const left = { where: { postId: post.id } };
