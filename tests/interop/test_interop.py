@@ -313,7 +313,7 @@ def test_rows_that_node_wrote_go_as_the_contract_says(shared):
     comment = edb.FeedComment.select().where(edb.FeedComment.parent.is_null(False)).get()
     edb.FeedComment.delete().where(edb.FeedComment.id == comment.parent_id).execute()
     assert edb.FeedComment.get_by_id(comment.id).parent_id is None
-    with pytest.raises(peewee.IntegrityError):
+    with pytest.raises(edb.Protected):
         edb.User.delete().where(edb.User.id == edb.EscrowAccount.get().user_id).execute()
     edb.FeedPost.delete().where(edb.FeedPost.id == comment.post_id).execute()
     read = node_json(shared, "read")
