@@ -1,7 +1,7 @@
-"""The shape of a table, as small frozen records.
+"""Tables and their parts as frozen records, independent of any server.
 
-Migration scripts declare these, models derive them, the catalog reads them back from a live
-server: three sources, one vocabulary, so that comparing is ``==``. Nothing here knows a server.
+Migration scripts declare them, models derive them, a catalog reads them from a live server. So two tables from
+different sources are compared with ``==``.
 """
 
 import re
@@ -39,8 +39,8 @@ class Enum:
 
 
 @dataclass(frozen=True)
-class Time:
-    """An instant, in UTC. ``digits`` are those of the fraction of a second that the column keeps."""
+class Timestamp:
+    """A timestamp in UTC with ``digits`` fractional digits of a second."""
 
     digits: int = 6
 
@@ -52,22 +52,22 @@ class Json:
 
 @dataclass(frozen=True)
 class Money:
-    """An exact amount of 18 digits, four of them behind the point."""
+    """An exact amount of 18 digits, four of them after the decimal point."""
 
 
 @dataclass(frozen=True)
 class Other:
-    """A type that no contract of ours uses, in the server's own spelling."""
+    """A type that no revision uses, in the server's spelling."""
 
     spelling: str
 
 
-ColumnType = Id | Integer | Text | Varchar | Enum | Time | Json | Money | Other
+ColumnType = Id | Integer | Text | Varchar | Enum | Timestamp | Json | Money | Other
 
 
 @dataclass(frozen=True)
 class Now:
-    """The default that is the current time, with as many ``digits`` of a second or as the column keeps."""
+    """The current time as a default, with ``digits`` fractional digits of a second, or the fewer of its column."""
 
     digits: int = 6
 
@@ -81,7 +81,7 @@ Default = Now | str | None
 
 @dataclass(frozen=True)
 class Column:
-    """One column. ``default`` is NOW, a literal in its plain spelling (``"public"``, ``"0"``), or None."""
+    """A column. ``default`` is NOW, a literal in its plain spelling (``"public"``, ``"0"``), or None."""
 
     name: str
     type: ColumnType
@@ -91,7 +91,10 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """``column`` references ``parent``'s ``parent_column``. Not ``validated``: old rows are unchecked."""
+    """A foreign key from ``column`` to ``parent``'s ``parent_column``.
+
+    If it is not ``validated``, existing rows may violate it.
+    """
 
     name: str
     column: str
@@ -104,7 +107,7 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Index:
-    """An index over ``columns``. ``valid`` is False when a concurrent build was left unfinished."""
+    """An index over ``columns``; not ``valid`` if its concurrent build was interrupted."""
 
     name: str
     columns: tuple[str, ...]
@@ -114,9 +117,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule that every row holds; ``expression`` is SQL with double-quoted column names.
+    """A check constraint; ``expression`` is SQL with double-quoted column names.
 
-    Not ``validated``: old rows are unchecked.
+    If it is not ``validated``, existing rows may violate it.
     """
 
     name: str
@@ -126,7 +129,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table: its columns in order, its keys, indexes and checks sorted by name."""
+    """A table: its columns in order, its foreign keys, indexes and checks sorted by name."""
 
     name: str
     columns: tuple[Column, ...]
@@ -188,7 +191,7 @@ class ReferenceSpec:
 
 @dataclass(frozen=True)
 class CheckSpec:
-    """A check on one column, as ``check`` declares it."""
+    """A check, as ``check`` declares it."""
 
     column: str
     expression: str
@@ -226,22 +229,22 @@ def varchar(name: str, length: int, *, null: bool = False, default: str | None =
 
 
 def enum(name: str, labels: Iterable[str], *, null: bool = False, default: str | None = None) -> Column:
-    """Declare a column that holds one of ``labels``."""
+    """Declare an enum column with these ``labels``."""
     return Column(name, Enum(tuple(labels)), null, default)
 
 
 def time(name: str, *, null: bool = False, default: Now | None = None) -> Column:
-    """Declare a column that holds an instant."""
-    return Column(name, Time(), null, default)
+    """Declare a timestamp column."""
+    return Column(name, Timestamp(), null, default)
 
 
 def json(name: str, *, null: bool = False) -> Column:
-    """Declare a column that holds a JSON document."""
+    """Declare a JSON column."""
     return Column(name, Json(), null)
 
 
 def money(name: str, *, null: bool = False, default: int | None = None) -> Column:
-    """Declare a column that holds an amount of money."""
+    """Declare a column for an amount of money."""
     return Column(name, Money(), null, None if default is None else str(default))
 
 
@@ -263,15 +266,15 @@ def unique(*columns: str) -> IndexSpec:
 
 
 def check(column: str, expression: str) -> CheckSpec:
-    """Declare a rule that is named after ``column``; ``expression`` double-quotes its column names."""
+    """Declare a check that is named after ``column``; ``expression`` double-quotes its column names."""
     return CheckSpec(column, expression)
 
 
 def table(name: str, *parts: Part) -> Table:
-    """Return the table that these parts declare, everything in it named.
+    """Return the table that these parts declare, with the usual names for its keys, indexes and checks.
 
-    Raises ValueError when a foreign key column does not lead an index: a server would then invent
-    one (MySQL) or scan the table at each delete of a parent (the others).
+    Raises ValueError if no index starts with a foreign key column: the server would create one (MySQL) or
+    scan the table at each deletion of a parent (the others).
     """
     columns = tuple(
         part.column if isinstance(part, ReferenceSpec) else part

@@ -216,7 +216,7 @@ class EnumField(_FollowsDialect, peewee.CharField):
 class UTCDateTimeField(_FollowsDialect, peewee.DateTimeField):
     """An instant. Takes any aware datetime and gives it back in UTC; a naive one is refused."""
 
-    column_type = tables.Time()
+    column_type = tables.Timestamp()
 
     def db_value(self, value: Any) -> Any:
         if _is_sql(value):

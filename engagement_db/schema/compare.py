@@ -19,7 +19,7 @@ from engagement_db.tables import (
     Other,
     Table,
     Text,
-    Time,
+    Timestamp,
     Varchar,
 )
 
@@ -245,7 +245,7 @@ def severity(difference: Difference, declared: Table, dialect: Dialect) -> Sever
 
 def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> Severity:
     match wanted, found:
-        case Time(), Time():
+        case Timestamp(), Timestamp():
             return Severity.HARMLESS
         case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
             return Severity.FIXABLE
@@ -293,7 +293,7 @@ def describe_type(kind: ColumnType) -> str:
             return f"varchar({length})"
         case Enum(labels):
             return f"enum({', '.join(labels)})"
-        case Time(digits):
+        case Timestamp(digits):
             return f"timestamp with {digits} fractional digits"
         case Other(spelling):
             return spelling

@@ -58,7 +58,7 @@ class Run:
     def retry_while_locked(self, work: Callable[[], None], *, timeout_seconds: float) -> None:
         """Retry ``work`` while a table is locked.
 
-        Attempts are short, so that other sessions do not queue behind our lock request. Raises
+        Attempts are short, so that other sessions do not queue behind the lock request. Raises
         MigrationBusy, naming the blocking sessions where the server reports them, at the timeout.
         """
         deadline = time.monotonic() + timeout_seconds

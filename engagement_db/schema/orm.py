@@ -16,7 +16,7 @@ from engagement_db.tables import (
     Money,
     Table,
     Text,
-    Time,
+    Timestamp,
     Varchar,
     snake_case,
 )
@@ -91,7 +91,7 @@ def _field(column: Column) -> Any:
             return peewee.CharField(max_length=length, **options)
         case Enum():
             return peewee.CharField(**options)
-        case Time():
+        case Timestamp():
             return peewee.DateTimeField(**options)
         case Json():
             return peewee.JSONField(**options)

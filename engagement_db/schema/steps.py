@@ -4,8 +4,8 @@ A step finds its change already applied and continues, finds it missing and make
 before anything is changed. So running the same command again resumes an interrupted run. A revision script holds
 literals and steps, never a model or an enum; a released step never changes its meaning.
 
-A step says what it declares, what conflicts with it and what data its reversal deletes. How a change is made is up to
-the server.
+A step declares tables, and reports conflicts and the data that its reversal deletes. How a change is made is up to the
+server.
 """
 
 import re
@@ -197,7 +197,7 @@ class CreateTable(_Step):
 class AddColumn(_Step):
     """A column, with its foreign key and its index, in a table that may be large and busy.
 
-    Writes continue meanwhile: each server is asked by name for its online way, and the key is validated
+    Writes are not blocked: the online algorithm is requested explicitly, and the foreign key is validated
     separately. The reversal is atomic.
     """
 

@@ -1,6 +1,6 @@
 """A server: how its catalog is read, how sessions wait, and how each change of a schema is made.
 
-What stands here is standard SQL; each server overrides what it does differently. A server holds no connection, so that
+The methods here are standard SQL; each server overrides what it does differently. A server holds no connection, so that
 SQL can be printed for one that is not there. ``found`` is the live object that an interrupted run may have left: with
 None it is created, complete it is kept, not validated it is completed.
 """

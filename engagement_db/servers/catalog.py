@@ -25,7 +25,7 @@ class Dependent:
 
 
 class Catalog:
-    """The catalog of a database: what it has, asked afresh at each call. By itself, that of an empty database."""
+    """The catalog of a database, read anew at each call. The base class is that of an empty database."""
 
     def version(self) -> tuple[int, ...]:
         """Return the server's version."""
@@ -101,7 +101,7 @@ class Catalog:
 
 
 class Reader(Catalog):
-    """The catalog of a live database: what all servers are asked alike. Reads only."""
+    """The catalog of a live database, as far as it is read alike on all servers. Never writes."""
 
     def __init__(self, database: peewee.Database, dialect: Dialect) -> None:
         self.database = database

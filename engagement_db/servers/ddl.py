@@ -37,7 +37,7 @@ def _default(dialect: Dialect, column: Column, value: str) -> str:
 
 
 def type_check(dialect: Dialect, table: str, column: Column) -> Check | None:
-    """Return the check that stands in for the column's type, if the server lacks it."""
+    """Return the check that emulates the column's type, if the server lacks it."""
     name = check_name(table, column.name)
     if not dialect.emulates_enum_and_json:
         return None
@@ -91,7 +91,7 @@ def create_table(dialect: Dialect, table: Table) -> str:
 
 
 def create_index(dialect: Dialect, table: str, index: Index, *, concurrently: bool = False) -> str:
-    """Return CREATE INDEX; only PostgreSQL knows ``concurrently``."""
+    """Return CREATE INDEX; ``concurrently`` is for PostgreSQL only."""
     return (
         f"CREATE {'UNIQUE ' if index.unique else ''}INDEX {'CONCURRENTLY ' if concurrently else ''}"
         f"{dialect.quoted(index.name)} ON {dialect.quoted(table)} {columns_list(dialect, index.columns)}"

@@ -1,4 +1,4 @@
-"""Facts about a server that the rest of the library asks for: whether, never how."""
+"""Facts about a server that the rest of the library depends on."""
 
 import re
 from typing import ClassVar
@@ -32,9 +32,9 @@ class Dialect:
     transactional_ddl: ClassVar[bool] = True
     # Does it build indexes and validate constraints in transactions of their own, so that writes continue?
     builds_outside_transaction: ClassVar[bool] = False
-    # Does a CASE need to be told the type of its values?
+    # Must the values of a CASE be cast to the type of the column?
     casts_in_case: ClassVar[bool] = False
-    # Must a check stand in for the enum and JSON types that it lacks?
+    # Are the enum and JSON types, which it lacks, emulated by checks?
     emulates_enum_and_json: ClassVar[bool] = False
     # Does it enforce VARCHAR lengths?
     enforces_length: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class Dialect:
     has_inline_indexes: ClassVar[bool] = False
     # Is a foreign key added together with its column only?
     adds_column_with_key: ClassVar[bool] = False
-    # Does a DECIMAL column keep every digit? (SQLite keeps a double: 15 digits.)
+    # Is DECIMAL exact? (SQLite stores a double: 15 digits.)
     has_exact_decimal: ClassVar[bool] = True
     # Is SUM over DECIMAL exact?
     has_exact_sum: ClassVar[bool] = True
@@ -50,12 +50,12 @@ class Dialect:
     stores_time_as_text: ClassVar[bool] = False
     # Does the driver parse JSON itself, before a field sees it?
     driver_parses_json: ClassVar[bool] = False
-    # Does peewee have to be told that JSON is text, as on MariaDB?
+    # Is JSON text to the server, so that peewee's JSON operators need the SQL of MariaDB?
     stores_json_as_text: ClassVar[bool] = False
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)
     supports_for_update: ClassVar[bool] = True
 
-    # Which query tells that a locking read does not see what was committed after the snapshot?
+    # Which query reports that a locking read misses what was committed after the snapshot?
     stale_reads_query: ClassVar[str | None] = None
     # Which character set must a driver use that can use another?
     charset: ClassVar[str | None] = None

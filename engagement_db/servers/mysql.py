@@ -26,7 +26,7 @@ from engagement_db.tables import (
     Other,
     Table,
     Text,
-    Time,
+    Timestamp,
     Varchar,
     sort,
 )
@@ -45,7 +45,7 @@ class Mysql(Server):
     minimum_version: ClassVar[tuple[int, ...]] = (8, 0, 16)
     type_names = {
         Id: "INTEGER AUTO_INCREMENT PRIMARY KEY",
-        Time: "DATETIME(6)",
+        Timestamp: "DATETIME(6)",
         Json: "JSON",
         Money: "DECIMAL(18,4)",
     }
@@ -164,7 +164,7 @@ class Mysql(Server):
         )
 
     def drop_check(self, table: str, check: Check) -> Iterator[Change]:
-        # MySQL knows DROP CONSTRAINT from 8.0.19 on.
+        # MySQL has DROP CONSTRAINT from 8.0.19 on.
         yield Change(f"{self.alter(table)} DROP CHECK {self.quoted(check.name)}")
 
     def add_label(self, table: str, before: Column, after: Column) -> Iterator[Change]:
@@ -307,7 +307,7 @@ class MysqlCatalog(Reader):
         if varchar := re.fullmatch(r"varchar\((\d+)\)", spelling):
             return Varchar(int(varchar[1]))
         if time := re.fullmatch(r"datetime(?:\((\d)\))?", spelling):
-            return Time(int(time[1] or 0))
+            return Timestamp(int(time[1] or 0))
         for name, check in list(checks.items()):
             if spelling == "longtext" and same(check.expression, f'json_valid("{column}")'):
                 del checks[name]

@@ -25,7 +25,7 @@ from engagement_db.tables import (
     Other,
     Table,
     Text,
-    Time,
+    Timestamp,
     Varchar,
     enum_type_name,
     sort,
@@ -43,7 +43,7 @@ class Postgresql(Server):
     minimum_version = (13,)
     type_names = {
         Id: "SERIAL PRIMARY KEY",
-        Time: "TIMESTAMP WITH TIME ZONE",
+        Timestamp: "TIMESTAMP WITH TIME ZONE",
         Json: "JSONB",
         Money: "NUMERIC(18,4)",
     }
@@ -287,7 +287,7 @@ class PostgresqlCatalog(Reader):
         if varchar := re.fullmatch(r"character varying\((\d+)\)", spelling):
             return Varchar(int(varchar[1]))
         if time := re.fullmatch(r"timestamp(?:\((\d)\))? with time zone", spelling):
-            return Time(int(time[1] or 6))
+            return Timestamp(int(time[1] or 6))
         plain: dict[str, ColumnType] = {
             "integer": Integer(),
             "text": Text(),

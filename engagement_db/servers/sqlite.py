@@ -27,7 +27,7 @@ from engagement_db.tables import (
     Other,
     Table,
     Text,
-    Time,
+    Timestamp,
     Varchar,
     sort,
 )
@@ -42,7 +42,7 @@ class Sqlite(Server):
     minimum_version = (3, 38)
     type_names = {
         Id: "INTEGER PRIMARY KEY AUTOINCREMENT",
-        Time: "DATETIME",
+        Timestamp: "DATETIME",
         Json: "TEXT",
         Money: "DECIMAL(18,4)",
     }
@@ -191,7 +191,7 @@ class SqliteCatalog(Reader):
         return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), own))
 
     def _type(self, column: str, spelling: str, is_key: bool, counts_up: bool, checks: dict[str, Check]) -> ColumnType:
-        """Return the logical type; a check that stands in for a type is taken out of ``checks``."""
+        """Return the logical type; a check that emulates a type is removed from ``checks``."""
         word = spelling.upper().replace(" ", "")
         if is_key and word == "INTEGER" and counts_up:
             return Id()
@@ -209,7 +209,7 @@ class SqliteCatalog(Reader):
             "INTEGER": Integer(),
             "INT": Integer(),
             "TEXT": Text(),
-            "DATETIME": Time(),
+            "DATETIME": Timestamp(),
             "DECIMAL(18,4)": Money(),
         }
         return plain.get(word, Other(spelling))

@@ -1,4 +1,4 @@
-"""What SQLite's pragmas leave out of a CREATE TABLE text: its checks and the names of its keys."""
+"""Checks and foreign key names in the text of a CREATE TABLE, which SQLite's pragmas do not report."""
 
 from collections.abc import Iterator
 
@@ -32,11 +32,11 @@ def _closing(found: list[Token], position: int) -> int:
         depth += {"(": 1, ")": -1}.get(found[end][1], 0)
         if depth == 0:
             return end
-    raise AssertionError("SQLite keeps no definition whose parentheses are open")
+    raise AssertionError("a definition in sqlite_master has balanced parentheses")
 
 
 def enum_labels(column: str, expression: str) -> tuple[str, ...]:
-    """Return the labels of the check that stands in for an enum type; none for any other expression."""
+    """Return the labels of the check that emulates an enum type; none for any other expression."""
     found = tokens(expression)
     is_one_of = [token.upper() for _, token in found[1:3]] == ["IN", "("] and found[-1][1] == ")"
     labels, commas = found[3:-1:2], found[4:-1:2]

@@ -100,7 +100,7 @@ def tries(dialect, field, parent):
             return [f"{number}{text}"[:length] for number, text in enumerate(texts)]
         case tables.Enum():
             return list(field.enum)
-        case tables.Time():
+        case tables.Timestamp():
             return TIMES
         case tables.Money():
             return amounts(dialect)
@@ -115,7 +115,7 @@ def same(field, written, read):
     if written is None or written is edb.JSON_NULL:
         return read is written
     match field.column_type:
-        case tables.Time():
+        case tables.Timestamp():
             return read == written.astimezone(UTC) and read.utcoffset() == timedelta(0)
         case tables.Money():
             return read == written and isinstance(read, Decimal) and read.as_tuple().exponent == -4

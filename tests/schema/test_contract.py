@@ -22,7 +22,7 @@ KEY, INTEGER, TEXT, TIME, JSON, MONEY = (
     tables.Id(),
     tables.Integer(),
     tables.Text(),
-    tables.Time(),
+    tables.Timestamp(),
     tables.Json(),
     tables.Money(),
 )

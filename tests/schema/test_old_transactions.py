@@ -1,4 +1,4 @@
-"""A migration does not wait for somebody's long transaction in a way that makes others wait behind it."""
+"""A migration that waits for a long transaction does not make other sessions queue behind it."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def before_three(url):
         yield database
 
 
-def test_the_age_of_an_open_transaction_is_told(before_three, url):
+def test_open_transaction_is_reported_with_its_age(before_three, url):
     server = servers.of(before_three)
     if server.session_id(before_three) is None:
         pytest.skip(f"{server.display_name} has one writer at a time, and waits for it in no queue")
@@ -39,7 +39,7 @@ def test_the_age_of_an_open_transaction_is_told(before_three, url):
     assert OLD_SECONDS * 0.9 < ages[session] < 60
 
 
-def test_no_lock_is_asked_for_while_an_old_transaction_is_open(before_three, url):
+def test_no_lock_is_requested_while_a_long_transaction_is_open(before_three, url):
     server = servers.of(before_three)
     if (server.lock_attempt_seconds or 0) < LONG_TRANSACTION_SECONDS:
         pytest.skip(f"{server.display_name} waits in no queue, or too shortly for writers to notice")
@@ -65,7 +65,7 @@ def test_no_lock_is_asked_for_while_an_old_transaction_is_open(before_three, url
 
 
 def states_seen(database: peewee.Database) -> set[str]:
-    """What the sessions of this database were doing, looked at for some seconds."""
+    """States of this database's sessions, sampled for some seconds."""
     seen: set[str] = set()
     until = time.monotonic() + WATCHED_SECONDS
     while time.monotonic() < until:

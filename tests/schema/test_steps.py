@@ -1,4 +1,4 @@
-"""Revision four: each example of docs/revisions.md, and each step, up, again, down and up on a live platform."""
+"""Each example of docs/revisions.md and each step: applied, applied again, rolled back and applied on a platform."""
 
 import contextlib
 import re
@@ -27,7 +27,7 @@ from engagement_db.tables import NOW, check, enum, integer, json, money, referen
 
 RELEASED = runner.names()
 
-# What the rows that are there allow, and what they refuse, once the example is applied.
+# Statements that existing rows accept, and that they reject, once the example is applied.
 ALLOWED = {
     "004_post_language": "UPDATE feed_posts SET language = 'pt-BR'",
     "005_post_answers": "UPDATE feed_posts SET answers = 'connections', reward = 1.5",
@@ -45,7 +45,7 @@ REFUSED = {
     "009_curious_reaction": "UPDATE feed_reactions SET \"reactionType\" = 'dull'",
     "010_post_pins": 'INSERT INTO feed_pins ("postId", "userId", "position") VALUES (1, 1, 0)',
 }
-# Which examples make a new copy of the table that they change: (up, down), as docs/revisions.md says.
+# Examples that copy the table when applied and when rolled back, as docs/revisions.md says.
 COPIES = {
     "004_post_language": {"mysql": (False, True)},
     "005_post_answers": {"mysql": (False, True)},
@@ -54,7 +54,7 @@ COPIES = {
     "009_curious_reaction": {"postgres": (False, True), "mariadb": (False, True), "mysql": (False, True)},
 }
 
-STANDING_ON_OURS = {
+DEPENDENTS = {
     "sqlite": [
         "CREATE TRIGGER shouted AFTER UPDATE OF content ON feed_posts BEGIN "
         "UPDATE feed_posts SET metadata = '{}' WHERE id = NEW.id; END",
@@ -66,7 +66,7 @@ STANDING_ON_OURS = {
         "CREATE INDEX long_posts ON feed_posts (length(content)) WHERE visibility = 'public'",
     ],
 }
-OF_MYSQL = [
+DEPENDENTS_ON_MYSQL = [
     "CREATE TRIGGER shouted BEFORE UPDATE ON feed_posts FOR EACH ROW SET NEW.content = NEW.content",
     "CREATE INDEX long_posts ON feed_posts (content(20))",
 ]
@@ -74,7 +74,7 @@ OF_MYSQL = [
 
 @dataclass
 class Platform:
-    """A live platform with our three revisions and rows in them, kept until a test leaves it changed."""
+    """A platform with the released revisions and rows in their tables, kept until a test changes it."""
 
     server: servers.Server
     url: str = ""
@@ -87,7 +87,7 @@ class Platform:
         build(self.url)
         with contextlib.closing(open_database(self.url)) as database:
             runner.migrate(database)
-        execute(self.url, *OUR_ROWS, *STANDING_ON_OURS.get(self.server.name, OF_MYSQL))
+        execute(self.url, *OUR_ROWS, *DEPENDENTS.get(self.server.name, DEPENDENTS_ON_MYSQL))
         execute(self.url, "CREATE VIEW contents AS SELECT id, content FROM feed_posts")
         self.before = everything(self.url)
 
@@ -107,7 +107,7 @@ def platform(server: servers.Server) -> Iterator[Platform]:
 
 @pytest.fixture
 def platform_url(platform: Platform) -> Iterator[str]:
-    """The URL of a live platform with our three revisions; what a test changes, no other test meets."""
+    """The URL of a platform with the released revisions; no test sees the changes of another."""
     platform.have()
     yield platform.url
     if unlike(platform.before, everything(platform.url)):
@@ -122,7 +122,7 @@ def database(platform_url: str) -> Iterator[peewee.Database]:
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """A copy of the released scripts, for more to be put beside them."""
+    """A copy of the released scripts, to which a test adds its own."""
     return copy_scripts(tmp_path)
 
 
@@ -142,7 +142,7 @@ def script(scripts: Path, steps: str, name: str = "004_more") -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_goes_up_again_down_and_up(
+def test_example_is_applied_again_rolled_back_and_applied(
     name: str, platform: Platform, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     put(scripts, name)
@@ -177,7 +177,7 @@ def definitions(found: Snapshot) -> Snapshot:
 
 
 def refuses_and_allows(url: str, name: str) -> None:
-    """The rows take what the example allows, and only that; nothing of it stays."""
+    """Rows accept what the example allows and reject what it forbids; all is rolled back."""
     with session(url) as connection:
         for statement in filter(None, [REFUSED.get(name)]):
             with pytest.raises(Exception, match=r"(?i)check|foreign|unique|duplicate|enum|truncated"):
@@ -187,7 +187,7 @@ def refuses_and_allows(url: str, name: str) -> None:
         connection.ask("ROLLBACK")
 
 
-def test_pw_migrate_applies_all_examples_to_the_same_end(
+def test_pw_migrate_applies_all_examples_with_the_same_result(
     platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     put(scripts, *EXAMPLES)
@@ -211,7 +211,7 @@ def test_pw_migrate_applies_all_examples_to_the_same_end(
 
 
 def storage(url: str, table: str) -> Any:
-    """Return what is another one after the server has copied the table."""
+    """Return what changes if the server copies the table."""
     name = url.rsplit("/", 1)[1].split("?")[0]
     statement = {
         "sqlite": f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'",
@@ -237,7 +237,7 @@ COLUMNS = [
 ]
 
 
-def test_any_column_comes_and_goes_on_a_table_of_the_platform(
+def test_column_of_each_type_is_added_to_a_platform_table_and_dropped(
     platform: Platform, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     name = script(scripts, ", ".join(f"add_column('projects', {column})" for column in COLUMNS))
@@ -252,13 +252,13 @@ def test_any_column_comes_and_goes_on_a_table_of_the_platform(
     assert unlike(platform.before, everything(platform_url)) == {}
 
 
-IN_ANOTHER_SHAPE = [
+OTHER_DEFINITIONS = [
     "ALTER TABLE feed_shares ADD COLUMN language INTEGER",
     "ALTER TABLE feed_shares ADD COLUMN place TEXT",
     "ALTER TABLE feed_shares ADD COLUMN score VARCHAR(9) NULL",
     'CREATE INDEX feed_shares_message ON feed_shares ("postId", channel)',
 ]
-STEPS_IN_THE_WAY = """
+CONFLICTING_STEPS = """
     add_column('feed_posts', integer('first', null=True)),
     add_column('feed_shares', varchar('language', 12, null=True)),
     add_column('feed_shares', varchar('place', 9, default='x')),
@@ -277,7 +277,7 @@ STEPS_IN_THE_WAY = """
     add_index('none', index('x')),
     add_column('nowhere', integer('x', null=True)),
 """
-ALL_THE_DIFFERENCES = [
+CONFLICTS = [
     "feed_shares.language: the type is integer, not varchar(12)",
     "feed_shares.place: the type is text, not varchar(9)",
     "feed_shares.place: the column is nullable, expected NOT NULL",
@@ -302,32 +302,33 @@ ALL_THE_DIFFERENCES = [
 ]
 
 
-def test_everything_in_the_way_is_refused_at_once_before_anything_changes(
+def test_all_conflicts_are_reported_at_once_before_any_change(
     platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
-    execute(platform_url, *IN_ANOTHER_SHAPE)
+    execute(platform_url, *OTHER_DEFINITIONS)
     before = everything(platform_url)
-    script(scripts, STEPS_IN_THE_WAY)
+    script(scripts, CONFLICTING_STEPS)
     with pytest.raises(SchemaConflict) as refusal:
         runner.migrate(database, directory=scripts)
-    assert list(refusal.value.differences) == ALL_THE_DIFFERENCES
+    assert list(refusal.value.differences) == CONFLICTS
     assert "nothing was changed" in str(refusal.value)
     assert unlike(before, everything(platform_url)) == {}
     assert history.applied_names(database) == list(RELEASED)
 
 
-RULES = [
+CHECKS = [
     '"message" IS NOT NULL OR "channel" <> \'letter\' OR "postId" > 0',
     '("userId" > 0 AND "userId" < 1000000) OR "userId" IS NULL',
     '"createdAt" <= "updatedAt" OR "postId" >= -5',
+    "\"channel\" LIKE '%' AND \"channel\" NOT IN ('100%', '\"')",
 ]
 
 
-def test_a_rule_in_plain_words_is_known_again(
+def test_check_is_recognized_when_it_is_applied_again(
     platform: Platform, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     name = script(
-        scripts, ", ".join(f"add_check('feed_shares', check('rule{n}', {rule!r}))" for n, rule in enumerate(RULES))
+        scripts, ", ".join(f"add_check('feed_shares', check('rule{n}', {text!r}))" for n, text in enumerate(CHECKS))
     )
     runner.migrate(database, directory=scripts)
     history.remove(database, name)
@@ -338,11 +339,11 @@ def test_a_rule_in_plain_words_is_known_again(
     assert unlike(platform.before, everything(platform_url)) == {}
 
 
-def test_a_rule_that_was_never_validated_is_validated_by_the_next_run(
+def test_check_that_is_not_validated_is_validated_by_the_next_run(
     server: servers.Server, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     if server.name != "postgres":
-        pytest.skip("only PostgreSQL adds a rule in two statements")
+        pytest.skip("only PostgreSQL adds a check in two statements")
     execute(
         platform_url,
         'ALTER TABLE feed_shares ADD CONSTRAINT feed_shares_rule_check CHECK ("postId" > 0) NOT VALID',
@@ -354,7 +355,7 @@ def test_a_rule_that_was_never_validated_is_validated_by_the_next_run(
     runner.rollback(database, directory=scripts)
 
 
-def test_a_column_and_a_rule_and_an_index_over_it_may_stand_in_one_revision(
+def test_column_with_a_check_and_an_index_is_one_revision(
     platform: Platform, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     script(
@@ -370,7 +371,9 @@ def test_a_column_and_a_rule_and_an_index_over_it_may_stand_in_one_revision(
     assert unlike(platform.before, everything(platform_url)) == {}
 
 
-def test_a_label_in_use_keeps_the_way_down_closed(platform_url: str, database: peewee.Database, scripts: Path) -> None:
+def test_rollback_is_refused_while_a_label_is_in_use(
+    platform_url: str, database: peewee.Database, scripts: Path
+) -> None:
     put(scripts, "009_curious_reaction")
     runner.migrate(database, directory=scripts)
     execute(platform_url, 'UPDATE feed_reactions SET "reactionType" = \'curious\' WHERE "userId" = 3')
@@ -386,7 +389,7 @@ def test_a_label_in_use_keeps_the_way_down_closed(platform_url: str, database: p
         execute(platform_url, "UPDATE feed_reactions SET \"reactionType\" = 'curious'")
 
 
-def test_a_later_script_uses_the_new_label(
+def test_later_script_uses_the_new_label(
     platform: Platform, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     put(scripts, "009_curious_reaction")
@@ -404,7 +407,7 @@ def test_a_later_script_uses_the_new_label(
     assert unlike(platform.before, everything(platform_url)) == {}
 
 
-def test_a_view_over_what_would_go_is_named(
+def test_rollback_names_a_view_that_depends_on_the_column(
     server: servers.Server, platform_url: str, database: peewee.Database, scripts: Path
 ) -> None:
     put(scripts, "004_post_language")
@@ -417,7 +420,7 @@ def test_a_view_over_what_would_go_is_named(
     runner.rollback(database, directory=scripts, discard_rows=True)
 
 
-def test_a_column_that_no_row_could_fill_is_refused_in_the_script() -> None:
+def test_column_that_existing_rows_cannot_fill_is_refused_in_the_script() -> None:
     for part in (integer("n"), varchar("name", 9), time("at", default=NOW), json("data"), money("sum"), text("body")):
         with pytest.raises(ValueError, match="existing rows need NULL or a literal default"):
             add_column("feed_posts", part)
@@ -427,8 +430,8 @@ def test_a_column_that_no_row_could_fill_is_refused_in_the_script() -> None:
         add_enum_label("feed_shares", varchar("channel", 60), "mail")
 
 
-class TestTheTextOfASqliteTable:
-    """On SQLite a rule is added by editing the definition: nothing but its text may change."""
+class TestDefinitionOnSqlite:
+    """On SQLite a check is added by editing the definition, and nothing else changes."""
 
     RULE = Revision("004_rule", add_check("feed_shares", check("rule", "\"channel\" <> 'fax'")))
     LABEL = Revision(
@@ -439,7 +442,7 @@ class TestTheTextOfASqliteTable:
     @pytest.fixture(autouse=True)
     def _only_sqlite(self, server: servers.Server) -> None:
         if server.name != "sqlite":
-            pytest.skip("only SQLite keeps definitions as text")
+            pytest.skip("only SQLite stores definitions as text")
 
     @pytest.fixture
     def file(self, platform_url: str) -> str:
@@ -464,7 +467,7 @@ class TestTheTextOfASqliteTable:
     @pytest.mark.parametrize(
         ("revision", "table"), [(RULE, "feed_shares"), (LABEL, "feed_posts")], ids=["rule", "label"]
     )
-    def test_nothing_else_changes_and_down_restores_every_byte(
+    def test_nothing_else_changes_and_rollback_restores_every_byte(
         self, revision: Revision, table: str, file: str, platform_url: str, database: peewee.Database
     ) -> None:
         before, rows = self.definitions(file), everything(platform_url)
@@ -479,7 +482,7 @@ class TestTheTextOfASqliteTable:
         self.down(database, revision)
         assert self.definitions(file) == before
 
-    def test_a_connection_that_was_open_before_holds_the_rule_too(self, file: str, database: peewee.Database) -> None:
+    def test_open_connection_enforces_the_check_too(self, file: str, database: peewee.Database) -> None:
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
             set_channel = "UPDATE feed_shares SET channel = 'fax' WHERE id = 1"
             other.execute("BEGIN")
@@ -495,7 +498,7 @@ class TestTheTextOfASqliteTable:
             other.execute(set_channel)
             other.execute("ROLLBACK")
 
-    def test_a_table_that_sqlite_altered_itself_and_comments_are_kept(
+    def test_table_altered_by_sqlite_and_comments_are_kept(
         self, file: str, platform_url: str, database: peewee.Database
     ) -> None:
         execute(
@@ -519,12 +522,12 @@ class TestTheTextOfASqliteTable:
         execute(platform_url, "UPDATE noted SET n = 0")
 
     @pytest.mark.parametrize("option", ["STRICT", "WITHOUT ROWID", "STRICT, WITHOUT ROWID -- (both)"])
-    def test_a_table_with_options_is_refused(self, option: str, platform_url: str, database: peewee.Database) -> None:
+    def test_table_with_options_is_refused(self, option: str, platform_url: str, database: peewee.Database) -> None:
         execute(platform_url, f"CREATE TABLE noted (id INTEGER PRIMARY KEY, n INTEGER) {option}")
         with pytest.raises(SchemaConflict, match="its definition ends in an option"):
             self.up(database, Revision("004_noted", add_check("noted", check("n", '"n" > 0'))))
 
-    def test_a_definition_in_another_wording_is_refused(self, platform_url: str, database: peewee.Database) -> None:
+    def test_definition_edited_by_hand_is_refused(self, platform_url: str, database: peewee.Database) -> None:
         execute(
             platform_url,
             "CREATE TABLE noted (id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK (\"kind\" IN ('a','b')), "
@@ -538,7 +541,7 @@ class TestTheTextOfASqliteTable:
         with pytest.raises(SchemaConflict, match="Was it edited by hand"):
             self.down(database, rule)
 
-    def test_a_rule_that_sqlite_cannot_keep_leaves_the_file_as_it_was(
+    def test_check_that_sqlite_rejects_leaves_the_file_unchanged(
         self, file: str, platform_url: str, database: peewee.Database
     ) -> None:
         before = self.definitions(file)
@@ -549,7 +552,7 @@ class TestTheTextOfASqliteTable:
         assert query(platform_url, "PRAGMA integrity_check") == [("ok",)]
         assert database.execute_sql("SELECT COUNT(*) FROM feed_shares").fetchone() == (3,)
 
-    def test_rows_written_in_between_are_found_by_the_step_itself(
+    def test_rows_written_after_the_precondition_are_found_by_the_step(
         self, file: str, platform_url: str, database: peewee.Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = self.definitions(file)
