@@ -34,7 +34,7 @@ from engagement_db.feed import (
 )
 from engagement_db.orm.bound import Unbound, now
 from engagement_db.orm.connect import bind, bind_ctx, connect
-from engagement_db.orm.fields import JSON_NULL
+from engagement_db.orm.fields import JSON_NULL, Unknown
 from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
 from engagement_db.orm.urls import open_database
@@ -139,6 +139,7 @@ __all__ = [
     "TransactionStatus",
     "TransactionType",
     "Unbound",
+    "Unknown",
     "User",
     "Visibility",
     "bind",

@@ -7,7 +7,7 @@ from typing import Any, Final
 import peewee
 
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, refuse
+from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, written
 from engagement_db.orm.transactions import locked
@@ -99,9 +99,7 @@ def resolve_actor_id(by: Any) -> int | None:
     """Return the id of the user who acts, None for the system; raises NotFound. Uses the primary key."""
     if by is None:
         return None
-    key: int | None = User.id.db_value(by)
-    if key is None:
-        refuse(User.id, "the user who acts is not stored yet; save the row first")
+    key: int = User.id.db_value(by)
     if not User.select(User.id).where(User.id == key).exists():
         raise not_found(User, key, "by")
     return key

@@ -9,7 +9,7 @@ import peewee
 
 from engagement_db.errors import Refused
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import refuse
+from engagement_db.orm.fields import reject
 from engagement_db.orm.models import BaseModel, store
 from engagement_db.orm.protection import reject_rewrite
 from engagement_db.orm.rows import copy_state, not_found
@@ -85,5 +85,5 @@ def _stored_value(model: type[BaseModel], name: str, value: Any) -> Any:
     if field is None or field.primary_key:
         raise TypeError(f"{model.__name__} has no column {name!r} that can be repaired.")
     if isinstance(value, peewee.Node) and not isinstance(value, peewee.Model):
-        refuse(field, "an expression cannot be traced; pass the value")
+        reject(field, "an expression cannot be traced; pass the value")
     return field.python_value(field.db_value(value))

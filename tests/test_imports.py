@@ -25,7 +25,7 @@ FLOORS = [
     {"orm.bound", "orm.sessions"},
     {"orm.paging", "orm.protection", "orm.transactions", "orm.urls"},
     {"orm.models"},
-    {"orm.connect", "orm.rows"},
+    {"orm.connect", "orm.odd_values", "orm.rows"},
     {"platform"},
     {"repairs"},
     {"feed.words", "trust.words", "trust.money"},

@@ -11,7 +11,7 @@ from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, refuse
+from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
 from engagement_db.orm.models import BaseModel, verb_update
 from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, written
@@ -202,7 +202,7 @@ class FeedComment(BaseModel):
 
 def _checked_reason(reason: str) -> str:
     if not isinstance(reason, str) or not 1 <= len(reason) <= REASON_CHARACTERS:
-        refuse(FeedActivityLog.metadata, f"a reason is a text of 1 to {REASON_CHARACTERS} characters")
+        reject(FeedActivityLog.metadata, f"a reason is a text of 1 to {REASON_CHARACTERS} characters")
     return reason
 
 

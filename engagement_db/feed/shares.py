@@ -11,7 +11,7 @@ from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, refuse
+from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, reject
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import instant_bound, validate_limit
 from engagement_db.orm.rows import id_of, required, written
@@ -73,7 +73,7 @@ class FeedShare(BaseModel):
         start = instant_bound(cls.created_at, required(cls.created_at, since))
         end = instant_bound(cls.created_at, required(cls.created_at, until))
         if until < since:
-            refuse(cls.created_at, f"the range from {since} to {until} ends before it starts; swap the two")
+            reject(cls.created_at, f"the range from {since} to {until} ends before it starts; swap the two")
         query = (
             cls.select(cls.channel, peewee.fn.COUNT(cls.id))
             .where(cls.channel.in_(list(channels)), cls.created_at >= start, cls.created_at < end)

@@ -5,9 +5,10 @@ refusal is a RefusedValue that names table and column, raised before any SQL is 
 """
 
 import json
+import operator
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any, Final, NoReturn
@@ -28,8 +29,35 @@ _ZERO = Decimal(0).quantize(_CENT)
 _MONEY_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
 _EXACT = Context(prec=40)
 _KEY_LIMIT = 2**31
+_MILLISECONDS_FROM = 10**11
 # An escaped NUL, unless the backslash before the u is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Unknown(str):
+    """A stored value that is none of its column, as another client may write: read as its text, never an error.
+
+    A label that an enum lacks, an unreadable time, amount or document. It compares and hashes as its text does;
+    ``expected`` is the type that the column holds.
+    """
+
+    expected: type
+
+    def __new__(cls, text: object, expected: type) -> "Unknown":
+        value = super().__new__(cls, text)
+        value.expected = expected
+        return value
+
+    def __getnewargs__(self) -> tuple[str, type]:  # type: ignore[override]
+        return str(self), self.expected
+
+    @property
+    def value(self) -> str:
+        """The text, as the ``value`` of an enum's member is."""
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<Unknown {self.expected.__name__}: {str(self)!r}>"
 
 
 class JsonNull:
@@ -45,7 +73,7 @@ class JsonNull:
 JSON_NULL: Final = JsonNull()
 
 
-def refuse(field: peewee.Field, reason: str) -> NoReturn:
+def reject(field: peewee.Field, reason: str) -> NoReturn:
     """Raise the RefusedValue that names this field's table and column."""
     raise RefusedValue(field.model._meta.table_name, field.column_name, reason)
 
@@ -65,20 +93,48 @@ def _is_sql(value: object) -> bool:
 
 def _clean_text(field: peewee.Field, value: object) -> str:
     if not isinstance(value, str):
-        refuse(field, f"{_shown(value)} is not text; pass a str")
+        reject(field, f"{_shown(value)} is not text; pass a str")
     if "\x00" in value:
-        refuse(field, "the text holds a NUL character, which PostgreSQL cannot store; remove it")
+        reject(field, "the text holds a NUL character, which PostgreSQL cannot store; remove it")
     try:
         value.encode()
     except UnicodeEncodeError:
-        refuse(field, "the text holds half of a surrogate pair, which is not valid Unicode; remove it")
+        reject(field, "the text holds half of a surrogate pair, which is not valid Unicode; remove it")
     return value
 
 
-class _FollowsDialect:
-    """Knows the dialect of the database to which the model is bound where the field is used."""
+class _Accessor(peewee.FieldAccessor):
+    """Gives a row what reading the column would give for the value that is assigned."""
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        super().__set__(instance, self.field.assigned(value))
+
+
+class _ReferenceAccessor(peewee.ForeignKeyAccessor):
+    """Takes a row of the other model, stored by the time this row is, or its id."""
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        if not isinstance(value, self.rel_model):
+            value = self.field.assigned(value)
+        super().__set__(instance, value)
+
+
+class _Converting:
+    """What the fields share: one form of a value in Python, and the dialect of the database in use."""
 
     model: Any
+    accessor_class: Any = _Accessor
+
+    def assigned(self, value: Any) -> Any:
+        """Return what a row holds once ``value`` is assigned to it; raises RefusedValue if it does not fit."""
+        if _is_sql(value) or self._is_read(value):
+            return value
+        field: Any = self
+        return field.python_value(field.db_value(value))
+
+    def _is_read(self, value: Any) -> bool:
+        """Whether the value is already of the form that reading gives."""
+        return isinstance(value, Unknown)
 
     @property
     def dialect(self) -> Dialect | None:
@@ -96,7 +152,7 @@ class _FollowsDialect:
         return peewee.Value(value, converter=False).cast(spelling)
 
 
-class KeyField(peewee.AutoField):
+class KeyField(_Converting, peewee.AutoField):
     """The primary key ``id``; takes a row of its model or an id."""
 
     column_type = tables.Id()
@@ -105,7 +161,7 @@ class KeyField(peewee.AutoField):
         return _key_value(self, value, self.model)
 
 
-class IntegerField(_FollowsDialect, peewee.IntegerField):
+class IntegerField(_Converting, peewee.IntegerField):
     """A four byte integer; anything else is refused."""
 
     column_type = tables.Integer()
@@ -114,10 +170,11 @@ class IntegerField(_FollowsDialect, peewee.IntegerField):
         return _key_value(self, value)
 
 
-class ReferenceField(_FollowsDialect, peewee.ForeignKeyField):
+class ReferenceField(_Converting, peewee.ForeignKeyField):
     """A foreign key to another model's ``id``; takes the other row or its id."""
 
     column_type = tables.Integer()
+    accessor_class = _ReferenceAccessor
 
     def __init__(self, model: Any, **options: Any) -> None:
         # The model's Meta declares every index by its columns; peewee would add one of its own.
@@ -145,18 +202,20 @@ Reference = ReferenceField | LateReferenceField
 def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | None = None) -> object:
     if model is not None and isinstance(value, model):
         value = value.get_id()
+        if value is None:
+            reject(field, f"the row of {model._meta.table_name} is not stored yet; save it first")
     if _is_sql(value):
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        refuse(field, f"{_shown(value)} is not an id; pass a row or a whole number")
+        reject(field, f"{_shown(value)} is not an id; pass a row or a whole number")
     if not -_KEY_LIMIT <= value < _KEY_LIMIT:
-        refuse(field, f"{_shown(value)} does not fit a four byte integer")
+        reject(field, f"{_shown(value)} does not fit a four byte integer")
     return value
 
 
-class TextField(peewee.TextField):
+class TextField(_Converting, peewee.TextField):
     """Text of at most 65,535 bytes in UTF-8, MySQL's TEXT, on every server."""
 
     column_type = tables.Text()
@@ -167,11 +226,11 @@ class TextField(peewee.TextField):
         value = _clean_text(self, value)
         size = len(value.encode())
         if size > TEXT_LIMIT_BYTES:
-            refuse(self, f"the text has {size:,} bytes; at most {TEXT_LIMIT_BYTES:,} fit")
+            reject(self, f"the text has {size:,} bytes; at most {TEXT_LIMIT_BYTES:,} fit")
         return value
 
 
-class VarcharField(peewee.CharField):
+class VarcharField(_Converting, peewee.CharField):
     """Text of at most ``max_length`` characters, on every server."""
 
     max_length: int
@@ -185,11 +244,11 @@ class VarcharField(peewee.CharField):
             return value
         value = _clean_text(self, value)
         if len(value) > self.max_length:
-            refuse(self, f"the text has {len(value)} characters; at most {self.max_length} fit")
+            reject(self, f"the text has {len(value)} characters; at most {self.max_length} fit")
         return value
 
 
-class EnumField(_FollowsDialect, peewee.CharField):
+class EnumField(_Converting, peewee.CharField):
     """A member of ``enum``, read back as the member; the label's text is taken too."""
 
     def __init__(self, enum: type[StrEnum], **options: Any) -> None:
@@ -203,17 +262,27 @@ class EnumField(_FollowsDialect, peewee.CharField):
     def db_value(self, value: Any) -> Any:
         if _is_sql(value):
             return value
+        if isinstance(value, Unknown) and value.expected is self.enum:
+            return str(value)
         try:
             return self.enum(value).value
         except ValueError:
             labels = ", ".join(member.value for member in self.enum)
-            refuse(self, f"{_shown(value)} is not one of {labels}")
+            reject(self, f"{_shown(value)} is not one of {labels}")
 
     def python_value(self, value: Any) -> Any:
-        return None if value is None else self.enum(value)
+        if value is None:
+            return None
+        try:
+            return self.enum(value)
+        except ValueError:
+            return Unknown(value, self.enum)
+
+    def _is_read(self, value: Any) -> bool:
+        return isinstance(value, self.enum | Unknown)
 
 
-class UTCDateTimeField(_FollowsDialect, peewee.DateTimeField):
+class UTCDateTimeField(_Converting, peewee.DateTimeField):
     """An instant. Takes any aware datetime and gives it back in UTC; a naive one is refused."""
 
     column_type = tables.Timestamp()
@@ -222,23 +291,42 @@ class UTCDateTimeField(_FollowsDialect, peewee.DateTimeField):
         if _is_sql(value):
             return value
         if not isinstance(value, datetime):
-            refuse(self, f"{_shown(value)} is not a time; pass an aware datetime")
+            reject(self, f"{_shown(value)} is not a time; pass an aware datetime")
         if value.utcoffset() is None:
-            refuse(self, f"{value!r} is naive; say which zone it is in, as datetime.now(UTC) does")
+            reject(self, f"{value!r} is naive; say which zone it is in, as datetime.now(UTC) does")
         try:
             value = value.astimezone(UTC)
         except OverflowError:
-            refuse(self, f"{value!r} is outside the years 1 to 9999 in UTC")
+            reject(self, f"{value!r} is outside the years 1 to 9999 in UTC")
         if self.dialect is not None and self.dialect.stores_time_as_text:
             return sortable_text(value)
         return value
 
     def python_value(self, value: Any) -> Any:
+        return None if value is None else read_time(value)
+
+    def _is_read(self, value: Any) -> bool:
+        return isinstance(value, Unknown) or (isinstance(value, datetime) and value.tzinfo is UTC)
+
+
+def read_time(value: Any) -> datetime | Unknown:
+    """Return the UTC time that a server or another client means by ``value``.
+
+    Text is read as ISO 8601, in UTC unless it has a zone; a number as seconds since 1970, from 100,000,000,000 on as
+    milliseconds. What is neither is Unknown.
+    """
+    try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value.replace(" +", "+").replace(" -", "-"))
-        if not isinstance(value, datetime):
-            return value
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        elif isinstance(value, int | float):
+            seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
+            value = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        elif not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
+        time: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return time
+    except (ArithmeticError, AttributeError, ValueError):
+        return Unknown(value, datetime)
 
 
 def sortable_text(value: datetime) -> str:
@@ -251,7 +339,7 @@ def sortable_text(value: datetime) -> str:
     return f"{value.replace(tzinfo=None).isoformat(' ', digits)} +00:00"
 
 
-class MoneyField(_FollowsDialect, peewee.DecimalField):
+class MoneyField(_Converting, peewee.DecimalField):
     """An exact amount: a Decimal or an int, at most 14 digits before the point and four behind it.
 
     What would have to be rounded is refused. On SQLite so is what does not survive its double.
@@ -261,23 +349,25 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES, **options)
+        if self.default is not None:
+            self.default = Decimal(self.default).quantize(_CENT)
 
     def exact(self, value: Any) -> Decimal:
         """Return ``value`` with four places; raises RefusedValue when the column would not keep it exactly."""
         if isinstance(value, bool) or not isinstance(value, Decimal | int):
-            refuse(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
+            reject(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
         # The caller's decimal context may round or trap; nothing below consults it.
         amount = Decimal(value)
         if not amount.is_finite():
-            refuse(self, f"{amount} is not an amount")
+            reject(self, f"{amount} is not an amount")
         if amount.copy_abs() >= _MONEY_LIMIT:
             digits = MONEY_DIGITS - MONEY_PLACES
-            refuse(self, f"{_shown(value)} is too large; at most {digits} digits stand before the point")
+            reject(self, f"{_shown(value)} is too large; at most {digits} digits stand before the point")
         exact = amount.quantize(_CENT, context=_EXACT)
         if exact != amount:
-            refuse(self, f"{_shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
+            reject(self, f"{_shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
         if self._keeps_doubles() and Decimal(repr(float(exact))) != exact:
-            refuse(self, f"{amount} has more significant digits than SQLite keeps (15)")
+            reject(self, f"{amount} has more significant digits than SQLite keeps (15)")
         return exact if exact else _ZERO
 
     def _keeps_doubles(self) -> bool:
@@ -291,10 +381,19 @@ class MoneyField(_FollowsDialect, peewee.DecimalField):
         return float(exact) if self._keeps_doubles() else exact
 
     def python_value(self, value: Any) -> Any:
-        return None if value is None else Decimal(str(value)).quantize(_CENT, context=_EXACT)
+        if value is None:
+            return None
+        try:
+            amount = Decimal(str(value)).quantize(_CENT, context=_EXACT)
+        except ArithmeticError:
+            return Unknown(value, Decimal)
+        return amount if amount.is_finite() else Unknown(value, Decimal)
+
+    def _is_read(self, value: Any) -> bool:
+        return isinstance(value, Unknown) or (type(value) is Decimal and value.as_tuple().exponent == -MONEY_PLACES)
 
 
-class _DocumentAccessor(peewee.FieldAccessor):
+class _DocumentAccessor(_Accessor):
     """Notes a document's text when the document is read from a row, so that ``save`` sees a change inside it."""
 
     def __get__(self, instance: Any, instance_type: Any = None) -> Any:
@@ -307,7 +406,10 @@ class _DocumentAccessor(peewee.FieldAccessor):
 
 
 def _document_text(value: object) -> str:
-    return json.dumps(value, default=repr)
+    try:
+        return json.dumps(value, default=repr)
+    except (RecursionError, ValueError):
+        return ""  # Not what was noted, so it is written, and rejected with the reason.
 
 
 def changed_documents(row: Any) -> set[str]:
@@ -328,7 +430,7 @@ def note_documents(row: Any) -> None:
     noted.update({name: _document_text(row.__data__.get(name)) for name in noted})
 
 
-class JsonField(_FollowsDialect, peewee.JSONField):
+class JsonField(_Converting, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
     Refused is what not every server gives back as it was: keys that are not text, integers beyond 64
@@ -362,19 +464,27 @@ class JsonField(_FollowsDialect, peewee.JSONField):
             return value
 
     def _dump(self, value: object) -> str:
+        if isinstance(value, Unknown):
+            reject(self, f"{_shown(value)} is a stored text that is not JSON; pass a document instead")
         try:
             _check_document(value, JSON_DEPTH)
             # Without spaces, as JSON.stringify writes: equal documents are equal text.
             document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null)
             document.encode()
         except (TypeError, ValueError) as error:
-            refuse(self, f"{_shown(value)} is not JSON that every server keeps: {error}")
+            reject(self, f"{_shown(value)} is not JSON that every server keeps: {error}")
         if _NUL.search(document):
-            refuse(self, "the document holds a NUL character, which PostgreSQL cannot store; remove it")
+            reject(self, "the document holds a NUL character, which PostgreSQL cannot store; remove it")
         return document
 
     def db_value(self, value: Any) -> Any:
         return value if _is_sql(value) else self._dump(value)
+
+    def assigned(self, value: Any) -> Any:
+        try:
+            return _with_lists(value)
+        except RecursionError:
+            reject(self, "the document refers to itself, or is nested too deeply")
 
     def _compare(self, left: Any, equal: Any, same: Any, right: Any, as_text: Any) -> Any:
         if left is self and right is not None and not isinstance(right, peewee.Node):
@@ -398,12 +508,27 @@ def _check_document(value: object, depth: int) -> None:
         raise ValueError("it holds an integer beyond 64 bits; pass it as text")
 
 
+def _with_lists(value: Any) -> Any:
+    """Return the document with a list for each tuple, which is what JSON gives back."""
+    if isinstance(value, dict):
+        items = {key: _with_lists(item) for key, item in value.items()}
+        return items if any(items[key] is not value[key] for key in items) else value
+    if isinstance(value, list | tuple):
+        entries = [_with_lists(item) for item in value]
+        is_same = isinstance(value, list) and all(map(operator.is_, entries, value))
+        return value if is_same else entries
+    return value
+
+
 def _dump_null(value: object) -> None:
     if value is not JSON_NULL:
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def load_json(document: str | bytes) -> Any:
-    """Return the document's value; the document ``null`` is JSON_NULL."""
-    value = json.loads(document)
+    """Return the document's value; the document ``null`` is JSON_NULL, text that is not JSON is Unknown."""
+    try:
+        value = json.loads(document)
+    except (RecursionError, ValueError):
+        return Unknown(document if isinstance(document, str) else document.decode(errors="replace"), dict)
     return JSON_NULL if value is None else value

@@ -1,6 +1,7 @@
 """The base of every model: names after the contract, tables made as the migrations make them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import peewee
@@ -120,10 +121,30 @@ class BaseModel(peewee.Model):
             execute(database, statement)
 
     def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **values)
+        """Make a row with these columns; raises TypeError for a name that is none."""
+        if "__no_default__" in values:
+            super().__init__(*args, **values)
+            return
+        given = {column_named(type(self), name).name: value for name, value in values.items()}
+        super().__init__(*args, **given)
         # A default was not assigned, so updating this row by its id does not write it.
-        given = {self._meta.combined[name].name for name in values if name in self._meta.combined}
-        self._dirty &= given
+        self._dirty &= given.keys()
+
+    def __sql__(self, ctx: Any) -> Any:
+        """Stand for the row's id where a reference or a key is compared, and for nothing else."""
+        if ctx.state.converter is None:
+            raise TypeError(f"{self!r} is a row of {self._meta.table_name}, not a value; pass one of its attributes.")
+        return ctx.sql(peewee.Value(self, converter=ctx.state.converter))
+
+    @classmethod
+    def _normalize_data(cls, data: Any, values: Mapping[str, Any]) -> dict[Any, Any]:
+        """Return ``data`` and ``values`` by field. Raises TypeError for a name that is no column."""
+        normalized = {}
+        for name, value in [*dict(data or {}).items(), *values.items()]:
+            field = column_named(cls, name) if isinstance(name, str) else name
+            is_row = isinstance(value, peewee.Model) and isinstance(field, peewee.Field)
+            normalized[field] = field.db_value(value) if is_row else value
+        return normalized
 
     def save(self, force_insert: bool = False, only: Any = None) -> Any:
         """Insert the row, or update what was assigned to it since it was read or saved. Returns the rows changed.
@@ -134,11 +155,18 @@ class BaseModel(peewee.Model):
         Raises Protected for a column that only verbs change, and for any update of an append-only table.
         """
         key = self.get_id()  # type: ignore[no-untyped-call]
+        if only is not None:
+            only = [column_named(type(self), item) if isinstance(item, str) else item for item in only]
         if force_insert or key is None:
-            return super().save(force_insert=True, only=only)
-        changed = self._dirty | changed_documents(self) if only is None else only
-        fields = [self._meta.combined[item] if isinstance(item, str) else item for item in changed]
+            self._require_stored_parents(only)
+            rows = super().save(force_insert=True, only=only)
+            if only is None:
+                # What was not given is NULL now, as a row that is read says.
+                self.__data__ = dict.fromkeys(self._meta.sorted_field_names) | self.__data__
+            return rows
+        fields = only or [self._meta.fields[name] for name in self._dirty | changed_documents(self)]
         require_changeable(type(self), fields, key)
+        self._require_stored_parents(fields)
         if "updated_at" in self._meta.fields:
             self.updated_at = now()
             fields.append(self._meta.fields["updated_at"])
@@ -146,39 +174,93 @@ class BaseModel(peewee.Model):
         note_documents(self)
         return rows
 
+    def _require_stored_parents(self, fields: Iterable[peewee.Field] | None = None) -> None:
+        """Raise RefusedValue if one of these references, by default any, was given a row that is not stored yet."""
+        for reference in self._meta.refs if fields is None else fields:
+            parent = self.__rel__.get(reference.name)
+            if parent is not None and parent.get_id() is None:
+                reference.db_value(parent)
+
     @classmethod
     def bulk_create(cls, model_list: Any, batch_size: int | None = None) -> None:
         """Insert the rows. As after ``save``, nothing is left to be saved."""
         rows = list(model_list)
+        for row in rows:
+            row._require_stored_parents()
         super().bulk_create(rows, batch_size)
         for row in rows:
             row._dirty.clear()
 
     @classmethod
+    def bulk_update(cls, model_list: Any, fields: Any, batch_size: int | None = None) -> int:
+        """Write these columns of the rows, and ``updated_at``. Returns the rows changed. Raises as ``update`` does."""
+        rows, named = list(model_list), [column_named(cls, field) for field in fields]
+        for row in rows:
+            row._require_stored_parents(named)
+        changed: int = super().bulk_update(rows, named, batch_size)  # type: ignore[no-untyped-call]
+        return changed
+
+    @classmethod
     def update(cls, *args: Any, **values: Any) -> Any:
         """Return an UPDATE query; it writes ``updated_at`` too unless that is given.
 
-        Raises Protected for a column that only verbs change, and for an append-only table.
+        Raises Protected for a column that only verbs change, and for an append-only table; TypeError for an unknown
+        column.
         """
-        given = cls._normalize_data(dict(*args), values)  # type: ignore[attr-defined]
+        given = cls._normalize_data(dict(*args), values)
         require_changeable(cls, given)
         return verb_update(cls, given)
 
     @classmethod
     def insert(cls, data: Any = None, **values: Any) -> Any:
-        """Return an INSERT; its conflict clause raises Protected where ``update`` would."""
-        return ProtectedInsert(cls, cls._normalize_data(data, values))  # type: ignore[attr-defined]
+        """Return an INSERT; its conflict clause raises Protected where ``update`` would.
+
+        Raises TypeError for an unknown column.
+        """
+        return ProtectedInsert(cls, cls._normalize_data(data, values))
 
     @classmethod
     def insert_many(cls, rows: Any, fields: Any = None) -> Any:
-        """Return an INSERT of many rows; its conflict clause raises Protected where ``update`` would."""
-        return ProtectedInsert(cls, insert=rows, columns=fields)
+        """Return an INSERT of many rows, mappings or, with ``fields``, sequences. Otherwise as ``insert``.
+
+        A column that some of the mappings lack gets its default there.
+        """
+        rows = list(rows)
+        if fields is None and all(isinstance(row, Mapping) for row in rows):
+            rows = [cls._normalize_data(row, {}) for row in rows]
+            fields = list({field: None for row in rows for field in row})
+        return ProtectedInsert(cls, insert=rows, columns=_columns(cls, fields))
 
     @classmethod
     def insert_from(cls, query: Any, fields: Any) -> Any:
-        """Return an INSERT of a query's rows; its conflict clause raises Protected where ``update`` would."""
-        columns = [cls._meta.fields[field] if isinstance(field, str) else field for field in fields]
-        return ProtectedInsert(cls, insert=query, columns=columns)
+        """Return an INSERT of a query's rows. Otherwise as ``insert``."""
+        return ProtectedInsert(cls, insert=query, columns=_columns(cls, fields))
+
+    @classmethod
+    def filter(cls, *nodes: Any, **filters: Any) -> Any:
+        """Return a SELECT with these filters, in peewee's spelling. Raises TypeError for an unknown column."""
+        try:
+            return super().filter(*nodes, **filters)  # type: ignore[no-untyped-call]
+        except AttributeError as error:
+            raise TypeError(f"{cls.__name__} cannot be filtered by {', '.join(filters)}: {error}.") from None
+
+    @classmethod
+    def get(cls, *query: Any, **filters: Any) -> Any:
+        """Return the first row that fits. Raises DoesNotExist, and TypeError for an unknown column."""
+        if not filters:
+            return super().get(*query)
+        found = cls.filter(**filters)
+        return (found.where(*query) if query else found).get()
+
+    @classmethod
+    def get_or_create(cls, *, defaults: Mapping[str, Any] | None = None, **values: Any) -> Any:
+        """Return the row with these values, created with ``defaults`` too if it is missing, and whether it was.
+
+        Raises TypeError for an unknown column.
+        """
+        for name in [*values, *(defaults or ())]:
+            column_named(cls, name)
+        return super().get_or_create(defaults=dict(defaults or {}), **values)  # type: ignore[no-untyped-call]
 
     @peewee.classmethod_only  # type: ignore[arg-type]
     def delete(cls) -> Any:
@@ -234,13 +316,37 @@ class BaseModel(peewee.Model):
         super().truncate_table(**options)
 
 
+def column_named(model: type[peewee.Model], name: Any) -> Any:
+    """Return the field of this name, or a field as it is. Raises TypeError, naming one that is alike, for no column."""
+    meta: Any = model._meta
+    if not isinstance(name, str):
+        return name
+    field = meta.combined.get(name)
+    if field is None:
+        by_id = {reference.object_id_name: reference for reference in meta.refs}
+        if name in by_id:
+            return by_id[name]
+        import difflib
+
+        alike = difflib.get_close_matches(name, [*meta.fields, *by_id], n=1)
+        raise TypeError(
+            f"{model.__name__} has no column {name!r}; "
+            + (f"did you mean {alike[0]!r}?" if alike else f"it has {', '.join(meta.fields)}.")
+        )
+    return field
+
+
+def _columns(model: type[peewee.Model], names: Any) -> list[Any] | None:
+    return [column_named(model, name) for name in names] if names else None
+
+
 def verb_update(model: type[peewee.Model], changes: Mapping[Any, Any]) -> peewee.ModelUpdate:
     """Return an UPDATE that may write columns which only verbs change. For the verbs of this library.
 
     ``changes`` maps fields or their names to values; ``updated_at`` is written too unless it is given.
     """
     meta: Any = model._meta
-    values = model._normalize_data(dict(changes), {})  # type: ignore[attr-defined]
+    values = model._normalize_data(changes, {})  # type: ignore[attr-defined]
     if "updated_at" in meta.fields:
         values.setdefault(meta.fields["updated_at"], now())
     return peewee.ModelUpdate(model, values)
@@ -264,6 +370,8 @@ def assign(row: BaseModel, changes: Mapping[str, Any]) -> None:
 def _database_default(field: peewee.Field) -> tables.Default:
     if field.default is now:
         return tables.NOW
+    if isinstance(field.default, Decimal):
+        return str(field.default.normalize())
     return None if field.default is None else str(field.default)
 
 

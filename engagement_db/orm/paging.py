@@ -25,10 +25,11 @@ PAGE_LIMIT: Final = 200
 CURSOR_VERSION: Final = 1
 _CURSOR_LENGTH = 200
 _CHECKSUM_BYTES = 6
+_NUMBER = "="
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# Where a row stands: its time as the server keeps it (text, or microseconds since 1970) and its id.
+# The position of a row: its time as the server keeps it (text, or microseconds since 1970) and its id.
 Position = tuple[str | int, int]
 
 
@@ -169,7 +170,8 @@ class _Keyset(peewee.Select):
             rows = rows[: self._limit]
             if self._backwards:
                 rows = rows[::-1]
-            self._positions = [_position(self.model.created_at, row[-2], row[-1]) for row in rows]
+            as_text = _as_text(self.model.created_at)
+            self._positions = [((_text if as_text else _microseconds)(row[-2]), row[-1]) for row in rows]
             fetched = _Fetched([row[:-2] for row in rows], (cursor.description or [])[:-2])
             self._cursor_wrapper = self._get_cursor_wrapper(fetched)
         return self._cursor_wrapper
@@ -189,10 +191,14 @@ class _Keyset(peewee.Select):
             return database.execute(wide)
 
 
-def _position(field: UTCDateTimeField, time: Any, key: int) -> Position:
-    if isinstance(time, str):
-        return time, key
-    return (field.python_value(time) - _EPOCH) // _MICROSECOND, key
+def _text(time: str | int | float) -> str:
+    # SQLite sorts a number, which another client wrote, before every text.
+    return time if isinstance(time, str) else f"{_NUMBER}{time!r}"
+
+
+def _microseconds(time: datetime) -> int:
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return (aware - _EPOCH) // _MICROSECOND
 
 
 class Page(ModelSelect, _Keyset):
@@ -279,7 +285,8 @@ def _as_text(field: UTCDateTimeField) -> bool:
 def _bound(field: UTCDateTimeField, position: Position) -> tuple[Any, int]:
     time, key = position
     if isinstance(time, str):
-        return peewee.Value(time, converter=False), key
+        stored = float(time.removeprefix(_NUMBER)) if time.startswith(_NUMBER) else time
+        return peewee.Value(stored, converter=False), key
     try:
         return _EPOCH + time * _MICROSECOND, key
     except OverflowError:

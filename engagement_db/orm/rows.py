@@ -12,7 +12,7 @@ from engagement_db.orm.fields import (
     VarcharField,
     changed_documents,
     forget_documents,
-    refuse,
+    reject,
 )
 from engagement_db.orm.transactions import transaction
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 def required(field: peewee.Field, value: Result | None) -> Result:
     """Return ``value``; raises RefusedValue for None."""
     if value is None:
-        refuse(field, "a value is required")
+        reject(field, "a value is required")
     return value
 
 
@@ -30,7 +30,7 @@ def required_text(field: VarcharField | TextField, value: str) -> str:
     """Return the text as it is stored; raises RefusedValue for a blank one too."""
     text = field.db_value(value)
     if not isinstance(text, str) or not text.strip():
-        refuse(field, f"{value!r} is blank; it has to say something")
+        reject(field, f"{value!r} is blank; it has to say something")
     return text
 
 
@@ -46,9 +46,7 @@ def optional_id_of(field: Reference, row: Any) -> int | None:
     """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
     if row is None:
         return None
-    key: int | None = field.db_value(row)
-    if key is None:
-        refuse(field, "the row is not stored yet; save it before it is used here")
+    key: int = field.db_value(row)
     return key
 
 
@@ -56,7 +54,7 @@ def ids_of(field: Reference, rows: Iterable[Any], most: int) -> list[int]:
     """Return the ids of up to ``most`` rows or ids, each once; raises RefusedValue for more."""
     keys = list({id_of(field, row): None for row in rows})
     if len(keys) > most:
-        refuse(field, f"{len(keys)} rows are too many at once; ask for at most {most}")
+        reject(field, f"{len(keys)} rows are too many at once; ask for at most {most}")
     return keys
 
 

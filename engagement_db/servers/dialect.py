@@ -52,6 +52,8 @@ class Dialect:
     driver_parses_json: ClassVar[bool] = False
     # Is JSON text to the server, so that peewee's JSON operators need the SQL of MariaDB?
     stores_json_as_text: ClassVar[bool] = False
+    # Which condition finds values that a column of this type should not hold, where the type does not prevent them?
+    odd_value_sql: ClassVar[dict[type[ColumnType], str]] = {}
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)
     supports_for_update: ClassVar[bool] = True
 

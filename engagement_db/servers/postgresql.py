@@ -51,6 +51,7 @@ class Postgresql(Server):
     builds_outside_transaction = True
     casts_in_case = True
     driver_parses_json = True
+    odd_value_sql = {Money: "{column} = 'NaN'"}
     stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
     session = ("SET TIME ZONE 'UTC'",)
     begin = ("READ COMMITTED",)

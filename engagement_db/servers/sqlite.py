@@ -55,6 +55,15 @@ class Sqlite(Server):
     has_exact_decimal = False
     has_exact_sum = False
     stores_time_as_text = True
+    odd_value_sql = {
+        Timestamp: (
+            "typeof({column}) <> 'text' OR datetime(substr({column}, 1, 19)) IS NULL"
+            " OR NOT ({column} GLOB '????-??-?? ??:??:??.??? +00:00'"
+            " OR ({column} GLOB '????-??-?? ??:??:??.?????? +00:00' AND {column} NOT GLOB '*000 +00:00'))"
+        ),
+        Money: "typeof({column}) NOT IN ('integer', 'real') OR abs({column}) >= 1e14 OR {column} <> ROUND({column}, 4)",
+        Json: "NOT json_valid({column})",
+    }
     supports_for_update = False
     session = ("PRAGMA foreign_keys = ON", "PRAGMA journal_mode = WAL")
     begin = ("IMMEDIATE",)

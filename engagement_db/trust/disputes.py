@@ -18,7 +18,7 @@ from engagement_db.orm.fields import (
     TextField,
     UTCDateTimeField,
     VarcharField,
-    refuse,
+    reject,
 )
 from engagement_db.orm.models import BaseModel, assign, store
 from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
@@ -148,7 +148,7 @@ class DisputeCase(Queues, BaseModel):
         }
 
         if values["opened_by"] is None:
-            refuse(cls.opened_by, "nobody opened it; pass a user")
+            reject(cls.opened_by, "nobody opened it; pass a user")
 
         def work() -> DisputeCase:
             disputed = locked_transaction(key)
@@ -317,7 +317,7 @@ class DisputeCase(Queues, BaseModel):
         or user that does not exist.
         """
         if resolution not in tuple(Resolution):
-            refuse(DisputeCase.status, f"{resolution!r} does not settle a case; release or refund does")
+            reject(DisputeCase.status, f"{resolution!r} does not settle a case; release or refund does")
         required_text(DisputeCase.resolution_notes, notes)
         return self._end(DisputeStatus.SETTLED, str(resolution), notes, by, actor_type)
 

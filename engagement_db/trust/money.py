@@ -3,7 +3,7 @@
 from decimal import Context
 from typing import Final
 
-from engagement_db.orm.fields import VarcharField, refuse
+from engagement_db.orm.fields import VarcharField, reject
 from engagement_db.orm.rows import required_text
 
 # The caller's decimal context may round; the books never do.
@@ -13,5 +13,5 @@ EXACT: Final = Context(prec=40)
 def currency(field: VarcharField, value: str) -> str:
     code = required_text(field, value)
     if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
-        refuse(field, f"{code!r} is not a currency code, which has three capital letters, as USD has")
+        reject(field, f"{code!r} is not a currency code, which has three capital letters, as USD has")
     return code

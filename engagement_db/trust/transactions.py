@@ -23,7 +23,7 @@ from engagement_db.orm.fields import (
     ReferenceField,
     UTCDateTimeField,
     VarcharField,
-    refuse,
+    reject,
 )
 from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
@@ -200,11 +200,11 @@ class EscrowTransaction(BaseModel):
         if currency_code is not None:
             currency(cls.currency_code, currency_code)
         if wanted.initiated_by_id is None:
-            refuse(cls.initiated_by, "nobody initiated it; pass a user")
+            reject(cls.initiated_by, "nobody initiated it; pass a user")
         if wanted.amount <= 0:
-            refuse(cls.amount, f"{wanted.amount} is not more than 0")
+            reject(cls.amount, f"{wanted.amount} is not more than 0")
         if not 0 <= wanted.fee_amount <= wanted.amount:
-            refuse(cls.fee_amount, f"{wanted.fee_amount} is not between 0 and the amount, {wanted.amount}")
+            reject(cls.fee_amount, f"{wanted.fee_amount} is not between 0 and the amount, {wanted.amount}")
         wanted.net_amount = cls.net_amount.exact(EXACT.subtract(wanted.amount, wanted.fee_amount))
         cls.metadata.db_value(metadata)
         payload = _payload(wanted)

@@ -1,0 +1,333 @@
+"""What a row takes and gives: no unsaved row as a value, no misspelt column, and nothing that others wrote is fatal."""
+
+import copy
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import escrow
+import peewee
+import pytest
+from people import a_post, somebody
+
+import engagement_db as edb
+from engagement_db import servers
+from engagement_db.orm.fields import Unknown
+from engagement_db.orm.models import verb_update
+from engagement_db.orm.odd_values import find_odd_values
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+# An unsaved row is not nobody
+
+UNSAVED = {
+    "create": lambda user: edb.Project.create(title="Site", owner=user),
+    "insert": lambda user: edb.Project.insert(title="Site", owner=user).execute(),
+    "insert_many": lambda user: edb.Project.insert_many([{"title": "Site", "owner": user}]).execute(),
+    "bulk_create": lambda user: edb.Project.bulk_create([edb.Project(title="Site", owner=user)]),
+    "save": lambda user: edb.Project(id=stored_project().id, owner=user).save(),
+    "update": lambda user: edb.Project.update(owner=user).execute(),
+    "bulk_update": lambda user: edb.Project.bulk_update([edb.Project(id=stored_project().id, owner=user)], ["owner"]),
+    "where": lambda user: list(edb.Project.select().where(edb.Project.owner == user)),
+    "where not": lambda user: edb.Project.delete().where(edb.Project.owner != user).execute(),
+    "where in": lambda user: list(edb.Project.select().where(edb.Project.owner.in_([user]))),
+    "where id": lambda user: list(edb.User.select().where(edb.User.id == user)),
+    "assign_owner": lambda user: stored_project().assign_owner(user),
+    "initiate": lambda user: escrow.payment(escrow.account(), counterparty=user),
+    "fund": lambda user: escrow.payment(escrow.account()).fund(by=user),
+    "assign": lambda user: escrow.dispute(escrow.payment_in("funded")).assign(user),
+    "withdraw": lambda user: escrow.dispute(escrow.payment_in("funded")).withdraw(by=user),
+    "open": lambda user: edb.EscrowAccount.open(user, "stripe"),
+    "soft_delete": lambda user: edb.FeedComment.reply(a_post(somebody()), somebody("b"), "x").soft_delete(user, "x"),
+}
+
+
+def stored_project():
+    return edb.Project.create(title="Site", owner=somebody("owner"))
+
+
+@pytest.mark.parametrize("way", UNSAVED)
+def test_a_row_that_is_not_stored_is_never_taken_for_nobody(way):
+    with pytest.raises(edb.RefusedValue, match="not stored yet; save it first"):
+        UNSAVED[way](edb.User(first_name="Ada"))
+
+
+def test_a_parent_saved_after_its_child_was_made_is_found():
+    ada = edb.User(first_name="Ada", last_name="Byron", email="ada@example.org")
+    project = edb.Project(title="Site", owner=ada)
+    ada.save()
+    project.save()
+    assert edb.Project.get().owner == ada
+
+
+# A row is not a value
+
+ROW_AS_VALUE = {
+    "reply": lambda row: edb.FeedComment.reply(a_post(somebody()), somebody("b"), row),
+    "create": lambda row: edb.Gig.create(title=row),
+    "insert": lambda row: edb.Gig.insert(title=row).execute(),
+    "insert_many": lambda row: edb.Gig.insert_many([{"title": "a"}, {"title": row}]).execute(),
+    "insert_many of tuples": lambda row: edb.Gig.insert_many([(row,)], ["title"]).execute(),
+    "update": lambda row: edb.Gig.update(title=row).execute(),
+    "attribute": lambda row: setattr(edb.Gig(), "title", row),
+    "metadata": lambda row: a_post(somebody(), metadata=row),
+    "amount": lambda row: escrow.payment(escrow.account()).__class__(amount=row),
+    "reference": lambda row: edb.Project.create(title="x", owner=row),
+    "where": lambda row: list(edb.Gig.select().where(edb.Gig.title == row)),
+    "where reference": lambda row: list(edb.Project.select().where(edb.Project.owner == row)),
+    "function": lambda row: list(edb.Gig.select().where(peewee.fn.LENGTH(row) == 1)),
+}
+
+
+@pytest.mark.parametrize("way", ROW_AS_VALUE)
+def test_a_row_of_another_model_is_not_a_value(way):
+    gig = edb.Gig.create(title="Logo")
+    with pytest.raises((edb.RefusedValue, TypeError)):
+        ROW_AS_VALUE[way](gig)
+    assert [row.title for row in edb.Gig.select()] == ["Logo"]
+    assert edb.FeedComment.select().count() == edb.Project.select().count() == 0
+
+
+# Names of columns
+
+MISSPELT = {
+    "constructor": lambda: edb.FeedPost(content="x", visiblity="connections"),
+    "create": lambda: edb.FeedPost.create(user=somebody(), content="x", visiblity="connections"),
+    "insert": lambda: edb.FeedPost.insert(content="x", visiblity="connections"),
+    "insert by name": lambda: edb.FeedPost.insert({"content": "x", "visiblity": "connections"}),
+    "insert_many": lambda: edb.FeedPost.insert_many([{"content": "x"}, {"content": "y", "visiblity": "connections"}]),
+    "insert_many of tuples": lambda: edb.FeedPost.insert_many([("x", "public")], ["content", "visiblity"]),
+    "insert_from": lambda: edb.FeedPost.insert_from(edb.FeedPost.select(), ["visiblity"]),
+    "replace": lambda: edb.FeedReaction.replace(visiblity="connections"),
+    "update": lambda: edb.FeedPost.update(visiblity="connections"),
+    "update by name": lambda: edb.FeedPost.update({"visiblity": "connections"}),
+    "bulk_update": lambda: edb.FeedPost.bulk_update([], ["visiblity"]),
+    "set_by_id": lambda: edb.FeedPost.set_by_id(1, {"visiblity": "connections"}),
+    "save only": lambda: edb.FeedPost(id=1).save(only=["visiblity"]),
+    "get": lambda: edb.FeedPost.get(visiblity="connections"),
+    "get_or_none": lambda: edb.FeedPost.get_or_none(visiblity="connections"),
+    "get_or_create": lambda: edb.FeedPost.get_or_create(visiblity="connections"),
+    "get_or_create defaults": lambda: edb.FeedPost.get_or_create(id=1, defaults={"visiblity": "connections"}),
+    "filter": lambda: edb.FeedPost.filter(visiblity="connections"),
+}
+
+
+@pytest.mark.parametrize("way", MISSPELT)
+def test_a_misspelt_column_is_a_type_error(way):
+    with pytest.raises(TypeError, match="visiblity"):
+        MISSPELT[way]()
+    assert edb.FeedPost.select().count() == 0
+
+
+def test_the_error_names_the_column_that_was_meant():
+    with pytest.raises(TypeError, match=r"FeedPost has no column 'visiblity'; did you mean 'visibility'\?"):
+        edb.FeedPost(visiblity="connections")
+
+
+def test_columns_go_by_attribute_id_attribute_and_database_name():
+    ada = somebody()
+    for values in ({"user": ada}, {"user_id": ada.id}, {"userId": ada.id}):
+        post = edb.FeedPost.create(content="x", **values)
+        assert edb.FeedPost.get_by_id(post.id).user == ada
+
+
+def test_a_column_that_only_a_later_row_has_is_inserted_too():
+    ada = somebody()
+    rows = [{"user": ada, "content": "a"}, {"user": ada, "content": "b", "metadata": {"a": 1}}]
+    edb.FeedPost.insert_many(row for row in rows).execute()
+    assert [post.metadata for post in edb.FeedPost.select().order_by(edb.FeedPost.content)] == [None, {"a": 1}]
+
+
+def test_get_or_create_finds_what_it_created():
+    first, is_new = edb.Gig.get_or_create(title="Logo", defaults={"description": "round"})
+    again, is_new_again = edb.Gig.get_or_create(title="Logo", defaults={"description": "square"})
+    assert (is_new, is_new_again, again, again.description) == (True, False, first, "round")
+
+
+# Values are converted when they are assigned
+
+
+def test_a_row_holds_what_reading_it_back_gives():
+    ada = somebody()
+    noon = datetime(2024, 8, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    post = edb.FeedPost.create(user=str(ada.id), content="x", visibility="connections", metadata=(1, {"a": (2,)}))
+    account = edb.EscrowAccount.create(user=ada, provider="x", current_balance=1, last_reconciled_at=noon)
+    for row in (post, account, edb.Gig.create(title="Logo")):
+        read = type(row).get_by_id(row.id)
+        assert row.__data__ == read.__data__
+        assert {name: repr(value) for name, value in row.__data__.items()} == {
+            name: repr(value) for name, value in read.__data__.items()
+        }
+    account.pending_release_total = 2
+    assert repr(account.pending_release_total) == "Decimal('2.0000')"
+
+
+def test_what_does_not_fit_is_refused_when_it_is_assigned():
+    post = edb.FeedPost()
+    with pytest.raises(edb.RefusedValue, match=r"feed_posts\.visibility: 'friends' is not one of"):
+        post.visibility = "friends"
+    with pytest.raises(edb.RefusedValue, match="is naive"):
+        post.created_at = datetime(2024, 8, 1)
+    document = {}
+    document["self"] = document
+    with pytest.raises(edb.RefusedValue, match="refers to itself"):
+        post.metadata = document
+
+
+def test_an_expression_may_be_assigned():
+    ada = somebody()
+    post = a_post(ada, "hello")
+    post.content = peewee.fn.UPPER(edb.FeedPost.content)
+    post.save()
+    assert edb.FeedPost.get_by_id(post.id).content == "HELLO"
+
+
+# What others wrote
+
+
+def another_client_writes(database, table, column, value, row_id):
+    """Write the value as it is; on SQLite past the check of the column, as where Sequelize made the table."""
+    server = servers.of(database)
+    if isinstance(database, peewee.SqliteDatabase):
+        database.execute_sql("PRAGMA ignore_check_constraints = ON")
+    mark = database.param
+    database.execute_sql(
+        f"UPDATE {table} SET {server.quoted(column)} = {mark} WHERE id = {mark}",
+        (value, row_id),
+    )
+    if isinstance(database, peewee.SqliteDatabase):
+        database.execute_sql("PRAGMA ignore_check_constraints = OFF")
+
+
+@pytest.fixture
+def with_label(url):
+    """A database of its own, in which the platform added a label to the status of transactions."""
+    database = edb.connect(url)
+    with database.connection_context():
+        database.create_tables(edb.MODELS)
+        if isinstance(database, peewee.PostgresqlDatabase):
+            database.execute_sql("ALTER TYPE \"enum_escrow_transactions_status\" ADD VALUE 'held'")
+        elif isinstance(database, peewee.MySQLDatabase):
+            labels = ", ".join(f"'{status}'" for status in [*edb.TransactionStatus, "held"])
+            database.execute_sql(f"ALTER TABLE escrow_transactions MODIFY status ENUM({labels}) NOT NULL")
+        yield database
+
+
+def test_an_unknown_label_is_read_as_its_text(with_label):
+    payment, other = escrow.payment_in("in_escrow"), escrow.payment_in("funded")
+    another_client_writes(with_label, "escrow_transactions", "status", "held", payment.id)
+    read = list(edb.EscrowTransaction.select().order_by(edb.EscrowTransaction.id))
+    assert [row.status for row in read] == ["held", "funded"]
+    status = read[0].status
+    assert isinstance(status, Unknown)
+    assert status.expected is edb.TransactionStatus
+    assert status.value == "held" == f"{status}"
+    assert repr(status) == "<Unknown TransactionStatus: 'held'>"
+    assert {status: 1}["held"] == 1
+    assert json.dumps([status]) == '["held"]'
+    for twin in (pickle.loads(pickle.dumps(status)), copy.deepcopy(status)):
+        assert (twin, type(twin), twin.expected) == ("held", Unknown, edb.TransactionStatus)
+    assert list(edb.EscrowTransaction.select().where(edb.EscrowTransaction.status == status)) == [payment]
+    read[0].milestone_label = "kept"
+    read[0].save()
+    assert edb.EscrowTransaction.get_by_id(payment.id).status == "held"
+    with pytest.raises(edb.InvalidTransition, match="held"):
+        read[0].release()
+    assert edb.EscrowTransaction.get_by_id(other.id).status is edb.TransactionStatus.FUNDED
+    (odd,) = find_odd_values(edb.EscrowTransaction)
+    assert (odd.table, odd.id, odd.column, odd.found) == ("escrow_transactions", payment.id, "status", "held")
+    assert str(odd).startswith(f"escrow_transactions {payment.id}: status is 'held', not one of initiated, funded, ")
+
+
+def test_a_label_that_nobody_stored_is_refused_as_before():
+    with pytest.raises(edb.RefusedValue, match="'held' is not one of"):
+        verb_update(edb.EscrowTransaction, {"status": "held"}).execute()
+
+
+def test_rows_of_the_library_are_not_odd():
+    escrow.dispute(escrow.payment_in("funded"))
+    a_post(somebody(), metadata=edb.JSON_NULL, created_at=datetime(1, 1, 1, tzinfo=UTC))
+    a_post(edb.User.get(), metadata={"a": 1}, created_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
+    for model in edb.MODELS:
+        assert find_odd_values(model) == []
+
+
+NINE = datetime(2024, 8, 1, 9, tzinfo=UTC)
+TIMES = {
+    "2024-08-01T09:00:00Z": NINE,
+    "2024-08-01T09:00:00.000Z": NINE,
+    "2024-08-01T11:00:00+02:00": NINE,
+    "2024-08-01 11:00:00.000 +02:00": NINE,
+    "2024-08-01 09:00:00": NINE,
+    "2024-08-01 09:00:00.000000 +00:00": NINE,
+    "2024-08-01": NINE.replace(hour=0),
+    1722502800: NINE,
+    1722502800.5: NINE.replace(microsecond=500_000),
+    1722502800000: NINE,
+    "yesterday": "yesterday",
+    "2024-13-01 09:00:00.000 +00:00": "2024-13-01 09:00:00.000 +00:00",
+    "": "",
+    1e30: "1e+30",
+}
+
+
+@pytest.fixture
+def sqlite(database):
+    if not isinstance(database, peewee.SqliteDatabase):
+        pytest.skip("the types of the other servers hold no such values")
+    return database
+
+
+@pytest.mark.parametrize("stored", TIMES)
+def test_times_of_other_clients_are_read_and_named(sqlite, stored):
+    posts = [a_post(somebody(name)) for name in "abc"]
+    another_client_writes(sqlite, "feed_posts", "createdAt", stored, posts[1].id)
+    read = edb.FeedPost.get_by_id(posts[1].id)
+    assert read.created_at == TIMES[stored]
+    read.content = "edited"
+    read.save()
+    (odd,) = find_odd_values(edb.FeedPost)
+    assert (odd.id, odd.column, odd.found) == (read.id, "createdAt", stored)
+    page = edb.FeedPost.timeline(limit=1)
+    seen = list(page)
+    while page.next_cursor:
+        page = edb.FeedPost.timeline(limit=1, after=page.next_cursor)
+        seen.extend(page)
+    assert sorted(row.id for row in seen) == [post.id for post in posts]
+
+
+DAMAGE = {
+    "amount": ("escrow_transactions", "amount", "much", Decimal),
+    "amount that is not a number": ("escrow_transactions", "amount", "1e999", Decimal),
+    "document": ("escrow_transactions", "metadata", "{", dict),
+    "label": ("escrow_transactions", "status", "", edb.TransactionStatus),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_one_odd_row_does_not_hide_the_others(sqlite, kind):
+    table, column, value, expected = DAMAGE[kind]
+    payments = [escrow.payment(escrow.account()) for _ in range(3)]
+    another_client_writes(sqlite, table, column, value, payments[1].id)
+    read = list(edb.EscrowTransaction.select().order_by(edb.EscrowTransaction.id))
+    assert read == payments
+    found = getattr(read[1], column)
+    assert (type(found), found.expected) == (Unknown, expected)
+    assert [(odd.id, odd.column) for odd in find_odd_values(edb.EscrowTransaction)] == [(payments[1].id, column)]
+
+
+def test_an_amount_with_too_many_places_is_named(sqlite):
+    payment = escrow.payment(escrow.account())
+    another_client_writes(sqlite, "escrow_transactions", "amount", 0.00001, payment.id)
+    assert [odd.found for odd in find_odd_values(edb.EscrowTransaction)] == [0.00001]
+
+
+def test_an_amount_that_is_not_a_number_is_named(database):
+    if not isinstance(database, peewee.PostgresqlDatabase):
+        pytest.skip("PostgreSQL alone has NaN in its numbers")
+    payment = escrow.payment(escrow.account())
+    another_client_writes(database, "escrow_transactions", "amount", Decimal("NaN"), payment.id)
+    assert edb.EscrowTransaction.get().amount == "NaN"
+    assert [odd.id for odd in find_odd_values(edb.EscrowTransaction)] == [payment.id]
