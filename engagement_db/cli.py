@@ -1,7 +1,10 @@
 """The command `engagement-db`: options and output of ``engagement_db.schema``."""
 
+import errno
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,12 @@ import peewee
 
 from engagement_db import MODELS, servers
 from engagement_db.errors import ConfigurationError, EngagementError
-from engagement_db.orm.urls import open_database
 from engagement_db.schema import adopt as adopting
-from engagement_db.schema import preview, runner, skeleton
+from engagement_db.schema import preview, runner, settings, skeleton
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
-from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
+from engagement_db.schema.output import unfailing_output
+from engagement_db.schema.revision import Revision
 from engagement_db.schema.stub_tables import create_stub_tables
 
 PENDING_EXIT_CODE = 1
@@ -34,93 +37,139 @@ class _Commands(click.Group):
             return super().invoke(context)
         except (EngagementError, peewee.PeeweeException) as error:
             raise _Failure(runner.error_message(error)) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise _Failure(f"cannot write {error.filename or 'standard output'}: {error.strerror}") from None
 
 
-def _database_option(function: Callable[..., Any]) -> Callable[..., Any]:
+Command = Callable[..., Any]
+
+
+def _inherit(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Return the value of an option, or that which was given before the command."""
+    is_given = value is not None and value is not False
+    return value if is_given or context.parent is None else context.parent.params.get(str(parameter.name))
+
+
+def _database_options(function: Command) -> Command:
+    function = click.option(
+        "--require-url",
+        is_flag=True,
+        callback=_inherit,
+        help="Refuse the embedded default: a database must be named.",
+    )(function)
     return click.option(
         "--database",
         "url",
         metavar="URL",
+        callback=_inherit,
         help="The database (default: DATABASE_URL, then the file engagement.db in the current folder).",
     )(function)
 
 
-def _lock_timeout_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def _lock_timeout_option(function: Command) -> Command:
     return click.option(
         "--lock-timeout",
         type=click.FloatRange(min=0),
         metavar="SECONDS",
+        callback=_inherit,
         help=f"How long to wait for another migration or a locked table (default {TIMEOUT_SECONDS:g}).",
     )(function)
 
 
-def _json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def _json_option(function: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-@click.group(cls=_Commands)
+def _to_option(help_text: str) -> Callable[[Command], Command]:
+    return click.option("--to", metavar="REVISION", shell_complete=_complete_revision, help=help_text)
+
+
+def _complete_revision(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in runner.names() if name.startswith(incomplete)]
+
+
+def _complete_dialect(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [server.name for server in servers.ALL if server.name.startswith(incomplete)]
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@_database_options
+@_lock_timeout_option
 @click.version_option(package_name="engagement_db")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context, url: str | None, require_url: bool, lock_timeout: float | None) -> None:
     """Migrate a database to the schema of engagement_db, and inspect it.
 
     Exit codes: 0 success or nothing to do, 1 something is left to do, 2 error.
     """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+    elif os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        context.color = True
 
 
 @main.command()
-@_database_option
+@_database_options
 @_lock_timeout_option
-@click.option("--to", metavar="REVISION", help="The last revision to apply (default: all).")
-def migrate(url: str | None, lock_timeout: float | None, to: str | None) -> None:
+@_to_option("The last revision to apply, by name or number (default: all).")
+def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: str | None) -> None:
     """Apply the pending revisions."""
-    chosen, is_default = chosen_url(url)
-    database = open_database(chosen)
-    click.secho(f"Migrating {database.database}", fg="blue")
-    done = runner.migrate(
-        database,
-        to=to,
-        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
-        prepare=create_stub_tables if is_default else None,
-        report=click.echo,
-    )
-    click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
+    target = settings.choose_target(url, require_url=require_url)
+    with unfailing_output(), _database(target, "Migrating") as database:
+        done = runner.migrate(
+            database,
+            to=to,
+            lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
+            prepare=create_stub_tables if target.is_default else None,
+            report=click.echo,
+        )
+        click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
 
 
 @main.command()
-@_database_option
+@_database_options
 @_lock_timeout_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="How many revisions (default 1).")
-@click.option("--to", metavar="REVISION", help="The revision to return to; 000 rolls back all.")
+@_to_option("The revision to return to, by name or number; 0 rolls back all.")
 @click.option("--discard-rows", is_flag=True, help="Roll back although rows will be deleted.")
 def rollback(
-    url: str | None, lock_timeout: float | None, count: int | None, to: str | None, discard_rows: bool
+    url: str | None,
+    require_url: bool,
+    lock_timeout: float | None,
+    count: int | None,
+    to: str | None,
+    discard_rows: bool,
 ) -> None:
     """Roll back the last revision, or more of them."""
     if count is not None and to is not None:
         raise click.UsageError("--count and --to are mutually exclusive.")
-    database = _existing(url)
-    click.secho(f"Rolling back {database.database}", fg="blue")
-    done = runner.rollback(
-        database,
-        count=count or 1,
-        to=to,
-        discard_rows=discard_rows,
-        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
-        report=click.echo,
-    )
-    click.echo(f"Rolled back {_listed(done)}." if done else "Nothing to roll back.")
+    target = settings.choose_target(url, require_url=require_url)
+    with unfailing_output(), _existing(target, "Rolling back") as database:
+        done = runner.rollback(
+            database,
+            count=count or 1,
+            to=to,
+            discard_rows=discard_rows,
+            lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
+            report=click.echo,
+        )
+        click.echo(f"Rolled back {_listed(done)}." if done else "Nothing to roll back.")
 
 
 @main.command()
-@_database_option
+@_database_options
 @_json_option
 @click.pass_context
-def status(context: click.Context, url: str | None, as_json: bool) -> None:
+def status(context: click.Context, url: str | None, require_url: bool, as_json: bool) -> None:
     """Show which revisions are applied, pending or unknown.
 
     Exit codes: 0 up to date, 1 pending revisions, 2 unknown or duplicate revisions, or an error.
     """
-    current = runner.status(_existing(url))
+    target = settings.choose_target(url, require_url=require_url)
+    with _existing(target, "Status of", aside=as_json) as database:
+        current = runner.status(database)
     if as_json:
         click.echo(json.dumps(vars(current), indent=2))
     else:
@@ -130,22 +179,26 @@ def status(context: click.Context, url: str | None, as_json: bool) -> None:
         for name in current.duplicates:
             click.echo(f"[!] {name}  (recorded more than once)")
         click.echo(f"{len(current.applied)} applied, {len(current.pending)} pending, {len(current.unknown)} unknown.")
-    if current.unknown or current.duplicates:
+    if current.problems:
         context.exit(ERROR_EXIT_CODE)
     if current.pending:
         context.exit(PENDING_EXIT_CODE)
 
 
 @main.command()
-@_database_option
+@_database_options
 @_json_option
 @click.pass_context
-def check(context: click.Context, url: str | None, as_json: bool) -> None:
+def check(context: click.Context, url: str | None, require_url: bool, as_json: bool) -> None:
     """Compare the live schema with the revisions and the models.
 
-    Exit codes: 0 no difference or harmless ones, 1 actionable differences, 2 error.
+    Exit codes: 0 no difference or harmless ones, 1 actionable differences or pending revisions, 2 unknown or
+    duplicate revisions, or an error.
     """
-    found = detect_drift(_existing(url), runner.declared(runner.load()), [model.declared() for model in MODELS])
+    target = settings.choose_target(url, require_url=require_url)
+    with _existing(target, "Checking", aside=as_json) as database:
+        current = runner.status(database)
+        found = detect_drift(database, runner.declared(runner.load()), [model.declared() for model in MODELS])
     actionable = [drift for drift in found if not drift.harmless]
     if as_json:
         rows = [
@@ -159,17 +212,24 @@ def check(context: click.Context, url: str | None, as_json: bool) -> None:
             }
             for drift in found
         ]
-        click.echo(json.dumps({"drift": rows, "actionable": len(actionable)}, indent=2))
+        revisions = {"pending": current.pending, "unknown": current.unknown, "duplicates": current.duplicates}
+        click.echo(json.dumps({"drift": rows, "actionable": len(actionable), **revisions}, indent=2))
     else:
         for drift in found:
             click.echo(f"- {drift}")
         click.echo(_summary(len(actionable), len(found) - len(actionable)))
-    if actionable:
+        if current.pending:
+            click.echo(f"Pending: {', '.join(current.pending)}. Run `engagement-db migrate`.")
+        for problem in current.problems:
+            click.echo(problem)
+    if current.problems:
+        context.exit(ERROR_EXIT_CODE)
+    if actionable or current.pending:
         context.exit(PENDING_EXIT_CODE)
 
 
 @main.command()
-@_database_option
+@_database_options
 @_lock_timeout_option
 @click.option("--dry-run", is_flag=True, help="Only inspect; record nothing.")
 @click.option("--align", is_flag=True, help="Also add missing indexes, and missing checks that no row violates.")
@@ -178,6 +238,7 @@ def check(context: click.Context, url: str | None, as_json: bool) -> None:
 def adopt(
     context: click.Context,
     url: str | None,
+    require_url: bool,
     lock_timeout: float | None,
     dry_run: bool,
     align: bool,
@@ -187,39 +248,57 @@ def adopt(
 
     Exit codes: 0 recorded or nothing to record, 1 incompatible and nothing recorded, 2 error.
     """
-    adoption = adopting.adopt(
-        _existing(url),
-        dry_run=dry_run,
-        align=align,
-        lock_timeout_seconds=lock_timeout_seconds(lock_timeout),
-        report=(lambda line: None) if as_json else click.echo,
-    )
-    click.echo(json.dumps(adopting.as_data(adoption), indent=2) if as_json else adopting.render(adoption, dry_run))
+    target = settings.choose_target(url, require_url=require_url)
+    with unfailing_output(), _existing(target, "Inspecting" if dry_run else "Adopting", aside=as_json) as database:
+        adoption = adopting.adopt(
+            database,
+            dry_run=dry_run,
+            align=align,
+            lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
+            report=(lambda line: None) if as_json else click.echo,
+        )
+        text = json.dumps(adopting.as_data(adoption), indent=2) if as_json else adopting.render(adoption, dry_run)
+        click.echo(text)
     if adoption.refused:
         context.exit(PENDING_EXIT_CODE)
 
 
 @main.command("sql")
-@_database_option
-@click.option("--dialect", "name", metavar="NAME", help="sqlite, postgresql, mariadb or mysql; no connection is made.")
+@_database_options
+@click.option(
+    "--dialect",
+    "name",
+    metavar="NAME",
+    shell_complete=_complete_dialect,
+    help="sqlite, postgresql, mariadb or mysql; no connection is made.",
+)
 @click.option("--rollback", "is_rollback", is_flag=True, help="Print the rollback.")
-def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
+@click.pass_context
+def print_sql(context: click.Context, url: str | None, require_url: bool, name: str | None, is_rollback: bool) -> None:
     """Print the SQL of the pending revisions instead of running it.
 
     With --dialect, print the SQL of every revision, without a connection.
     """
-    if url is not None and name is not None:
-        raise click.UsageError("--database and --dialect are mutually exclusive.")
     revisions = runner.load()
-    applied = tuple(revision.name for revision in revisions) if is_rollback else ()
     if name is not None:
-        server, live = servers.named(name), None
-    else:
-        database = _existing(url)
-        server, live = servers.of(database), servers.read(database)
+        if url is not None:
+            raise click.UsageError("--database and --dialect are mutually exclusive.")
+        _print_lines(servers.named(name), revisions, None, runner.names() if is_rollback else (), is_rollback)
+        return
+    target = settings.choose_target(url, require_url=require_url)
+    with _existing(target, "-- SQL for") as database:
         current = runner.status(database)
         current.require_consistent()
-        applied = current.applied
+        _print_lines(servers.of(database), revisions, servers.read(database), current.applied, is_rollback)
+
+
+def _print_lines(
+    server: servers.Server,
+    revisions: Sequence[Revision],
+    live: servers.Catalog | None,
+    applied: Sequence[str],
+    is_rollback: bool,
+) -> None:
     if is_rollback:
         lines = preview.script_down(server, [revision for revision in revisions if revision.name in applied], live)
     else:
@@ -234,9 +313,7 @@ def print_sql(url: str | None, name: str | None, is_rollback: bool) -> None:
     "--step", type=click.Choice(skeleton.STEP_NAMES), default="column", help="What the revision adds (default column)."
 )
 @click.option(
-    "--directory",
-    type=click.Path(path_type=Path),
-    help="Where to write it (default: migrations/ of the checkout).",
+    "--directory", type=click.Path(path_type=Path), help="Where to write it (default: migrations/ of the checkout)."
 )
 def new(name: str, step: str, directory: Path | None) -> None:
     """Write the skeleton of a revision, to be edited.
@@ -247,17 +324,29 @@ def new(name: str, step: str, directory: Path | None) -> None:
     click.echo(f"Created {path}. Edit it, then run `engagement-db migrate`.")
 
 
-def _existing(url: str | None) -> peewee.Database:
-    """Return the chosen database, whose file must exist: connecting would create it."""
-    chosen, _ = chosen_url(url)
-    database = open_database(chosen)
+@contextmanager
+def _database(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
+    """Name the target, on standard error if ``aside``, then connect to it for the time of the block."""
+    click.secho(f"{action} {target}", fg="blue", err=aside)
+    database = settings.connect(target)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _existing(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
+    """Do the same for a database whose file must exist: connecting would create it."""
+    database = settings.unconnected(target)
     is_file = servers.family(database).is_file_based and database.database != ":memory:"
     if is_file and not Path(database.database).exists():
         raise ConfigurationError(
             f"the file {database.database} does not exist. Run `engagement-db migrate` to create it, or name another "
             "database with --database."
         )
-    return database
+    with _database(target, action, aside=aside) as database:
+        yield database
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from independent_catalog import everything, unlike
 from platform_database import execute
 
 from engagement_db.cli import main
-from engagement_db.orm.urls import open_database
+from engagement_db.orm.urls import open_database, shown_url
 from engagement_db.schema import history, progress, runner, stub_tables
 from engagement_db.schema.execute import Run
 from engagement_db.schema.lock import hold_migration_lock
@@ -39,6 +39,7 @@ class Ended:
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         self.code = result.exit_code
         self.words = result.output
+        self.stdout = result.stdout
 
 
 @pytest.fixture
@@ -67,13 +68,17 @@ def test_the_option_beats_the_environment_beats_the_embedded_file(folder: Path) 
     from_environment = {"DATABASE_URL": "sqlite:///environment.db"}
 
     by_option = engagement_db(folder, "migrate", "--database", "sqlite:///option.db", **from_environment)
-    assert by_option.stdout.startswith("Migrating option.db\n"), said(by_option)
+    assert by_option.stdout.startswith("Migrating sqlite:///option.db\n"), said(by_option)
     assert engagement_db(folder, "status", **from_environment).returncode == 1
-    assert engagement_db(folder, "migrate", **from_environment).stdout.startswith("Migrating environment.db\n")
+    assert engagement_db(folder, "migrate", **from_environment).stdout.startswith(
+        "Migrating sqlite:///environment.db\n"
+    )
     assert not Path("engagement.db").exists()
 
     by_default = engagement_db(folder, "migrate")
-    assert by_default.stdout.startswith("Migrating engagement.db\n"), said(by_default)
+    assert by_default.stdout.startswith("Migrating sqlite:///engagement.db, the embedded default (neither"), said(
+        by_default
+    )
     assert engagement_db(folder, "check").returncode == 0
     assert {"users", "projects", "gigs"} <= set(peewee.SqliteDatabase("engagement.db").get_tables())
 
@@ -105,16 +110,18 @@ def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
 def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
     before = everything(platform_url)
     empty = Ended("status", "--database", platform_url)
-    assert (empty.code, empty.words) == (
-        1,
-        "".join(f"[ ] {name}\n" for name in REVISIONS) + "0 applied, 3 pending, 0 unknown.\n",
-    )
+    assert empty.code == 1
+    assert empty.words.splitlines() == [
+        f"Status of {shown_url(platform_url)}",
+        *(f"[ ] {name}" for name in REVISIONS),
+        "0 applied, 3 pending, 0 unknown.",
+    ]
     assert unlike(before, everything(platform_url)) == {}, "reading creates nothing, not even the history table"
 
     assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
     some = Ended("status", "--database", platform_url, "--json")
     assert some.code == 1
-    assert json.loads(some.words) == {
+    assert json.loads(some.stdout) == {
         "applied": list(REVISIONS[:2]),
         "pending": [REVISIONS[2]],
         "unknown": [],
@@ -274,3 +281,223 @@ def test_the_version_and_the_module(folder: Path) -> None:
     )
     assert as_module.returncode == 0, as_module.stderr
     assert engagement_db(folder, "status").returncode == 0
+
+
+# Which database
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "adopt"])
+def test_each_command_names_server_host_and_database_before_it_connects(verb: str, folder: Path) -> None:
+    ended = Ended(verb, "--database", NOBODY_THERE)
+    assert ended.code == 2
+    assert ended.words.splitlines()[0].endswith("postgresql://app:***@127.0.0.1:1/platform")
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "adopt"])
+def test_a_missing_url_is_an_error_if_one_is_required(verb: str, folder: Path) -> None:
+    for options, environment in (((verb, "--require-url"), {}), ((verb,), {"ENGAGEMENT_DB_REQUIRE_URL": "1"})):
+        refused = engagement_db(folder, *options, **environment)
+        assert refused.returncode == 2, said(refused)
+        assert "no database is named: set DATABASE_URL or give --database." in refused.stderr
+        assert list(folder.iterdir()) == []
+
+
+def test_a_required_url_may_come_from_anywhere(folder: Path) -> None:
+    required = {"ENGAGEMENT_DB_REQUIRE_URL": "1"}
+    with contextlib.closing(open_database("sqlite:///named.db")) as database:
+        stub_tables.create_stub_tables(database)
+    assert engagement_db(folder, "migrate", "--database", "sqlite:///named.db", **required).returncode == 0
+    named = {"DATABASE_URL": "sqlite:///named.db"}
+    assert engagement_db(folder, "status", "--require-url", **named).returncode == 0
+    assert engagement_db(folder, "migrate", ENGAGEMENT_DB_REQUIRE_URL="0").returncode == 0
+    wrong = engagement_db(folder, "migrate", ENGAGEMENT_DB_REQUIRE_URL="maybe")
+    assert (wrong.returncode, "ENGAGEMENT_DB_REQUIRE_URL='maybe' is neither 1 nor 0." in wrong.stderr) == (2, True)
+
+
+def test_pw_migrate_requires_a_url_too_and_names_the_database(folder: Path) -> None:
+    commands.copy_scripts(folder)
+    refused = commands.pw_migrate(folder, "migrate", ENGAGEMENT_DB_REQUIRE_URL="1")
+    assert refused.returncode == 1
+    assert "no database is named" in refused.stderr
+    assert not Path("engagement.db").exists()
+    done = commands.pw_migrate(folder, "migrate")
+    assert done.stdout.startswith("Database: sqlite:///engagement.db, the embedded default"), said(done)
+
+
+@pytest.mark.parametrize("program", ["engagement-db", "pw_migrate"])
+def test_a_parameter_of_the_url_that_cannot_be_used_is_named(
+    server: servers.Server, platform_url: str, folder: Path, program: str
+) -> None:
+    commands.copy_scripts(folder)
+    mistyped = {
+        "sqlite": ["timeout=abc", "bogus=1", "pragmas=abc"],
+        "postgres": ["bogus=1", "connect_timeout=abc", "sslmode=abc"],
+    }.get(server.name, ["ssl_ca=/no/such.pem", "timeout=abc", "bogus=1", "charset=nope", "read_timeout=-1"])
+    for parameter in mistyped:
+        result = commands.run(folder, program, "migrate", "--database", f"{platform_url}?{parameter}")
+        assert result.returncode == (2 if program == "engagement-db" else 1), said(result)
+        assert "Traceback" not in said(result)
+        assert len(result.stderr.splitlines()) == 1, said(result)
+        name, _, value = parameter.partition("=")
+        assert name in result.stderr or value in result.stderr
+
+
+# Output that cannot be written
+
+
+def run_into(
+    output: str, folder: Path, program: str, *arguments: str, errors: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output (and error) is a full disk, a pipe that nobody reads, or closed."""
+    redirection = {"full": ">/dev/full", "closed": ">&-", "unread": "| true"}[output]
+    both = {"full": " 2>/dev/full", "closed": " 2>&-"}.get(output, "") if errors else ""
+    script = f'set -o pipefail; "$0" "$@" {both} {redirection}'
+    if output == "unread":
+        # The reader is gone before the first line is written.
+        script = '(sleep 0.3; "$0" "$@"; echo "exit $?" >&2) | true'
+    done = subprocess.run(
+        ["bash", "-c", script, str(Path(sys.executable).parent / program), *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if output == "unread":
+        code = re.search(r"exit (\d+)\n$", done.stderr)
+        assert code, done.stderr
+        done.returncode = int(code[1])
+    return done
+
+
+@pytest.mark.parametrize("output", ["full", "closed", "unread"])
+@pytest.mark.parametrize("program", ["engagement-db", "pw_migrate"])
+def test_a_migration_goes_on_if_its_progress_cannot_be_printed(folder: Path, program: str, output: str) -> None:
+    commands.copy_scripts(folder)
+    done = run_into(output, folder, program, "migrate")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert history_of("engagement.db") == list(REVISIONS)
+    done = run_into(output, folder, program, "rollback", "--count", "3")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert history_of("engagement.db") == []
+
+
+def test_a_migration_goes_on_if_nothing_at_all_can_be_printed(folder: Path) -> None:
+    done = run_into("full", folder, "engagement-db", "migrate", errors=True)
+    assert done.returncode == 0
+    assert history_of("engagement.db") == list(REVISIONS)
+
+
+def history_of(file: str) -> list[str]:
+    with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
+        return history.applied_names(database)
+
+
+@pytest.mark.parametrize("verb", ["status", "check", "sql"])
+def test_an_answer_that_cannot_be_written_is_an_error_in_words(folder: Path, verb: str) -> None:
+    assert engagement_db(folder, "migrate").returncode == 0
+    full = run_into("full", folder, "engagement-db", verb)
+    assert full.returncode == 2
+    assert full.stderr.splitlines()[-1] == "Error: cannot write standard output: No space left on device"
+    unread = run_into("unread", folder, "engagement-db", verb)
+    assert unread.returncode == 1
+    assert "Traceback" not in full.stderr + unread.stderr
+
+
+# Names, habits and colours
+
+
+def test_a_revision_goes_by_name_or_number_in_both_directions(platform_url: str) -> None:
+    for first in ("1", "001", REVISIONS[0]):
+        up = Ended("migrate", "--database", platform_url, "--to", first)
+        assert up.words.splitlines()[-1] == f"Applied {REVISIONS[0]}."
+        assert Ended("migrate", "--database", platform_url, "--to", "2").code == 0
+        down = Ended("rollback", "--database", platform_url, "--to", first)
+        assert down.words.splitlines()[-1] == f"Rolled back {REVISIONS[1]}."
+        nothing = Ended("migrate", "--database", platform_url, "--to", "0")
+        assert nothing.words.splitlines()[-1] == "Nothing to apply."
+        down = Ended("rollback", "--database", platform_url, "--to", "0" * len(first))
+        assert down.words.splitlines()[-1] == f"Rolled back {REVISIONS[0]}."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("001_feed", f"did you mean {REVISIONS[0]}?"),
+        ("add_project_owner", f"did you mean {REVISIONS[2]}?"),
+        ("4", f"the revisions are {', '.join(REVISIONS)}."),
+    ],
+)
+@pytest.mark.parametrize("verb", ["migrate", "rollback"])
+def test_an_unknown_revision_is_answered_with_similar_names(
+    platform_url: str, verb: str, wrong: str, hint: str
+) -> None:
+    ended = Ended(verb, "--database", platform_url, "--to", wrong)
+    assert ended.code == 2
+    assert f'unknown revision "{wrong}"; {hint} Nothing was changed.' in ended.words
+
+
+@pytest.mark.parametrize("name", ["001", "001_feed"])
+def test_pw_migrate_applies_nothing_for_a_name_that_is_not_exact(folder: Path, name: str) -> None:
+    commands.copy_scripts(folder)
+    refused = commands.pw_migrate(folder, "migrate", "--name", name)
+    assert refused.returncode == 1
+    assert REVISIONS[0] in refused.stderr
+    assert "Traceback" not in said(refused)
+    assert history_of("engagement.db") == []
+
+
+def test_options_may_come_before_the_command(platform_url: str, folder: Path) -> None:
+    assert Ended("--database", platform_url, "--lock-timeout", "5", "migrate").code == 0
+    assert Ended("--database", platform_url, "status").code == 0
+    assert Ended("--database", NOBODY_THERE, "status", "--database", platform_url).code == 0
+    assert "no database is named" in Ended("--require-url", "migrate").words
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["-h"], *([verb, "-h"] for verb in VERBS)])
+def test_the_short_option_prints_the_same_help(arguments: list[str]) -> None:
+    assert Ended(*arguments).words == Ended(*arguments[:-1], "--help").words
+
+
+def test_the_package_runs_as_the_command(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "engagement_db", "-h"], capture_output=True, text=True, check=True)
+    assert done.stdout == engagement_db(folder, "-h").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("engagement-db migrate --to 0", list(REVISIONS)),
+        ("engagement-db rollback --to 002", [REVISIONS[1]]),
+        ("engagement-db sql --dialect m", ["mariadb", "mysql"]),
+        ("engagement-db new --step ta", ["table"]),
+        ("engagement-db sta", ["status"]),
+    ],
+)
+def test_the_shell_completes_revisions_dialects_and_commands(folder: Path, words: str, offered: list[str]) -> None:
+    completed = engagement_db(
+        folder,
+        _ENGAGEMENT_DB_COMPLETE="bash_complete",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split()) - 1),
+    )
+    assert [line.partition(",")[2] for line in completed.stdout.splitlines()] == offered, said(completed)
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "0"}, False),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_colours_follow_the_usual_variables(folder: Path, environment: dict[str, str], coloured: bool) -> None:
+    result = engagement_db(folder, "migrate", **environment)
+    assert result.stdout.startswith("\x1b[34m" if coloured else "Migrating")

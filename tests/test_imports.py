@@ -40,8 +40,8 @@ FLOORS = [
 SERVERS = {"servers", "servers.catalog", "servers.ddl", "servers.dialect", "servers.driver"}
 UNDER_SCHEMA = {"errors", "expressions", "tables"} | SERVERS
 UNDER_MIGRATIONS = {"tables", "schema"}
-# The stock command of peewee-migrate opens the database that a url names, as the cli does.
-ALSO = {"schema.peewee_migrate": {"orm", "orm.urls"}}
+# The commands open the database that a url names.
+ALSO = {"schema.settings": {"orm", "orm.urls"}}
 
 SERVER_NAMES = {server.name for server in servers.ALL} | {server.display_name for server in servers.ALL}
 
@@ -91,6 +91,8 @@ def allowed(name):
     if name == "cli":
         # The door of the house: it opens on everything, and nobody comes in through it.
         return set().union({"MODELS", "schema"}, *FLOORS)
+    if name == "__main__":
+        return {"cli"}
     if name in ("__init__", "orm", "feed", "trust"):
         return set().union(*FLOORS)
     floor = next(number for number, rooms in enumerate(FLOORS) if name in rooms)

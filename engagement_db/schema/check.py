@@ -1,14 +1,14 @@
 """Schema drift: where a live database departs from the revisions and the models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import peewee
 
 from engagement_db import servers
-from engagement_db.schema.compare import ClassifiedDifference, Kind, Severity, classify
+from engagement_db.schema.compare import ClassifiedDifference, Difference, Kind, Severity, classify
 from engagement_db.schema.stub_tables import STUB_TABLES
-from engagement_db.tables import Table
+from engagement_db.tables import Column, Id, Integer, Table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def detect_drift(
 ) -> tuple[Drift, ...]:
     """Return every difference between the database and the revisions or the models. Reads each table once.
 
-    Of the platform's tables only the primary key and what a revision added is compared.
+    Of the platform's tables only what the library needs is compared.
     """
     server = servers.of(database)
     catalog = server.read(database)
@@ -45,17 +45,30 @@ def detect_drift(
     declarations = [("the revisions", table) for table in contract.values()]
     declarations += [("the models", table) for table in models]
     for declared_by, declared in declarations:
-        is_ours = declared.name not in platform
-        for item in classify(declared if is_ours else _added_to(declared), live[declared.name], server):
-            difference = item.difference
-            if is_ours or difference.kind is not Kind.EXTRA:
-                place = (difference.table, difference.kind, difference.name)
-                found.setdefault(place, Drift(item, declared_by))
+        if declared.name in platform:
+            items = _platform_differences(declared, live[declared.name], server)
+        else:
+            items = classify(declared, live[declared.name], server)
+        for item in items:
+            place = (item.difference.table, item.difference.kind, item.difference.name)
+            found.setdefault(place, Drift(item, declared_by))
     return tuple(found.values())
 
 
-def _added_to(declared: Table) -> Table:
-    """Return what a platform table needs: the primary key, and the columns that a revision added with a key."""
+def _platform_differences(
+    declared: Table, live: Table | None, server: servers.Server
+) -> Iterator[ClassifiedDifference]:
+    """Yield the differences in what the library needs of a platform table.
+
+    That is an integer ``id`` to reference, and the columns that a revision added with a foreign key.
+    """
     keys = {key.column for key in declared.foreign_keys}
-    columns = tuple(column for column in declared.columns if column.name == "id" or column.name in keys)
-    return replace(declared, columns=columns)
+    needed = tuple(column for column in declared.columns if column.name == "id" or column.name in keys)
+    for item in classify(replace(declared, columns=needed), live, server):
+        match item.difference:
+            case Difference(kind=Kind.EXTRA):
+                continue
+            case Difference(wanted=Column(type=Id()), found=Column(type=Integer())):
+                yield replace(item, severity=Severity.HARMLESS)
+            case _:
+                yield item

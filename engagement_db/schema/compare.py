@@ -13,7 +13,9 @@ from engagement_db.tables import (
     ColumnType,
     Enum,
     ForeignKey,
+    Id,
     Index,
+    Integer,
     Json,
     Now,
     Other,
@@ -351,6 +353,8 @@ def _describe_extra(found: Part | None) -> str:
 
 
 def _describe_column(kind: Kind, wanted: Column, found: Column) -> str:
+    if kind is Kind.TYPE and isinstance(wanted.type, Id) and isinstance(found.type, Integer):
+        return "the id is not auto-incremented; SQLite may then use the id of a deleted row again"
     if kind is Kind.TYPE:
         return f"the type is {describe_type(found.type)}, not {describe_type(wanted.type)}"
     if kind is Kind.NULL:

@@ -23,21 +23,26 @@ class MigrationStatus:
     unknown: tuple[str, ...]
     duplicates: tuple[str, ...]
 
-    def require_consistent(self) -> None:
-        """Raise HistoryError if the history lists unknown or duplicate revisions."""
-        problems = []
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for the unknown revisions and one for the duplicates, if there are any."""
+        found = []
         if self.unknown:
-            problems.append(
+            found.append(
                 f"revision {', '.join(self.unknown)} is applied but not known to this version of the code. "
                 "Deploy a version that includes it."
             )
         if self.duplicates:
-            problems.append(
+            found.append(
                 f"revision {', '.join(self.duplicates)} is recorded more than once in {TABLE}. "
                 "Delete all of its rows but the first."
             )
-        if problems:
-            raise HistoryError(f"{' '.join(problems)} Nothing was changed.")
+        return found
+
+    def require_consistent(self) -> None:
+        """Raise HistoryError if the history lists unknown or duplicate revisions."""
+        if self.problems:
+            raise HistoryError(f"{' '.join(self.problems)} Nothing was changed.")
 
 
 def status(database: peewee.Database, known: Sequence[str]) -> MigrationStatus:

@@ -1,7 +1,7 @@
 """The stock command `pw_migrate`, as safe as `engagement-db`: its conf.py calls ``open_database``."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -10,12 +10,11 @@ import click
 import peewee
 from peewee_migrate.logs import logger as peewee_migrate_logger
 
-from engagement_db.errors import ConfigurationError, EngagementError
-from engagement_db.orm import urls
-from engagement_db.schema import history, runner, skeleton
+from engagement_db.errors import ConfigurationError, EngagementError, HistoryError
+from engagement_db.schema import history, runner, settings, skeleton
 from engagement_db.schema.lock import hold_migration_lock
+from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.runner import error_message
-from engagement_db.schema.settings import chosen_url, lock_timeout_seconds
 from engagement_db.schema.stub_tables import create_stub_tables
 
 _CHANGING: Final = ("migrate", "rollback")
@@ -30,7 +29,7 @@ def open_database() -> peewee.Database:
     """
     context = click.get_current_context(silent=True)
     if context is None:
-        return urls.open_database(chosen_url(None)[0])
+        return settings.unconnected(settings.choose_target(None))
     try:
         return _prepare(context)
     except (EngagementError, peewee.PeeweeException) as error:
@@ -44,21 +43,32 @@ def _prepare(context: click.Context) -> peewee.Database:
             "`pw_migrate merge` would delete the numbered scripts and empty the history; released revisions are "
             "never merged. Nothing was changed."
         )
-    url, is_default = chosen_url(context.params.get("database"))
-    database = urls.open_database(url)
+    context.with_resource(unfailing_output())
+    target = settings.choose_target(context.params.get("database"))
+    click.echo(f"Database: {target}")
+    database = settings.connect(target)
+    context.call_on_close(database.close)
     _hide_own_tracebacks()
     context.with_resource(_errors_without_traceback())
     if command == "create":
         context.with_resource(_acceptable_script(directory, context.params["name"], context.params["auto"]))
     if command in _CHANGING:
-        context.with_resource(hold_migration_lock(database, lock_timeout_seconds()))
-        if is_default:
+        context.with_resource(hold_migration_lock(database, settings.lock_timeout_seconds()))
+        if target.is_default:
             create_stub_tables(database)
         status = history.status(database, runner.names(directory))
         status.require_consistent()
         if command == "rollback":
             runner.require_applied(context.params["count"], len(status.applied))
+        elif context.params["name"] is not None:
+            _require_exact_name(context.params["name"], runner.names(directory))
     return database
+
+
+def _require_exact_name(name: str, known: Sequence[str]) -> None:
+    # peewee-migrate applies every revision if none has the name.
+    if name != (found := runner.resolve(name, known)):
+        raise HistoryError(f"`pw_migrate` takes the full name of a revision: --name {found}. Nothing was changed.")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,12 +102,13 @@ def migrate(
 ) -> tuple[str, ...]:
     """Apply the pending revisions up to and including ``to`` (default: all), and return their names.
 
+    ``to`` is a name or a number.
     Waits for other deployers and then reads the history again, so that no revision is applied twice.
     ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy,
     HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes.
     """
     revisions = load(directory)
-    _refuse_unknown_name(to, revisions)
+    last = None if to is None else resolve(to, _names(revisions))
     done = []
     with hold_migration_lock(database, lock_timeout_seconds):
         if prepare is not None:
@@ -114,8 +116,8 @@ def migrate(
         current = history.status(database, _names(revisions))
         current.require_consistent()
         pending = [revision for revision in revisions if revision.name in current.pending]
-        if to is not None:
-            pending = [revision for revision in pending if revision.name <= to]
+        if last is not None:
+            pending = [revision for revision in pending if revision.name <= last]
         if pending:
             history.create(database)
         for revision in pending:
@@ -138,20 +140,20 @@ def rollback(
 ) -> tuple[str, ...]:
     """Roll back the last ``count`` revisions (1 or more), or every one after ``to``; return their names.
 
-    ``to`` is idempotent: the same call, made again, resumes. BASE rolls back all.
+    ``to`` is a name, a number or BASE, which rolls back all; the same call, made again, resumes.
 
     Raises RowsAtStake, naming the number of rows in each place, if rows would be deleted and
     ``discard_rows`` is not set; otherwise what ``migrate`` raises.
     """
     revisions = load(directory)
-    _refuse_unknown_name(None if to == BASE else to, revisions)
+    base = None if to is None else resolve(to, _names(revisions))
     done = []
     with hold_migration_lock(database, lock_timeout_seconds):
         current = history.status(database, _names(revisions))
         current.require_consistent()
         applied = [revision for revision in reversed(revisions) if revision.name in current.applied]
-        if to is not None:
-            chosen = [revision for revision in applied if revision.name > to]
+        if base is not None:
+            chosen = [revision for revision in applied if revision.name > base]
         else:
             require_applied(count, len(applied))
             chosen = applied[:count]
@@ -188,10 +190,19 @@ def _counted(number: int, noun: str) -> str:
     return f"1 {noun.replace('s of ', ' of ', 1)}" if number == 1 else f"{number:,} {noun}"
 
 
-def _refuse_unknown_name(name: str | None, revisions: Sequence[Revision]) -> None:
-    if name is not None and name not in _names(revisions):
-        known = ", ".join(_names(revisions))
-        raise HistoryError(f'unknown revision "{name}"; the revisions are {known}. Nothing was changed.')
+def resolve(name: str, known: Sequence[str]) -> str:
+    """Return the full name of a revision given by name or number; BASE for 0.
+
+    Raises HistoryError, with the most similar names, if there is no such revision.
+    """
+    by_number = {int(revision[:3]): revision for revision in known} | {0: BASE}
+    if name in known:
+        return name
+    if name.isdecimal() and int(name) in by_number:
+        return by_number[int(name)]
+    similar = [revision for revision in known if revision[:3] == name[:3]] or get_close_matches(name, known, 3, 0.4)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"the revisions are {', '.join(known)}."
+    raise HistoryError(f'unknown revision "{name}"; {hint} Nothing was changed.')
 
 
 @contextmanager

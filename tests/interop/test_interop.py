@@ -420,7 +420,7 @@ def test_what_sequelizes_undo_does_to_a_table_is_found(shared):
     # There Sequelize makes the table anew, and the old one takes its children with it.
     assert (reactions, check_code, adopt_code) == (0, 1, 1)
     for output in (check_output, adopt_output):
-        assert "feed_posts.id: the type is integer, not id" in output
+        assert "feed_posts.id: the id is not auto-incremented" in output
         assert "feed_posts.createdAt: the default is" in output
         assert "feed_posts.userId: the foreign key" in output
     assert "001_feed_engagement: incompatible; recorded as applied" in adopt_output

@@ -36,9 +36,16 @@ def check(url: str, *options: str) -> deploy.Ended:
     return deploy.run(["engagement-db", "check", "--database", url, *options])
 
 
+def printed(ended: deploy.Ended) -> list[str]:
+    """The lines after the first, which names the database."""
+    first, *lines = ended.words.splitlines()
+    assert first.startswith("Checking ")
+    return lines
+
+
 def test_a_migrated_database_has_not_drifted(url: str, database: peewee.Database) -> None:
     ended = check(url)
-    assert (ended.code, ended.words) == (0, "Schema matches the revisions and the models.\n")
+    assert (ended.code, printed(ended)) == (0, ["Schema matches the revisions and the models."])
 
 
 def drifted(table: Table, columns: dict[str, Column], **changes: tuple[object, ...]) -> Table:
@@ -155,7 +162,7 @@ def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Datab
 
     ended = check(url, "--json")
     assert ended.code == 1
-    found = json.loads(ended.words)
+    found = json.loads("\n".join(printed(ended)))
     named = [place(row) for row in found["drift"] if not row["harmless"]]
     assert set(named) ^ set(ACTIONABLE) == set()
     assert named == sorted(ACTIONABLE, key=position)
@@ -165,10 +172,10 @@ def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Datab
 
     said = check(url)
     assert said.code == 1
-    printed = said.words.splitlines()
-    assert [line.startswith("- ") for line in printed] == [True] * (len(ACTIONABLE) + len(HARMLESS)) + [False]
-    assert [line.endswith(" (harmless)") for line in printed[:-1]] == [row["harmless"] for row in found["drift"]]
-    assert printed[-1] == f"{len(ACTIONABLE)} actionable differences, {len(HARMLESS)} harmless."
+    lines = printed(said)
+    assert [line.startswith("- ") for line in lines] == [True] * (len(ACTIONABLE) + len(HARMLESS)) + [False]
+    assert [line.endswith(" (harmless)") for line in lines[:-1]] == [row["harmless"] for row in found["drift"]]
+    assert lines[-1] == f"{len(ACTIONABLE)} actionable differences, {len(HARMLESS)} harmless."
     assert check(url).words == said.words
     assert unlike(before, everything(url)) == {}
 
@@ -195,6 +202,60 @@ def test_a_database_without_our_tables_lacks_them_all(url: str) -> None:
         f"- {table}: the table is missing" for table in CONTRACT if table not in ("users", "projects", "gigs")
     ]
     assert "- projects.ownerId: the column is missing" in ended.words
+
+
+def test_pending_revisions_are_named_with_the_command_to_run(url: str, database: peewee.Database) -> None:
+    last = runner.names()[-1]
+    runner.rollback(database)
+    ended = check(url)
+    assert ended.code == 1
+    assert "- projects.ownerId: the column is missing" in ended.words
+    assert printed(ended)[-1] == f"Pending: {last}. Run `engagement-db migrate`."
+    assert json.loads("\n".join(printed(check(url, "--json"))))["pending"] == [last]
+
+
+def test_revisions_that_are_made_but_not_recorded_are_pending_too(url: str, database: peewee.Database) -> None:
+    execute(url, "DELETE FROM migratehistory")
+    ended = check(url)
+    assert ended.code == 1
+    assert printed(ended) == [
+        "Schema matches the revisions and the models.",
+        f"Pending: {', '.join(runner.names())}. Run `engagement-db migrate`.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("099_later", "revision 099_later is applied but not known to this version of the code."),
+        (runner.names()[0], f"revision {runner.names()[0]} is recorded more than once in migratehistory."),
+    ],
+    ids=["unknown", "duplicate"],
+)
+def test_a_history_with_unknown_or_duplicate_revisions_is_an_error(
+    url: str, database: peewee.Database, name: str, sentence: str
+) -> None:
+    execute(url, f"INSERT INTO migratehistory (name, migrated_at) VALUES ('{name}', '2024-09-01')")
+    ended = check(url)
+    assert ended.code == 2
+    assert printed(ended)[0] == "Schema matches the revisions and the models."
+    assert sentence in printed(ended)[-1]
+    found = json.loads("\n".join(printed(check(url, "--json"))))
+    assert (found["unknown"], found["duplicates"]) in ((["099_later"], []), ([], [name]))
+
+
+def test_an_id_of_the_platform_need_not_count_up(url: str) -> None:
+    # peewee's AutoField on SQLite, and what is left when Sequelize rebuilds a table.
+    for table in ("users", "projects", "gigs"):
+        execute(url, f"CREATE TABLE {table} (id INTEGER NOT NULL PRIMARY KEY)")
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+    ended = check(url)
+    assert ended.code == 0
+    assert sorted(line for line in printed(ended) if ".id" in line) == [
+        f"- {table}.id: the id is not auto-incremented; SQLite may then use the id of a deleted row again (harmless)"
+        for table in ("gigs", "projects", "users")
+    ]
 
 
 def test_drift_is_detected_without_asking_the_server_the_same_twice(
@@ -229,9 +290,9 @@ def test_an_unfinished_concurrent_index_is_named(server: servers.Server, url: st
         )
     ended = check(url)
     assert ended.code == 1
-    assert ended.words.startswith(
+    assert printed(ended)[0] == (
         "- feed_posts.feed_posts_user_id_created_at: it is a unique index over (userId, createdAt), not an index over "
-        "(userId, createdAt); it is INVALID: its concurrent build did not finish\n"
+        "(userId, createdAt); it is INVALID: its concurrent build did not finish"
     )
 
 

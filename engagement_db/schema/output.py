@@ -1,0 +1,52 @@
+"""Standard output that never stops a migration."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+class _Unfailing:
+    """A text stream that discards what it cannot write."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self._discard_the_rest()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._discard_the_rest()
+
+    def _discard_the_rest(self) -> None:
+        # What is still buffered would fail again when the interpreter ends.
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def unfailing_output() -> Iterator[None]:
+    """Discard, inside the block, standard output that cannot be written: a full disk, a closed pipe."""
+    stream = sys.stdout
+    if stream is None:
+        yield
+        return
+    sys.stdout = _Unfailing(stream)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = stream
