@@ -44,14 +44,15 @@ def _prepare(context: click.Context) -> peewee.Database:
             "never merged. Nothing was changed."
         )
     context.with_resource(unfailing_output())
+    _hide_own_tracebacks()
+    context.with_resource(_errors_without_traceback())
     target = settings.choose_target(context.params.get("database"))
+    if command == "create":
+        context.with_resource(_acceptable_script(directory, context.params["name"], context.params["auto"]))
+        return settings.unconnected(target)
     click.echo(f"Database: {target}")
     database = settings.connect(target)
     context.call_on_close(database.close)
-    _hide_own_tracebacks()
-    context.with_resource(_errors_without_traceback())
-    if command == "create":
-        context.with_resource(_acceptable_script(directory, context.params["name"], context.params["auto"]))
     if command in _CHANGING:
         context.with_resource(hold_migration_lock(database, settings.lock_timeout_seconds()))
         if target.is_default:
