@@ -13,11 +13,11 @@ from engagement_db.orm.urls import open_database
 def connect(url: str, **options: Any) -> peewee.Database:
     """Bind every model to the database at ``url`` and return it. No connection is opened yet.
 
-    ``url`` is ``scheme://user:password@host:port/name?parameter=value`` with one of the schemes
-    sqlite, postgresql, postgres, mysql and mariadb, each also with ``+pool``. Percent-escapes are
-    decoded; in user and password ``: / ? # [ ] @`` have to be escaped. Query parameters and ``options``
-    go to the driver and, with ``+pool``, to peewee's pool (``max_connections``, ``stale_timeout`` in
-    seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does.
+    ``url`` is ``scheme://user:password@host:port/name?parameter=value`` with one of the schemes sqlite, postgresql,
+    postgres, mysql and mariadb, each also with ``+pool``; ``postgresql+psycopg`` asks for psycopg 3, where psycopg2
+    would be preferred. Percent-escapes are decoded; in user and password ``: / ? # [ ] @`` have to be escaped. Query
+    parameters and ``options`` go to the driver and, with ``+pool``, to peewee's pool (``max_connections``,
+    ``stale_timeout`` in seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does.
 
     Raises ConfigurationError, and binds nothing, for a url that cannot be read, an unknown scheme, a
     name that is missing or a driver that is not installed.

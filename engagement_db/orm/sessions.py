@@ -117,6 +117,11 @@ def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
 
 
 def _keep_json_null(connection: Any) -> None:
-    from psycopg2.extras import register_default_jsonb
+    if type(connection).__module__.partition(".")[0] == "psycopg":
+        from psycopg.types.json import set_json_loads
 
-    register_default_jsonb(connection, loads=load_json)
+        set_json_loads(load_json, connection)
+    else:
+        from psycopg2.extras import register_default_jsonb
+
+        register_default_jsonb(connection, loads=load_json)

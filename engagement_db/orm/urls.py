@@ -26,6 +26,11 @@ _DATABASES: Final[dict[str, tuple[type[peewee.Database], type[peewee.Database]]]
     "mysql": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
     "mariadb": (peewee.MySQLDatabase, pool.PooledMySQLDatabase),
 }
+# What may follow the scheme, after a + each.
+_VARIANTS: Final = {
+    scheme: [[], ["pool"], *([["psycopg"], ["pool", "psycopg"]] if scheme.startswith("postgres") else [])]
+    for scheme in _DATABASES
+}
 
 
 def open_database(url: str, **options: Any) -> peewee.Database:
@@ -34,16 +39,19 @@ def open_database(url: str, **options: Any) -> peewee.Database:
     Takes and raises what ``connect`` does.
     """
     parts = _split(url)
-    scheme, _, suffix = parts.scheme.partition("+")
-    if "://" not in url or scheme not in _DATABASES or suffix not in ("", "pool"):
+    scheme, *variants = parts.scheme.split("+")
+    if "://" not in url or scheme not in _DATABASES or sorted(variants) not in _VARIANTS[scheme]:
         known = ", ".join(_DATABASES)
         raise ConfigurationError(
-            f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool), followed by ://."
+            f"{shown_url(url)}: the scheme is not one of {known} (each also with +pool, and postgresql+psycopg for "
+            "psycopg 3), followed by ://."
         )
     server = servers.named(scheme)
-    if not any(find_spec(driver) for driver in server.drivers):
+    psycopg_3 = "psycopg" in variants
+    if not any(find_spec(driver) for driver in (("psycopg",) if psycopg_3 else server.drivers)):
+        extra = "psycopg" if psycopg_3 else server.extra
         raise ConfigurationError(
-            f"{server.display_name} needs a driver that is not installed; install engagement_db[{server.extra}]."
+            f"{server.display_name} needs a driver that is not installed; install engagement_db[{extra}]."
         )
     name = unquote(parts.path.removeprefix("/"))
     arguments: dict[str, Any] = {key: _converted(key, value) for key, value in parse_qsl(parts.query)}
@@ -52,6 +60,13 @@ def open_database(url: str, **options: Any) -> peewee.Database:
             raise ConfigurationError(f"{shown_url(url)}: a file takes three slashes, as in sqlite:///engagement.db.")
         name = name or ":memory:"
         arguments.setdefault("timeout", BUSY_TIMEOUT_SECONDS)
+        if "pool" in variants:
+            if name == ":memory:":
+                raise ConfigurationError(
+                    f"{shown_url(url)}: each connection of a pool has a database of its own in memory; name a file."
+                )
+            # The pool hands a connection to one thread at a time.
+            arguments.setdefault("check_same_thread", False)
     else:
         arguments.update(_login(url, parts))
         if server.charset is not None and not str(arguments.get("password", "")).isascii():
@@ -61,8 +76,10 @@ def open_database(url: str, **options: Any) -> peewee.Database:
             raise ConfigurationError(f"{shown_url(url)}: the name of the database is missing after the host.")
     if server.stores_json_as_text:
         arguments["mariadb"] = True
+    if psycopg_3:
+        arguments["prefer_psycopg3"] = True
     arguments.update(options)
-    database = _DATABASES[scheme][suffix == "pool"](name, **arguments)
+    database = _DATABASES[scheme]["pool" in variants](name, **arguments)
     set_up_sessions(database)
     return database
 

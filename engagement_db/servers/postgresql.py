@@ -56,7 +56,7 @@ class Postgresql(Server):
     session = ("SET TIME ZONE 'UTC'",)
     begin = ("READ COMMITTED",)
     lock_attempt_seconds = 0.05
-    drivers = ("psycopg2",)
+    drivers = ("psycopg2", "psycopg")
     extra = "postgres"
     retry_codes = frozenset({"40001", "40P01"})
     lock_timeout_codes = frozenset({"55P03"})

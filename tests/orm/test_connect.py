@@ -4,10 +4,13 @@ import contextlib
 import subprocess
 import sys
 import textwrap
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
 import peewee
+import psycopg
 import pytest
 from playhouse import db_url, pool
 
@@ -18,10 +21,11 @@ from engagement_db.orm.urls import open_database
 
 SCHEMES = {
     "sqlite": ["sqlite"],
-    "postgres": ["postgresql", "postgres"],
+    "postgres": ["postgresql", "postgres", "postgresql+psycopg"],
     "mariadb": ["mariadb", "mysql"],
     "mysql": ["mysql", "mariadb"],
 }
+THREADS = 8
 NASTY_PASSWORD = "p@s:s/w#o?r%d&=+ [1]'\"\\€é"
 
 
@@ -107,6 +111,53 @@ def test_each_scheme_connects_plain_and_pooled(server, url):
                 assert session_of(database) == SET_UP[server.name]
             if is_pooled:
                 database.close_all()
+
+
+def test_pool_serves_many_threads(server, url):
+    database = edb.connect(with_scheme(url, SCHEMES[server.name][0] + "+pool"), max_connections=2, timeout=20)
+    with connected(database):
+        database.create_tables([edb.User])
+    begin = threading.Barrier(THREADS)
+
+    def work(number):
+        begin.wait(10)
+        for _ in range(5):
+            with connected(database):
+                edb.transaction(lambda: edb.User.create(first_name=str(number), last_name="", email=""))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(work, range(THREADS)))
+    with connected(database):
+        assert edb.User.select().count() == 5 * THREADS
+    database.close_all()
+
+
+def test_pool_of_databases_in_memory_is_refused():
+    with pytest.raises(edb.ConfigurationError, match="each connection of a pool has a database of its own in memory"):
+        edb.connect("sqlite+pool://")
+
+
+@pytest.mark.parametrize("suffix", ["", "+pool"])
+def test_psycopg_3_is_chosen_by_the_scheme_and_by_peewee_s_parameter(server, url, suffix):
+    if server.name != "postgres":
+        pytest.skip("psycopg is a driver of PostgreSQL")
+    plain = f"postgresql{suffix}"
+    for asked in (
+        with_scheme(url, f"postgresql+psycopg{suffix}"),
+        with_parameters(with_scheme(url, plain), "prefer_psycopg3=true"),
+    ):
+        database = edb.connect(asked)
+        with connected(database):
+            assert isinstance(database.connection(), psycopg.Connection)
+            assert session_of(database) == SET_UP[server.name]
+            database.create_tables([edb.User, edb.FeedPost])
+            author = edb.User.create(first_name="Ada", last_name="", email="")
+            for number, document in enumerate([edb.JSON_NULL, None, "text", {"a": [1, None]}]):
+                post = edb.FeedPost.create(user=author, content=str(number), metadata=document)
+                assert edb.FeedPost.get_by_id(post.id).metadata == document
+            database.drop_tables([edb.User, edb.FeedPost])
+        if suffix:
+            database.close_all()
 
 
 def test_connect_opens_no_connection(url):
@@ -214,7 +265,8 @@ def test_a_percent_escaped_password_logs_in(server, url):
     accounts = [f"`{user}`@localhost", f"`{user}`@`%%`"]
     with connected(admin):
         if server.name == "postgres":
-            admin.execute_sql(f'CREATE ROLE "{user}" LOGIN PASSWORD %s', (NASTY_PASSWORD,))
+            literal = NASTY_PASSWORD.replace("'", "''").replace("%", "%%")
+            admin.execute_sql(f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{literal}'")
         else:
             # An anonymous user of localhost, where there is one, goes before the users of any host.
             for account in accounts:
@@ -255,7 +307,8 @@ def test_query_parameters_reach_the_driver(server, url):
         parameters = "application_name=feed%20service&connect_timeout=7&sslmode=disable"
         with connected(edb.connect(with_parameters(url, parameters))) as database:
             assert database.execute_sql("SHOW application_name").fetchone() == ("feed service",)
-            sent = database.connection().get_dsn_parameters()
+            info = database.connection().info
+            sent = info.get_parameters() if hasattr(info, "get_parameters") else info.dsn_parameters
             assert (sent["connect_timeout"], sent["sslmode"]) == ("7", "disable")
     else:
         parameters = "connect_timeout=7&init_command=SET+SESSION+lock_wait_timeout=77"
@@ -312,6 +365,8 @@ def test_a_url_is_taken_apart(url, name, arguments):
     [
         ("oracle://app:s3cret@db/shop", r"^oracle://app:\*\*\*@db/shop: the scheme is not one of sqlite, "),
         ("postgresql+ssl://app:s3cret@db/shop", r"the scheme is not one of sqlite, "),
+        ("sqlite+psycopg:///shop.db", r"the scheme is not one of sqlite, "),
+        ("postgresql+pool+pool://app:s3cret@db/shop", r"the scheme is not one of sqlite, "),
         ("app:s3cret@db/shop", r"^the url of the database: the scheme is not one of "),
         ("s3cret", r"^the url of the database: the scheme is not one of "),
         ("postgresql://app:s3cret@db", r"^postgresql://app:\*\*\*@db: the name of the database is missing"),
@@ -365,6 +420,7 @@ WITHOUT_DRIVERS = """
     ("scheme", "sentence"),
     [
         ("postgresql", "PostgreSQL needs a driver that is not installed; install engagement_db[postgres]."),
+        ("postgresql+psycopg", "PostgreSQL needs a driver that is not installed; install engagement_db[psycopg]."),
         ("mysql", "MySQL needs a driver that is not installed; install engagement_db[mysql]."),
         ("mariadb+pool", "MariaDB needs a driver that is not installed; install engagement_db[mysql]."),
     ],

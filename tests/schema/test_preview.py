@@ -15,6 +15,7 @@ from commands import copy_scripts
 from independent_catalog import everything, snapshot, unlike
 from platform_database import build, execute, family
 from revision_examples import EXAMPLES, OUR_ROWS
+from servers import without_driver
 
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
@@ -32,7 +33,7 @@ def feed(url: str, script: str) -> str:
         case "sqlite":
             command = ["sqlite3", "-bail", place]
         case "postgres":
-            command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", url]
+            command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", without_driver(url)]
         case _:
             client = shutil.which("mariadb") or "mysql"
             command = [client, "-N", "-h", str(parts.hostname), "-P", str(parts.port), "-u", "root", place]

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg2
 import pymysql
+from servers import without_driver
 
 USERS, PROJECTS, GIGS = 300, 400, 200
 MEMBERS, FILES = 600, 500
@@ -20,7 +21,7 @@ MEMBERS, FILES = 600, 500
 
 def family(url: str) -> str:
     """The server's name as the tests call it."""
-    scheme = urlsplit(url).scheme
+    scheme = urlsplit(url).scheme.partition("+")[0]
     return "postgres" if scheme == "postgresql" else scheme
 
 
@@ -59,7 +60,7 @@ def _connection(url: str) -> Any:
             connection.execute("PRAGMA foreign_keys = ON")
             return connection
         case "postgres":
-            connection = psycopg2.connect(url)
+            connection = psycopg2.connect(without_driver(url))
             connection.autocommit = True
             return connection
         case _:

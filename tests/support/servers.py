@@ -3,7 +3,7 @@
 `NAMES` are the servers as the machine has them, `UNSTABLE_NAMES` those of Debian unstable. A server whose
 administrative URL is in `TEST_<NAME>_URL` is used as given (`TEST_POSTGRES_URL`, `TEST_MARIADB_UNSTABLE_URL` and so
 on). Otherwise a throwaway server is started: on a free loopback port, in a folder of its own, gone afterwards. Only a
-server that we started may be killed.
+server that we started may be killed. With `TEST_POSTGRES_DRIVER=psycopg` the library uses psycopg 3.
 """
 
 import contextlib
@@ -140,7 +140,8 @@ class PostgresServer(Server):
     def create_database(self) -> str:
         database = _new_database_name()
         self._ask(f'CREATE DATABASE "{database}"')
-        return self._url_of(database)
+        scheme = "+".join(["postgresql", *os.environ.get("TEST_POSTGRES_DRIVER", "").split()])
+        return urlsplit(self._url_of(database))._replace(scheme=scheme).geturl()
 
     def drop_database(self, url: str) -> None:
         self._ask(f'DROP DATABASE IF EXISTS "{_database_of(url)}" WITH (FORCE)')
@@ -191,6 +192,11 @@ class MySQLServer(Server):
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
+
+
+def without_driver(url: str) -> str:
+    """Return the URL as a client other than the library takes it."""
+    return url.replace("+psycopg:", ":", 1)
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ def connect(url):
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///")))
-    if parts.scheme == "postgresql":
-        return contextlib.closing(psycopg2.connect(url))
+    if parts.scheme.startswith("postgresql"):
+        return contextlib.closing(psycopg2.connect(servers.without_driver(url)))
     return contextlib.closing(
         pymysql.connect(
             host=parts.hostname,
