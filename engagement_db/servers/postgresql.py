@@ -334,7 +334,8 @@ class PostgresqlCatalog(Reader):
         found = [Dependent("view", name) for (name,) in views]
         found += [Dependent("foreign key", name, owner) for owner, name in keys]
         if column is not None:
-            # Indexes, keys, checks, statistics, triggers and generated columns all depend on the column.
+            # Indexes, keys, checks, statistics, triggers and generated columns all depend on the column. So do the
+            # NOT NULL constraints of PostgreSQL 18, but they are part of the column, like its default.
             found += [
                 Dependent(kind, name, "" if kind == "object" else table)
                 for kind, name in self.rows(
@@ -346,7 +347,8 @@ class PostgresqlCatalog(Reader):
                     "LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid "
                     "LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid "
                     "WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = %s "
-                    "AND d.classid NOT IN ('pg_rewrite'::regclass) AND (k.oid IS NULL OR k.conrelid = d.refobjid) "
+                    "AND d.classid NOT IN ('pg_rewrite'::regclass) "
+                    "AND (k.oid IS NULL OR k.conrelid = d.refobjid AND k.contype <> 'n') "
                     "AND NOT EXISTS (SELECT FROM pg_attrdef own WHERE d.classid = 'pg_attrdef'::regclass "
                     "AND own.oid = d.objid AND own.adnum = a.attnum) ORDER BY 1",
                     oid,
