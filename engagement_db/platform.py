@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import peewee
@@ -95,14 +96,38 @@ class Project(BaseModel):
         return is_new
 
 
+@dataclass(frozen=True)
+class Actor:
+    """The user who acts, or with id None the system itself, and whether that user exists."""
+
+    id: int | None
+    exists: bool = True
+
+    def required_id(self) -> int | None:
+        """Return the id; raises NotFound if no such user exists."""
+        if not self.exists:
+            raise not_found(User, self.id, "by")
+        return self.id
+
+
+def actor_id_of(by: Any) -> int | None:
+    """Return the id of the user who acts, a row or an id, or None for the system; sends no query.
+
+    Raises RefusedValue for a row that is not stored.
+    """
+    key: int | None = None if by is None else User.id.db_value(by)
+    return key
+
+
 def resolve_actor_id(by: Any) -> int | None:
     """Return the id of the user who acts, None for the system; raises NotFound. Uses the primary key."""
-    if by is None:
-        return None
-    key: int = User.id.db_value(by)
-    if not User.select(User.id).where(User.id == key).exists():
-        raise not_found(User, key, "by")
-    return key
+    key = actor_id_of(by)
+    return Actor(key, exists=key is None or User.select(User.id).where(User.id == key).exists()).required_id()
+
+
+def known_user(parameter: peewee.Node) -> Any:
+    """Return a scalar subquery of the user with this id: NULL if none exists. Uses the primary key."""
+    return User.select(User.id).where(User.id == parameter)
 
 
 class Gig(BaseModel):

@@ -376,9 +376,12 @@ class MoneyField(_Converting, peewee.DecimalField):
     def db_value(self, value: Any) -> Any:
         if _is_sql(value):
             return value
-        exact = self.exact(value)
+        return self.bound(self.exact(value))
+
+    def bound(self, amount: Decimal) -> Decimal | float:
+        """Return what the driver takes for an amount that ``exact`` returned."""
         # Bound as text it would be larger than every number in an expression.
-        return float(exact) if self._keeps_doubles() else exact
+        return float(amount) if self._keeps_doubles() else amount
 
     def python_value(self, value: Any) -> Any:
         if value is None:

@@ -90,8 +90,10 @@ def _outermost(database: peewee.Database, dialect: Dialect) -> Any:
 
 
 def locked(query: Any) -> Any:
-    """Return the SELECT with FOR UPDATE, where rows can be locked; elsewhere the query as it is.
+    """Return the SELECT with a lock on its rows against changes, or where rows cannot be locked the query itself.
 
-    On SQLite a transaction that ``transaction`` began holds the only write lock already.
+    On SQLite a transaction that ``transaction`` began holds the only write lock already. On PostgreSQL the lock does
+    not block inserts of rows that refer to these.
     """
-    return query.for_update() if servers.of(current()).supports_for_update else query
+    server = servers.of(current())
+    return query.for_update(server.row_lock) if server.supports_for_update else query

@@ -56,6 +56,10 @@ class Dialect:
     odd_value_sql: ClassVar[dict[type[ColumnType], str]] = {}
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)
     supports_for_update: ClassVar[bool] = True
+    # Which clause locks rows against changes, and not against new rows that refer to them?
+    row_lock: ClassVar[str] = "FOR UPDATE"
+    # Must an INSERT name the unique key that may be taken already, because an error would abort its transaction?
+    names_conflict_target: ClassVar[bool] = False
 
     # Which query reports that a locking read misses what was committed after the snapshot?
     stale_reads_query: ClassVar[str | None] = None
@@ -73,6 +77,8 @@ class Dialect:
 
     # Which error codes or SQLSTATEs mean that the transaction lost a race and may be run again?
     retry_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that a unique key is taken already?
+    duplicate_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that a lock was not granted in time?
     lock_timeout_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that the table cannot be altered while it is written to?

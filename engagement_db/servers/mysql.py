@@ -65,6 +65,7 @@ class Mysql(Server):
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
     retry_codes = frozenset({1205, 1213})
+    duplicate_codes = frozenset({1062})
     lock_timeout_codes = frozenset({1205})
     not_online_codes = frozenset({1845, 1846})
     unknown_index_codes = frozenset({1176})

@@ -52,6 +52,8 @@ class Postgresql(Server):
     casts_in_case = True
     driver_parses_json = True
     odd_value_sql = {Money: "{column} = 'NaN'"}
+    row_lock = "FOR NO KEY UPDATE"
+    names_conflict_target = True
     stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
     session = ("SET TIME ZONE 'UTC'",)
     begin = ("READ COMMITTED",)

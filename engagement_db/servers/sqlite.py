@@ -69,6 +69,7 @@ class Sqlite(Server):
     begin = ("IMMEDIATE",)
     drivers = ("sqlite3",)
     retry_codes = frozenset({5, 6, 261, 517})
+    duplicate_codes = frozenset({1555, 2067})
     lock_timeout_codes = frozenset({5, 261, 517})
 
     def enum_sql(self, table: str, column: str, labels: tuple[str, ...]) -> str:

@@ -12,7 +12,8 @@ from engagement_db.trust.books import (
     reconcile,
     release_queue,
 )
-from engagement_db.trust.disputes import DisputeCase, DisputeChange, DisputeEvent
+from engagement_db.trust.disputes import DisputeCase, DisputeChange
+from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.moves import TransactionChange
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.words import (

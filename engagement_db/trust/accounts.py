@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from engagement_db import servers
 from engagement_db.errors import Contention, InvalidTransition, Refused
@@ -16,18 +16,19 @@ from engagement_db.orm.fields import (
     UTCDateTimeField,
     VarcharField,
 )
-from engagement_db.orm.models import BaseModel, store
-from engagement_db.orm.rows import copy_state, not_found, required_text
+from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.rows import copy_state, id_of, not_found, required_text, written
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
-from engagement_db.trust.money import currency
+from engagement_db.trust.money import require_currency
 from engagement_db.trust.transitions import ACCEPTS_FUNDING, ACCOUNT_TRANSITIONS
 from engagement_db.trust.words import AccountStatus
 
 
 @dataclass(frozen=True)
 class AccountChange:
-    """What ``activate``, ``suspend`` or ``close`` did; ``changed`` is False where it was done before."""
+    """Result of ``activate``, ``suspend`` or ``close``; ``changed`` is False if the account had that status already."""
 
     account: "EscrowAccount"
     changed: bool
@@ -36,7 +37,7 @@ class AccountChange:
 
 
 class EscrowAccount(BaseModel):
-    """A person's account with a payment provider, in one currency."""
+    """A user's account with a payment provider, in one currency."""
 
     user_id: int
 
@@ -78,56 +79,47 @@ class EscrowAccount(BaseModel):
 
     @classmethod
     def open(cls, user: Any, provider: str, currency_code: str = "USD") -> "EscrowAccount":
-        """See to it that ``user`` (a row or id) has one account with ``provider`` in this currency.
+        """Return the account of ``user`` (a row or id) with ``provider`` in this currency; create it if it is missing.
 
-        Returns that account; one that is there already as it stands, closed or suspended ones too. Two
-        processes that open the same account at once get the same row: the second waits for the lock on
-        the user's row.
+        An existing account is returned in whatever status it has. Calls at the same time return the same row.
 
-        ``provider`` has 1 to 80 characters, ``currency_code`` three capital letters. Raises RefusedValue
-        for other values, NotFound for an unknown user, and Contention inside a caller's REPEATABLE READ
-        transaction on PostgreSQL, whose snapshot would hide an account that was opened a moment ago;
-        nothing was changed then. Uses
+        ``provider`` has 1 to 80 characters, ``currency_code`` is a code of ISO 4217. Raises RefusedValue for other
+        values, NotFound for an unknown user, and Contention inside a caller's own transaction whose snapshot cannot
+        show the account that another session has just opened. Nothing is changed on error. Uses
         escrow_accounts_user_id_provider_currency_code.
         """
+        user_id = id_of(cls.user, user)
         wanted = {
-            "user": cls.user.db_value(user),
+            "user": user_id,
             "provider": required_text(cls.provider, provider),
-            "currency_code": currency(cls.currency_code, currency_code),
+            "currency_code": require_currency(cls.currency_code, currency_code),
         }
-
-        def find() -> Any:
-            return cls.select().filter(**wanted).order_by(cls.id)
-
-        def work() -> EscrowAccount:
-            if locked(User.select(User.id).where(User.id == wanted["user"])).first() is None:
-                raise not_found(User, wanted["user"])
-            first = locked(find()).first()
-            if first is None:
-                _refuse_stale_snapshot(f"an account of user {wanted['user']}")
-            return first or cls.create(**wanted)
-
-        return find().first() or transaction(work)
+        found = _FIND.first(**wanted)
+        if found is not None:
+            account: EscrowAccount = found[0]
+            return account
+        work = _insert_or_find if _has_unique_key() else _find_or_insert
+        return written(lambda: work(wanted), (cls.user, user_id))
 
     def activate(self) -> AccountChange:
-        """The account is active: it takes new money, again if it was suspended or closed.
+        """Activate the account: it accepts funding, again if it was suspended or closed.
 
-        Returns what changed. Raises NotFound; nothing was changed then.
+        The first money activates a pending account by itself. Returns what changed. Raises NotFound. Nothing is
+        changed on error, here and below.
         """
         return self._change(AccountStatus.ACTIVE)
 
     def suspend(self) -> AccountChange:
-        """The account is suspended: it takes no new money; what it holds can still be released or refunded.
+        """Suspend the account: it accepts no funding; what it holds can still be released or refunded.
 
-        Returns what changed. Raises InvalidTransition for a closed account, and NotFound; nothing was changed then.
+        Returns what changed. Raises InvalidTransition for a closed account, and NotFound.
         """
         return self._change(AccountStatus.SUSPENDED)
 
     def close(self) -> AccountChange:
-        """The account is closed: it holds no money and takes none.
+        """Close the account: it holds no money and accepts none.
 
-        Returns what changed. Raises InvalidTransition while the account holds money, and NotFound; nothing was
-        changed then.
+        Returns what changed. Raises InvalidTransition while the account holds money, and NotFound.
         """
         return self._change(AccountStatus.CLOSED)
 
@@ -147,40 +139,106 @@ class EscrowAccount(BaseModel):
                     f"escrow account {account.id} still holds {account.current_balance} "
                     f"{account.currency_code}; release or refund its transactions, then close it."
                 )
-            store(account, {"status": target})
+            changes = {"status": target, "updated_at": now()}
+            update_of(EscrowAccount, tuple(changes)).execute(id=account.id, **changes)
+            assign(account, changes)
             return AccountChange(account, True, before, target)
 
-        move = transaction(work)
-        copy_state(self, move.account)
-        return replace(move, account=self)
+        change = transaction(work)
+        copy_state(self, change.account)
+        return replace(change, account=self)
 
     def require_funding(self, currency_code: str) -> None:
+        """Raise Refused if the account accepts no funding, or none in this currency."""
+        refusal = self.funding_refusal(currency_code)
+        if refusal is not None:
+            raise refusal
+
+    def funding_refusal(self, currency_code: str) -> Refused | None:
+        """Return the error that says why the account accepts no funding in this currency, or None."""
         if self.status not in ACCEPTS_FUNDING:
-            raise Refused(
-                f"escrow account {self.id} is {self.status} and takes no new money; activate it, "
-                f"or use another account."
+            return Refused(
+                f"escrow account {self.id} is {self.status} and accepts no funding; activate it or use another one."
             )
         if currency_code != self.currency_code:
-            raise Refused(
+            return Refused(
                 f"escrow account {self.id} is in {self.currency_code}, the transaction in {currency_code}; "
                 f"open an account in {currency_code} for it."
             )
+        return None
 
 
-def locked_account(account_id: int | None) -> EscrowAccount:
-    """Return the account as it stands, locked; raises NotFound. Walks the primary key."""
-    account: EscrowAccount | None = locked(EscrowAccount.select().where(EscrowAccount.id == account_id)).first()
-    if account is None:
-        raise not_found(EscrowAccount, account_id)
+def _with_key() -> Any:
+    return EscrowAccount.select().where(
+        EscrowAccount.user == Parameter("user"),
+        EscrowAccount.provider == Parameter("provider"),
+        EscrowAccount.currency_code == Parameter("currency_code"),
+    )
+
+
+_FIND: Final = Statement(lambda: _with_key().order_by(EscrowAccount.id).limit(1), EscrowAccount)
+_FIND_NEWEST: Final = Statement(lambda: locked(_with_key()), EscrowAccount)
+_INSERT: Final = Statement(
+    lambda: EscrowAccount.insert(parameters(*columns_of(EscrowAccount)[1:])),
+    unique=(EscrowAccount.user, EscrowAccount.provider, EscrowAccount.currency_code),
+)
+_LOCK: Final = Statement(
+    lambda: locked(EscrowAccount.select().where(EscrowAccount.id == Parameter("id"))), EscrowAccount
+)
+
+
+def _insert_or_find(wanted: dict[str, Any]) -> EscrowAccount:
+    at = now()
+    row = EscrowAccount(**wanted, created_at=at, updated_at=at)
+    if _INSERT.insert(row):
+        return row
+    found = _FIND.first(**wanted) or _FIND_NEWEST.first(**wanted)
+    if found is None:
+        raise Contention(
+            f"another session has just opened this account of user {wanted['user']}, and the snapshot of this "
+            f"transaction does not show it. Nothing was changed; run the transaction again."
+        )
+    account: EscrowAccount = found[0]
+    return account
+
+
+def _has_unique_key() -> bool:
+    """Return whether the database refuses a second account; one that was adopted may lack the index. Asks once."""
+    database: Any = current()
+    if not getattr(database, "_engagement_db_accounts_are_unique", False):
+        live = servers.read(database).table(EscrowAccount._meta.table_name)
+        key = {field.column_name for field in (EscrowAccount.user, EscrowAccount.provider, EscrowAccount.currency_code)}
+        database._engagement_db_accounts_are_unique = live is not None and any(
+            index.unique and index.valid and set(index.columns) == key for index in live.indexes
+        )
+    return bool(database._engagement_db_accounts_are_unique)
+
+
+def _find_or_insert(wanted: dict[str, Any]) -> EscrowAccount:
+    """Do without the unique index: sessions that open an account of one user wait for each other."""
+    locked(User.select(User.id).where(User.id == wanted["user"])).first()
+    found = _FIND.first(**wanted)
+    if found is None:
+        _refuse_stale_snapshot(f"an account of user {wanted['user']}")
+    account: EscrowAccount = found[0] if found else EscrowAccount.create(**wanted)
     return account
 
 
 def _refuse_stale_snapshot(what: str) -> None:
-    """Raise Contention where the caller's snapshot may hide a row that must exist once only."""
+    """Raise Contention if the caller's snapshot may hide a row that must exist once only."""
     database = current()
     question = servers.of(database).stale_reads_query
     if question is not None and database.execute_sql(question).fetchone()[0]:
         raise Contention(
-            f"{what} cannot be opened inside a REPEATABLE READ transaction, which does not see what others open; "
-            "open it before the transaction begins. Nothing was changed."
+            f"{what} cannot be opened inside a REPEATABLE READ transaction, which does not see what other sessions "
+            "open; open it before the transaction begins. Nothing was changed."
         )
+
+
+def locked_account(account_id: int | None) -> EscrowAccount:
+    """Return the account, locked; raises NotFound. Uses the primary key."""
+    found = _LOCK.first(id=account_id)
+    if found is None:
+        raise not_found(EscrowAccount, account_id)
+    account: EscrowAccount = found[0]
+    return account

@@ -1,12 +1,14 @@
-"""Disputes over escrow transactions: cases, their events, and the verbs that settle both case and money.
+"""Dispute cases over escrow transactions, and the verbs that settle both case and money.
 
-Locks are taken in the order of ``transactions``: account, transaction, case.
+Locks are taken in the order of ``transactions``: transaction, account, case.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import peewee
 
 from engagement_db.errors import InvalidTransition, Refused
 from engagement_db.orm.bound import now
@@ -20,29 +22,34 @@ from engagement_db.orm.fields import (
     VarcharField,
     reject,
 )
-from engagement_db.orm.models import BaseModel, assign, store
-from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
+from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.rows import copy_state, id_of, not_found, optional_id_of, require_rows, required_text, written
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
-from engagement_db.platform import User, resolve_actor_id
-from engagement_db.trust.moves import active_case, move
+from engagement_db.platform import Actor, User, actor_id_of, known_user
+from engagement_db.trust.accounts import EscrowAccount
+from engagement_db.trust.events import DisputeEvent, write_event
+from engagement_db.trust.moves import active_case, apply_transition, require_unsettled
+from engagement_db.trust.payload import payload_of
 from engagement_db.trust.queues import Queues
-from engagement_db.trust.transactions import EscrowTransaction, locked_transaction
+from engagement_db.trust.transactions import EscrowTransaction, lock_transaction
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, RECORDED, STAGES, TRANSITIONS
 from engagement_db.trust.words import ActionType, ActorType, DisputePriority, DisputeStage, DisputeStatus, Resolution
 
 
 @dataclass(frozen=True)
 class DisputeChange:
-    """What a verb did to a case: ``changed`` is False, and ``event`` None, where it was done before."""
+    """What a verb did to a case; ``changed`` is False and ``event`` None if the case was in that state already."""
 
     case: "DisputeCase"
     changed: bool
-    event: "DisputeEvent | None"
+    event: DisputeEvent | None
 
 
 class DisputeCase(Queues, BaseModel):
     """A dispute over one escrow transaction."""
 
+    events: Any
     escrow_transaction_id: int
     opened_by_id: int
     assigned_to_id: int | None
@@ -122,59 +129,58 @@ class DisputeCase(Queues, BaseModel):
         metadata: Any = None,
         actor_type: ActorType = ActorType.CUSTOMER,
     ) -> "DisputeCase":
-        """The transaction is disputed, by one active case; return that case.
+        """Open a dispute case over a transaction, which becomes disputed, and return the case.
 
-        The transaction has to be funded or in_escrow; its audit trail keeps which, for ``withdraw``. Its
-        money stays where it is. Transaction and user are taken as rows or ids; ``reason_code`` has 1 to 80
-        characters, ``summary`` at most 65,535 bytes; ``actor_type`` says in which role the user opened it.
+        The transaction has to be funded or in_escrow; its audit trail keeps which, for ``withdraw``. Its money stays
+        in the account. The first event of the case is a comment: the summary. Transaction and user are taken as rows
+        or ids; ``reason_code`` has 1 to 80 characters, ``summary`` at most 65,535 bytes; ``actor_type`` is the role of
+        the user. The same call again, while the case is active, returns the case as it is by then.
 
-        Raises, with nothing changed: Refused when the transaction has an active case; InvalidTransition when it
-        cannot be disputed; RefusedValue for a value that does not fit; NotFound for a transaction or user
-        that does not exist. Walks dispute_cases_escrow_transaction_id.
+        Raises Refused if the transaction has another active case, or was ever released, refunded or cancelled;
+        InvalidTransition if its status is not one to dispute; RefusedValue for a value that does not fit; NotFound for
+        a transaction or user that does not exist. Nothing is changed on error. Uses
+        dispute_cases_escrow_transaction_id.
         """
-        key = cls.escrow_transaction.db_value(escrow_transaction)
-        at = now()
+        key = id_of(cls.escrow_transaction, escrow_transaction)
         values = {
-            "opened_by": cls.opened_by.db_value(opened_by),
+            "opened_by": id_of(cls.opened_by, opened_by),
             "reason_code": required_text(cls.reason_code, reason_code),
             "summary": required_text(cls.summary, summary),
             "priority": priority,
             "customer_deadline_at": customer_deadline_at,
             "provider_deadline_at": provider_deadline_at,
             "metadata": metadata,
-            "opened_at": at,
-            "created_at": at,
-            "updated_at": at,
         }
-
-        if values["opened_by"] is None:
-            reject(cls.opened_by, "nobody opened it; pass a user")
+        opened = cls(escrow_transaction=key, **values)
+        payload = payload_of(opened, values)
 
         def work() -> DisputeCase:
-            disputed = locked_transaction(key)
-            rival = active_case(disputed)
-            if rival is not None:
-                raise Refused(
-                    f"escrow {disputed.reference!r} is already disputed in case {rival.id}; "
-                    f"record what is new there, or open a case once that one is resolved or withdrawn."
-                )
-            moved = move(disputed, "dispute", values["opened_by"])
-            if not moved.changed:
+            disputed, actor = lock_transaction(key, values["opened_by"], with_account=False)
+            active = active_case(disputed)
+            if active is not None:
+                _require_same_payload(active, disputed, payload)
+                return _of_transaction(active, disputed)
+            change = apply_transition(disputed, "dispute", actor)
+            if not change.changed:
                 raise InvalidTransition(
-                    f"escrow {disputed.reference!r} was disputed without a case, where it was is not known; "
-                    f"release or refund it instead."
+                    f"escrow {disputed.reference!r} is disputed without a case, so its previous status is unknown. "
+                    f"Release or refund it instead."
                 )
-            case = cls.create(escrow_transaction=disputed.id, **values)
-            case._write(
-                ActionType.STATUS_CHANGE,
+            case = _inserted(opened, disputed.updated_at)
+            write_event(
+                case.id,
+                ActionType.COMMENT,
                 case.opened_by_id,
                 actor_type,
-                at,
-                notes="case opened",
-                metadata={"to": DisputeStatus.OPEN, "transaction": {"from": moved.before, "to": moved.after}},
+                case.opened_at,
+                notes=summary,
+                metadata={
+                    "to": DisputeStatus.OPEN,
+                    "transaction": {"from": change.before, "to": change.after},
+                    "payload": payload,
+                },
             )
-            assign(case, {"escrow_transaction": disputed})
-            return case
+            return _of_transaction(case, disputed)
 
         case = transaction(work)
         if isinstance(escrow_transaction, EscrowTransaction):
@@ -193,31 +199,32 @@ class DisputeCase(Queues, BaseModel):
         evidence_file_name: str | None = None,
         evidence_content_type: str | None = None,
         metadata: Any = None,
-    ) -> "DisputeEvent":
-        """The case has one more comment, piece of evidence or notice; return it.
+    ) -> DisputeEvent:
+        """Add a comment, a piece of evidence or a notice to the case, and return the event.
 
-        ``by`` is the user (a row or id) who acts, None for the system; ``actor_type`` is their role.
-        Evidence names where it lies, by ``evidence_key`` or ``evidence_url``; the other actions say
-        something in ``notes``.
+        ``by`` is the user (a row or id) who acts, None for the system; ``actor_type`` is their role. Evidence needs
+        ``evidence_key`` or ``evidence_url``, the other actions need ``notes``. The same call again adds another event.
 
-        Raises, with nothing changed: InvalidTransition when the case is settled or closed; Refused for an action
-        that has a verb of its own, or an entry that says nothing; RefusedValue for a value that does not
-        fit; NotFound for a case or user that does not exist. Walks primary keys.
+        Raises InvalidTransition if the case is settled or closed; Refused for an action that has a verb of its own,
+        or for an event without content; RefusedValue for a value that does not fit; NotFound for a case or user that
+        does not exist. Nothing is changed on error. Uses primary keys.
         """
         action = ActionType(DisputeEvent.action_type.db_value(action_type))
         if action not in RECORDED:
-            raise Refused(f"{action} is written by the verb that does it; record takes {', '.join(RECORDED)}.")
+            raise Refused(f"{action} is written by the verb that performs it; record takes {', '.join(RECORDED)}.")
         if action == ActionType.EVIDENCE_UPLOAD and not (evidence_key or evidence_url):
-            raise Refused("evidence that lies nowhere was not recorded; pass its evidence_key or evidence_url.")
+            raise Refused("evidence needs an evidence_key or evidence_url. Nothing was recorded.")
         if action != ActionType.EVIDENCE_UPLOAD and not (notes and notes.strip()):
-            raise Refused(f"a {action} that says nothing was not recorded; pass notes.")
+            raise Refused(f"a {action} needs notes. Nothing was recorded.")
+        actor_id = actor_id_of(by)
 
         def work() -> DisputeEvent:
-            case = self._locked()
+            case, actor = _lock_case(self.id, actor_id)
             case._require_active(action)
-            return case._write(
+            return write_event(
+                case.id,
                 action,
-                resolve_actor_id(by),
+                actor.required_id(),
                 actor_type,
                 now(),
                 notes=notes,
@@ -231,18 +238,15 @@ class DisputeCase(Queues, BaseModel):
         return transaction(work)
 
     def assign(self, user: Any, *, by: Any = None, actor_type: ActorType = ActorType.ADMIN) -> DisputeChange:
-        """The case is in the hands of ``user`` (a row or id), or of nobody, with None.
+        """Assign the case to ``user`` (a row or id), or unassign it with None.
 
-        Returns what changed. Raises, with nothing changed: InvalidTransition when the case is settled or closed;
-        NotFound for a case or user that does not exist. The same holds for the verbs below.
+        Returns what changed. Raises InvalidTransition if the case is settled or closed, and NotFound for a case or
+        user that does not exist. Nothing is changed on error. The same holds for the verbs below.
         """
-        key = DisputeCase.assigned_to.db_value(user)
-
-        def changes(case: DisputeCase) -> dict[str, Any]:
-            require_rows((DisputeCase.assigned_to, key))
-            return {"assigned_to": key}
-
-        return self._change(ActionType.SYSTEM_NOTICE, "assigned", changes, by, actor_type)
+        field = DisputeCase.assigned_to
+        changes = {field.name: optional_id_of(field, user)}
+        parent = field, changes[field.name]
+        return self._change(ActionType.SYSTEM_NOTICE, "assigned", lambda case: changes, by, actor_type, parent)
 
     def set_deadlines(
         self,
@@ -252,7 +256,7 @@ class DisputeCase(Queues, BaseModel):
         by: Any = None,
         actor_type: ActorType = ActorType.MEDIATOR,
     ) -> DisputeChange:
-        """The two deadlines of the case are these, aware datetimes; None takes one away.
+        """Set both deadlines of the case, aware datetimes; None removes one.
 
         Returns and raises what ``assign`` does, and RefusedValue for a naive time.
         """
@@ -268,33 +272,33 @@ class DisputeCase(Queues, BaseModel):
     def set_status(
         self, status: DisputeStatus, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
     ) -> DisputeChange:
-        """The case says whose turn it is: open, awaiting_customer or under_review.
+        """Set the status of an active case: open, awaiting_customer or under_review.
 
         Returns and raises what ``assign`` does, and Refused for settled and closed, which ``resolve`` and
         ``withdraw`` set.
         """
         status = DisputeStatus(DisputeCase.status.db_value(status))
         if status not in ACTIVE_DISPUTE:
-            raise Refused(f"a case becomes {status} with its money: call resolve or withdraw.")
+            raise Refused(f"a case becomes {status} together with its money: call resolve or withdraw.")
         return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
 
     def advance(
         self, stage: DisputeStage, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
     ) -> DisputeChange:
-        """The case is in a later stage: mediation or arbitration; a stage may be skipped.
+        """Advance the case to a later stage, mediation or arbitration; a stage may be skipped.
 
-        Returns and raises what ``assign`` does, InvalidTransition for a stage that lies behind too, and Refused for
-        resolved, which ``resolve`` and ``withdraw`` set.
+        Returns and raises what ``assign`` does, InvalidTransition for an earlier stage, and Refused for resolved,
+        which ``resolve`` and ``withdraw`` set.
         """
         stage = DisputeStage(DisputeCase.stage.db_value(stage))
         if stage == DisputeStage.RESOLVED:
-            raise Refused("a case is resolved with its money: call resolve or withdraw.")
+            raise Refused("a case is resolved together with its money: call resolve or withdraw.")
 
         def changes(case: DisputeCase) -> dict[str, Any]:
             if STAGES.index(stage) < STAGES.index(case.stage):
                 raise InvalidTransition(
-                    f"dispute case {case.id} is in {case.stage} already; {stage} lies behind, "
-                    f"and stages only go forward."
+                    f"dispute case {case.id} is already in {case.stage} and cannot go back to {stage}; "
+                    f"stages only go forward."
                 )
             return {"stage": stage}
 
@@ -308,13 +312,14 @@ class DisputeCase(Queues, BaseModel):
         by: Any = None,
         actor_type: ActorType = ActorType.ADMIN,
     ) -> DisputeChange:
-        """The case is settled, at ``resolved_at``, and its money released or refunded, both or neither.
+        """Settle the case and release or refund its money, both or neither; set ``resolved_at``.
 
-        ``notes`` say why, at most 65,535 bytes. Resolving a settled case the same way again changes nothing.
+        ``notes`` give the reason, at most 65,535 bytes. Resolving a settled case the same way again changes nothing.
 
-        Raises, with nothing changed: InvalidTransition when the case was settled the other way or is closed, or
-        its transaction cannot make the move; RefusedValue for a value that does not fit; NotFound for a case
-        or user that does not exist.
+        Raises InvalidTransition if the case was settled the other way or is closed, or if the status of its
+        transaction does not allow the transition; Refused if the transaction was ever released, refunded or cancelled;
+        RefusedValue for a value that does not fit; NotFound for a case or user that does not exist. Nothing is changed
+        on error.
         """
         if resolution not in tuple(Resolution):
             reject(DisputeCase.status, f"{resolution!r} does not settle a case; release or refund does")
@@ -324,7 +329,7 @@ class DisputeCase(Queues, BaseModel):
     def withdraw(
         self, notes: str | None = None, *, by: Any = None, actor_type: ActorType = ActorType.CUSTOMER
     ) -> DisputeChange:
-        """The case is closed, at ``resolved_at``, and the transaction back where it was before the dispute.
+        """Close the case and put the transaction back to its status before the dispute; set ``resolved_at``.
 
         Returns what changed; withdrawing a closed case again changes nothing. Raises what ``resolve`` does.
         """
@@ -333,16 +338,18 @@ class DisputeCase(Queues, BaseModel):
     def _end(
         self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType
     ) -> DisputeChange:
+        actor_id = actor_id_of(by)
+
         def work() -> DisputeChange:
-            disputed = locked_transaction(self.escrow_transaction_id)
-            case = self._locked()
+            disputed, case, actor = _lock_with_transaction(self, actor_id, TRANSITIONS[verb].moves_money)
             if case.status == status and (verb == "withdraw" or disputed.status == TRANSITIONS[verb].target):
                 return DisputeChange(case, False, None)
             case._require_active(verb)
-            moved = move(disputed, verb, by)
-            at = now()
-            before = case.status
-            case._store(
+            require_unsettled(disputed)
+            moved = apply_transition(disputed, verb, actor, notes)
+            at, before = disputed.updated_at, case.status
+            _store(
+                case,
                 {
                     "status": status,
                     "stage": DisputeStage.RESOLVED,
@@ -351,21 +358,21 @@ class DisputeCase(Queues, BaseModel):
                 },
                 at,
             )
-            event = case._write(
+            event = write_event(
+                case.id,
                 ActionType.STATUS_CHANGE,
-                DisputeEvent.actor.db_value(by),
+                actor_id,
                 actor_type,
                 at,
                 notes=notes,
                 metadata={
-                    "move": verb,
+                    "action": verb,
                     "from": before,
                     "to": status,
                     "transaction": {"from": moved.before, "to": moved.after},
                 },
             )
-            assign(case, {"escrow_transaction": disputed})
-            return DisputeChange(case, True, event)
+            return DisputeChange(_of_transaction(case, disputed), True, event)
 
         return self._copy_state(transaction(work))
 
@@ -376,33 +383,32 @@ class DisputeCase(Queues, BaseModel):
         changes: Callable[["DisputeCase"], dict[str, Any]],
         by: Any,
         actor_type: ActorType,
+        *parents: tuple[ReferenceField, int | None],
     ) -> DisputeChange:
+        actor_id = actor_id_of(by)
+
         def work() -> DisputeChange:
-            case = self._locked()
+            case, actor = _lock_case(self.id, actor_id)
             case._require_active(notes)
             wanted = {name: value for name, value in changes(case).items() if case.__data__[name] != value}
             if not wanted:
                 return DisputeChange(case, False, None)
             at = now()
-            before = {name: case.__data__[name] for name in wanted}
-            case._store(wanted, at)
-            event = case._write(
+            before = payload_of(case, wanted)
+            actor.required_id()
+            _store(case, wanted, at)
+            event = write_event(
+                case.id,
                 action,
-                resolve_actor_id(by),
+                actor_id,
                 actor_type,
                 at,
                 notes=notes,
-                metadata={"from": _plain(before), "to": _plain(wanted)},
+                metadata={"from": before, "to": payload_of(case, wanted)},
             )
             return DisputeChange(case, True, event)
 
-        return self._copy_state(transaction(work))
-
-    def _locked(self) -> "DisputeCase":
-        case: DisputeCase | None = locked(DisputeCase.select().where(DisputeCase.id == self.id)).first()
-        if case is None:
-            raise not_found(DisputeCase, self.id)
-        return case
+        return self._copy_state(written(work, *parents))
 
     def _require_active(self, what: str) -> None:
         if self.status not in ACTIVE_DISPUTE:
@@ -411,72 +417,82 @@ class DisputeCase(Queues, BaseModel):
                 f"open a new case if the transaction can still be disputed."
             )
 
-    def _store(self, changes: dict[str, Any], at: datetime) -> None:
-        store(self, {**changes, "updated_at": at})
+    def _copy_state(self, change: DisputeChange) -> DisputeChange:
+        copy_state(self, change.case)
+        return replace(change, case=self)
 
-    def _write(
-        self, action: ActionType, actor: int | None, actor_type: ActorType, at: datetime, **values: Any
-    ) -> "DisputeEvent":
-        return DisputeEvent.create(
-            dispute_case=self.id,
-            actor=actor,
-            actor_type=actor_type,
-            action_type=action,
-            event_at=at,
-            created_at=at,
-            updated_at=at,
-            **values,
+
+def _lock(*models: type[peewee.Model]) -> Statement:
+    def build() -> Any:
+        query = EscrowTransaction.select(*columns_of(*models), known_user(Parameter("actor_id")))
+        for model in models[1:]:
+            query = query.join_from(EscrowTransaction, model)
+        return locked(
+            query.where(EscrowTransaction.id == Parameter("transaction_id"), DisputeCase.id == Parameter("id"))
         )
 
-    def _copy_state(self, step: DisputeChange) -> DisputeChange:
-        copy_state(self, step.case)
-        return replace(step, case=self)
+    return Statement(build, *models)
 
 
-class DisputeEvent(BaseModel):
-    """One thing that happened in a dispute."""
-
-    dispute_case_id: int
-    actor_id: int | None
-
-    id = KeyField()
-    dispute_case = ReferenceField(
-        DisputeCase,
-        column_name="disputeCaseId",
-        object_id_name="dispute_case_id",
-        backref="events",
-        on_delete="RESTRICT",
-    )
-    actor = ReferenceField(
-        User,
-        column_name="actorId",
-        object_id_name="actor_id",
-        backref="dispute_events",
-        null=True,
-        on_delete="SET NULL",
-    )
-    actor_type = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
-    action_type = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
-    notes = TextField(null=True)
-    evidence_key = VarcharField(max_length=255, column_name="evidenceKey", null=True)
-    evidence_url = TextField(column_name="evidenceUrl", null=True)
-    evidence_file_name = VarcharField(max_length=180, column_name="evidenceFileName", null=True)
-    evidence_content_type = VarcharField(max_length=80, column_name="evidenceContentType", null=True)
-    event_at = UTCDateTimeField(column_name="eventAt", default=now)
-    metadata = JsonField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
-
-    class Meta:
-        table_name = "dispute_events"
-        append_only = True
-        indexes = (
-            (("dispute_case", "event_at"), False),
-            (("actor_type",), False),
-            (("action_type",), False),
-            (("actor",), False),
+_LOCK_CASE: Final = Statement(
+    lambda: locked(
+        DisputeCase.select(*columns_of(DisputeCase), known_user(Parameter("actor_id"))).where(
+            DisputeCase.id == Parameter("id")
         )
+    ),
+    DisputeCase,
+)
+_LOCK_WITH_TRANSACTION: Final = _lock(EscrowTransaction, DisputeCase)
+_LOCK_WITH_ACCOUNT: Final = _lock(EscrowTransaction, EscrowAccount, DisputeCase)
+_INSERT: Final = Statement(lambda: DisputeCase.insert(parameters(*columns_of(DisputeCase)[1:])))
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+def _lock_case(key: int | None, actor_id: int | None) -> tuple[DisputeCase, Actor]:
+    found = _LOCK_CASE.first(id=key, actor_id=actor_id)
+    if found is None:
+        raise not_found(DisputeCase, key)
+    return found[0], Actor(actor_id, exists=found[1] == actor_id)
+
+
+def _lock_with_transaction(
+    case: DisputeCase, actor_id: int | None, with_account: bool
+) -> tuple[EscrowTransaction, DisputeCase, Actor]:
+    """Return the case and its transaction, locked in the order of ``transactions``, in one query."""
+    statement = _LOCK_WITH_ACCOUNT if with_account else _LOCK_WITH_TRANSACTION
+    found = statement.first(id=case.id, transaction_id=case.escrow_transaction_id, actor_id=actor_id)
+    if found is None:
+        require_rows((DisputeEvent.dispute_case, case.id))
+        raise not_found(EscrowTransaction, case.escrow_transaction_id)
+    disputed, *account, fresh, known_id = found
+    if account:
+        assign(disputed, {"account": account[0]})
+    return disputed, fresh, Actor(actor_id, exists=known_id == actor_id)
+
+
+def _inserted(case: DisputeCase, at: datetime) -> DisputeCase:
+    assign(case, {"opened_at": at, "created_at": at, "updated_at": at})
+    _INSERT.insert(case)
+    return case
+
+
+def _store(case: DisputeCase, changes: dict[str, Any], at: datetime) -> None:
+    changes = {**changes, "updated_at": at}
+    update_of(DisputeCase, tuple(changes)).execute(id=case.id, **changes)
+    assign(case, changes)
+
+
+def _of_transaction(case: DisputeCase, disputed: EscrowTransaction) -> DisputeCase:
+    assign(case, {"escrow_transaction": disputed})
+    return case
+
+
+def _require_same_payload(case: DisputeCase, disputed: EscrowTransaction, payload: dict[str, Any]) -> None:
+    """Raise Refused unless this is the call that opened the active case."""
+    opening = case.events.order_by(DisputeEvent.id).first()
+    metadata = opening.metadata if opening is not None and isinstance(opening.metadata, dict) else {}
+    recorded = metadata.get("payload") or payload_of(case, payload)
+    if recorded != payload:
+        raise Refused(
+            f"escrow {disputed.reference!r} is already disputed in case {case.id}; "
+            f"record what is new there, or open a case once that one is resolved or withdrawn."
+        )

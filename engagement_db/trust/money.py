@@ -1,17 +1,36 @@
-"""Exact amounts: what the books compute with, whatever the decimal context of the caller."""
+"""Exact amounts: how they are added, what fits a currency, and how a JSON document holds them."""
 
-from decimal import Context
+from decimal import Context, Decimal
 from typing import Final
 
-from engagement_db.orm.fields import VarcharField, reject
+from engagement_db.orm.fields import MoneyField, VarcharField, reject
 from engagement_db.orm.rows import required_text
+from engagement_db.trust.currencies import DECIMAL_PLACES
 
 # The caller's decimal context may round; the books never do.
 EXACT: Final = Context(prec=40)
 
 
-def currency(field: VarcharField, value: str) -> str:
-    code = required_text(field, value)
-    if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
-        reject(field, f"{code!r} is not a currency code, which has three capital letters, as USD has")
-    return code
+def require_currency(field: VarcharField, code: str) -> str:
+    """Return an ISO 4217 currency code; raises RefusedValue for any other text."""
+    text = required_text(field, code)
+    if text not in DECIMAL_PLACES:
+        reject(field, f"{text!r} is not a currency code of ISO 4217, which has three capital letters, for example USD")
+    return text
+
+
+def require_payable(field: MoneyField, amount: Decimal, currency_code: str) -> None:
+    """Raise RefusedValue for a fraction in a currency that has no decimal places, such as JPY.
+
+    Other currencies take all four places of the column, because fees are often percentages.
+    """
+    if DECIMAL_PLACES.get(currency_code) == 0 and amount != amount.to_integral_value():
+        reject(field, f"{amount.normalize(EXACT)} is not a whole number, and {currency_code} has no decimal places")
+
+
+def to_json(amount: Decimal) -> int | float | str:
+    """Return an amount as the JSON number that Node writes, or as text where that number would not be exact."""
+    if amount == amount.to_integral_value():
+        return int(amount)
+    number = float(amount)
+    return number if Decimal(repr(number)) == amount else str(amount)

@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
-from engagement_db.orm.models import assign, store, verb_update
+from engagement_db.orm.fields import TEXT_LIMIT_BYTES, reject
+from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.statements import update_of
 from engagement_db.orm.transactions import locked
-from engagement_db.platform import resolve_actor_id
+from engagement_db.platform import Actor
+from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.money import EXACT
+from engagement_db.trust.trail import entries_of, new_entry, status_before_dispute
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, HOLDS_FUNDS, TERMINAL_TIMESTAMPS, TRANSITIONS
-from engagement_db.trust.words import TransactionStatus
+from engagement_db.trust.words import AccountStatus, TransactionStatus
 
 if TYPE_CHECKING:
     from engagement_db.trust.transactions import EscrowTransaction
@@ -19,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransactionChange:
-    """What a verb did to a transaction; ``changed`` is False where it was done before.
+    """What a verb did to a transaction; ``changed`` is False if the transaction had that status already.
 
-    ``transaction`` is as it stands now, ``transaction.account`` too, both without another query.
+    ``transaction`` is as it is now stored. So is ``transaction.account``, without another query, where money moved.
     """
 
     transaction: "EscrowTransaction"
@@ -33,7 +38,7 @@ class TransactionChange:
 def active_case(transaction: "EscrowTransaction") -> Any:
     """Return a transaction's active dispute case, locked, or None.
 
-    Walks dispute_cases_escrow_transaction_id.
+    Uses dispute_cases_escrow_transaction_id.
     """
     cases = transaction.dispute_cases
     return locked(cases.where(cases.model.status.in_(ACTIVE_DISPUTE)).order_by(cases.model.id)).first()
@@ -49,97 +54,102 @@ def refuse_while_disputed(transaction: "EscrowTransaction", verb: str) -> None:
         )
 
 
-def move(row: "EscrowTransaction", verb: str, by: Any) -> TransactionChange:
-    """Make a legal move of a transaction that ``locked_transaction`` returned; row and account follow.
+def require_unsettled(row: "EscrowTransaction") -> None:
+    """Raise Refused if the transaction was ever released, refunded or cancelled, whatever its status says now."""
+    for status, name in TERMINAL_TIMESTAMPS.items():
+        settled_at = getattr(row, name)
+        if row.status == status or settled_at is not None:
+            raise Refused(
+                f"escrow {row.reference!r} was already {status} (status {row.status}, {name} {settled_at}); its money "
+                f"is never settled twice. Nothing was changed. find_problems() reports where the rows disagree."
+            )
 
-    To be called in a transaction of the database. Raises what ``EscrowTransaction.fund`` does.
+
+def apply_transition(
+    row: "EscrowTransaction", verb: str, actor: Actor, notes: str | None = None, metadata: Any = None
+) -> TransactionChange:
+    """Apply a transition to a transaction that ``lock_transaction`` returned, and to its account if money moves.
+
+    Runs in the caller's transaction of the database. Raises what ``EscrowTransaction.fund`` does.
     """
-    account, before, rule = row.account, row.status, TRANSITIONS[verb]
-    if before == rule.target:
+    before, transition = row.status, TRANSITIONS[verb]
+    if before == transition.target:
         return TransactionChange(row, False, before, before)
-    if before not in rule.sources:
+    if before not in transition.sources:
         raise InvalidTransition(_advice(row, verb))
-    after = rule.target or _status_before_dispute(row)
+    require_unsettled(row)
+    _require_amounts(row, "amount", "fee_amount", "net_amount")
+    after = transition.target or status_before_dispute(row)
     at = now()
-    came = (after in HOLDS_FUNDS) - (before in HOLDS_FUNDS)
-    if came > 0:
-        account.require_funding(row.currency_code)
+    direction = (after in HOLDS_FUNDS) - (before in HOLDS_FUNDS)
+    if direction > 0:
+        row.account.require_funding(row.currency_code)
     changes: dict[str, Any] = {
         "status": after,
-        "audit_trail": [*trail_of(row), audit_entry(row, verb, before, after, at, resolve_actor_id(by))],
+        "audit_trail": [
+            *entries_of(row),
+            new_entry(row, verb, before, after, at, actor.required_id(), _checked_notes(row, notes), metadata),
+        ],
         "updated_at": at,
     }
     if after in TERMINAL_TIMESTAMPS:
         changes[TERMINAL_TIMESTAMPS[after]] = at
-    if came:
-        _post(row, came, at)
-    transactions = type(row)
-    guarded = verb_update(transactions, changes).where(transactions.id == row.id, transactions.status == before)
-    if guarded.execute() != 1:
-        raise Contention(
-            f"escrow {row.reference!r} is no longer {before}: it was changed in spite of the lock. "
-            f"Nothing was changed; try again."
-        )
-    assign(row, changes)
+    if direction:
+        _post(row, direction, at)
+    _store(row, changes)
     return TransactionChange(row, True, before, after)
 
 
-def _post(row: "EscrowTransaction", came: int, at: datetime) -> None:
+def _store(row: "EscrowTransaction", changes: dict[str, Any]) -> None:
+    before = row.status
+    if update_of(type(row), tuple(changes), guard="status").count(id=row.id, before=before, **changes) != 1:
+        raise Contention(
+            f"escrow {row.reference!r} changed from {before} while locked. Nothing was changed; try again."
+        )
+    assign(row, changes)
+
+
+def _post(row: "EscrowTransaction", direction: int, at: datetime) -> None:
+    """Add the transaction's amounts to its account's balances, or with direction -1 subtract them."""
     account = row.account
-    balance = EXACT.fma(row.amount, came, account.current_balance)
-    pending = EXACT.fma(row.net_amount, came, account.pending_release_total)
+    _require_amounts(account, "current_balance", "pending_release_total")
+    balance = EXACT.fma(row.amount, direction, account.current_balance)
+    pending = EXACT.fma(row.net_amount, direction, account.pending_release_total)
     if balance < 0 or pending < 0:
         raise Refused(
             f"escrow account {account.id} holds {account.current_balance} {account.currency_code}, "
             f"of which {account.pending_release_total} are pending; escrow {row.reference!r} takes out more. "
-            f"The books do not add up: look at find_problems()."
+            f"Nothing was changed. The books do not balance: call find_problems()."
         )
-    changes = {"current_balance": balance, "pending_release_total": pending, "updated_at": at}
-    store(account, changes)
+    activates = direction > 0 and account.status == AccountStatus.PENDING
+    changes = {
+        "status": AccountStatus.ACTIVE if activates else account.status,
+        "current_balance": EscrowAccount.current_balance.exact(balance),
+        "pending_release_total": EscrowAccount.pending_release_total.exact(pending),
+        "updated_at": at,
+    }
+    update_of(EscrowAccount, tuple(changes)).execute(id=account.id, **changes)
+    assign(account, changes)
+
+
+def _require_amounts(row: BaseModel, *names: str) -> None:
+    for name in names:
+        value = row.__data__[name]
+        if not isinstance(value, Decimal):
+            raise Refused(
+                f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, which is not an "
+                f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair."
+            )
+
+
+def _checked_notes(row: "EscrowTransaction", notes: str | None) -> str | None:
+    if notes is not None and (not isinstance(notes, str) or len(notes.encode(errors="replace")) > TEXT_LIMIT_BYTES):
+        reject(type(row).audit_trail, f"notes have to be text of at most {TEXT_LIMIT_BYTES:,} bytes")
+    return notes
 
 
 def _advice(row: "EscrowTransaction", verb: str) -> str:
     starts = " or ".join(TRANSITIONS[verb].sources)
-    ways = [name for name, rule in TRANSITIONS.items() if row.status in rule.sources]
+    ways = [name for name, transition in TRANSITIONS.items() if row.status in transition.sources]
     advice = f"From there it can: {', '.join(ways)}." if ways else "It is settled: initiate a new one instead."
     return f"escrow {row.reference!r} is {row.status}; {verb} starts from {starts}. {advice}"
-
-
-def _status_before_dispute(row: "EscrowTransaction") -> TransactionStatus:
-    for entry in reversed(trail_of(row)):
-        if isinstance(entry, dict) and entry.get("to") == TransactionStatus.DISPUTED:
-            status = entry.get("from")
-            if status in TRANSITIONS["dispute"].sources:
-                return TransactionStatus(status)
-    raise Refused(
-        f"the audit trail of escrow {row.reference!r} does not say where it was before the dispute; "
-        f"release or refund it instead."
-    )
-
-
-def trail_of(row: "EscrowTransaction") -> list[Any]:
-    trail = row.audit_trail
-    if not trail:
-        return []
-    return trail if isinstance(trail, list) else [trail]
-
-
-def audit_entry(
-    row: "EscrowTransaction",
-    verb: str,
-    before: TransactionStatus | None,
-    after: TransactionStatus,
-    at: datetime,
-    by: int | None,
-) -> dict[str, Any]:
-    return {
-        "at": at.isoformat(),
-        "by": by,
-        "move": verb,
-        "from": before,
-        "to": after,
-        "amount": str(row.amount),
-        "fee": str(row.fee_amount),
-        "net": str(row.net_amount),
-        "currency": row.currency_code,
-    }

@@ -1,10 +1,9 @@
 """Escrow transactions, and the verbs that move money.
 
-Whoever needs several rows locks them in this order: the user, the account, the transaction, the
-dispute case. What a verb decides by, it reads under the account's lock.
+A verb that needs several rows locks the transaction first, then its account, then its dispute case. What it decides
+by, it reads under these locks.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any, Final
 import peewee
 
 from engagement_db.errors import Contention, ReferenceConflict
-from engagement_db.orm.bound import current, now
+from engagement_db.orm.bound import now
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -26,15 +25,19 @@ from engagement_db.orm.fields import (
     reject,
 )
 from engagement_db.orm.models import BaseModel, assign
-from engagement_db.orm.rows import copy_state, not_found, require_rows, required_text
+from engagement_db.orm.rows import copy_state, id_of, not_found, optional_id_of, required_text, written
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
-from engagement_db.platform import Gig, Project, User
+from engagement_db.platform import Actor, Gig, Project, User, actor_id_of, known_user
 from engagement_db.trust.accounts import EscrowAccount, locked_account
-from engagement_db.trust.money import EXACT, currency
-from engagement_db.trust.moves import TransactionChange, audit_entry, move, refuse_while_disputed, trail_of
+from engagement_db.trust.money import EXACT, require_currency, require_payable
+from engagement_db.trust.moves import TransactionChange, apply_transition, refuse_while_disputed
+from engagement_db.trust.payload import payload_of
+from engagement_db.trust.trail import entries_of, new_entry
+from engagement_db.trust.transitions import TRANSITIONS
 from engagement_db.trust.words import TransactionStatus, TransactionType
 
-# The fields that tell one payment from another: the payload of its reference.
+# The fields that a repeated call with the same reference has to repeat.
 _PAYLOAD: Final = (
     "account",
     "type",
@@ -53,7 +56,7 @@ _PAYLOAD: Final = (
 
 
 class EscrowTransaction(BaseModel):
-    """Money on its way from one person to another, held in an account until it is due."""
+    """A payment from one user to another, held in an account until it is released or refunded."""
 
     account_id: int
     initiated_by_id: int
@@ -169,176 +172,278 @@ class EscrowTransaction(BaseModel):
         external_id: str | None = None,
         metadata: Any = None,
     ) -> "EscrowTransaction":
-        """There is one transaction of this ``reference``, initiated in ``account``; return it.
+        """Create the transaction identified by ``reference``, or return the existing one.
 
-        ``reference`` is the idempotency key, 1 to 120 characters. The same call again, from any process and
-        at any time, returns the row of the first, wherever it stands by now. ``amount`` is the gross, more
-        than 0; ``fee_amount`` is 0 to ``amount``; ``net_amount`` becomes their difference.
-        ``currency_code`` is the account's unless given. Rows are taken as rows or ids.
+        ``reference`` is the idempotency key, 1 to 120 characters: the same call again, from any process and at any
+        time, returns the first row in whatever status it has by then. ``amount`` is the gross, more than 0;
+        ``fee_amount`` is 0 to ``amount``; ``net_amount`` becomes their difference. ``currency_code`` is the account's
+        unless given. Rows are taken as rows or ids.
 
-        Raises, with nothing changed: RefusedValue for a value that does not fit; ReferenceConflict when
-        the reference came with another payload, its ``fields`` saying what differs; Refused when the account
-        is suspended or closed or in another currency; NotFound for an account, user, project or gig that
-        does not exist; Contention inside a caller's own transaction whose snapshot cannot show the row
-        that another process has just inserted. Walks escrow_transactions_reference.
+        Raises RefusedValue for a value that does not fit; ReferenceConflict if the reference was used with another
+        payload, its ``fields`` naming the differences; Refused if the account is suspended or closed or in another
+        currency; NotFound for an account, user, project or gig that does not exist; Contention inside a caller's own
+        transaction whose snapshot cannot show the row that another session has just inserted. Nothing is changed on
+        error. Uses escrow_transactions_reference.
         """
-        wanted = cls(
-            account=cls.account.db_value(account),
-            reference=required_text(cls.reference, reference),
+        payment = _payment(
+            account,
+            reference,
+            amount,
+            fee_amount,
+            currency_code,
+            initiated_by,
+            counterparty,
+            project,
+            gig,
             type=type,
-            amount=cls.amount.exact(amount),
-            fee_amount=cls.fee_amount.exact(fee_amount),
-            initiated_by=cls.initiated_by.db_value(initiated_by),
-            counterparty=cls.counterparty.db_value(counterparty),
-            project=cls.project.db_value(project),
-            gig=cls.gig.db_value(gig),
             milestone_label=milestone_label,
             scheduled_release_at=scheduled_release_at,
             external_id=external_id,
             metadata=metadata,
         )
-        if currency_code is not None:
-            currency(cls.currency_code, currency_code)
-        if wanted.initiated_by_id is None:
-            reject(cls.initiated_by, "nobody initiated it; pass a user")
-        if wanted.amount <= 0:
-            reject(cls.amount, f"{wanted.amount} is not more than 0")
-        if not 0 <= wanted.fee_amount <= wanted.amount:
-            reject(cls.fee_amount, f"{wanted.fee_amount} is not between 0 and the amount, {wanted.amount}")
-        wanted.net_amount = cls.net_amount.exact(EXACT.subtract(wanted.amount, wanted.fee_amount))
-        cls.metadata.db_value(metadata)
-        payload = _payload(wanted)
+        return written(lambda: _initiated(payment, currency_code), *_parents(payment))
 
-        def find() -> Any:
-            return cls.select().where(cls.reference == wanted.reference)
+    @classmethod
+    def deposit(
+        cls,
+        account: Any,
+        *,
+        reference: str,
+        amount: Decimal | int,
+        initiated_by: Any,
+        fee_amount: Decimal | int = 0,
+        currency_code: str | None = None,
+        type: TransactionType = TransactionType.PROJECT,
+        counterparty: Any = None,
+        project: Any = None,
+        gig: Any = None,
+        milestone_label: str | None = None,
+        scheduled_release_at: datetime | None = None,
+        external_id: str | None = None,
+        metadata: Any = None,
+    ) -> "EscrowTransaction":
+        """Create a transaction that is in_escrow at once: ``initiate``, ``fund`` and ``hold`` in one step.
 
-        def work() -> Any:
-            home = locked_account(wanted.account_id)
-            payload["currency_code"] = wanted.currency_code = currency_code or home.currency_code
-            first = find().first()
-            if first is None:
-                home.require_funding(wanted.currency_code)
-                try:
-                    with current().atomic():
-                        return wanted._insert(home, payload)
-                except peewee.IntegrityError as error:
-                    _require_related_rows(wanted)
-                    first = locked(find()).first()
-                    if first is None:
-                        raise Contention(
-                            f"another transaction has just written reference {wanted.reference!r}, and this "
-                            f"transaction's snapshot does not show it; nothing was changed, run it again."
-                        ) from error
-            _require_same_payload(first, payload)
-            return first
-
-        done: EscrowTransaction = transaction(work)
-        return done
-
-    def _insert(self, account: EscrowAccount, payload: dict[str, Any]) -> "EscrowTransaction":
-        values = dict(self.__data__, created_at=now())
-        row = EscrowTransaction(**values)
-        row.updated_at = row.created_at
-        entry = audit_entry(row, "initiate", None, row.status, row.created_at, row.initiated_by_id)
-        row.audit_trail = [{**entry, "payload": payload}]
-        row.save(force_insert=True)
-        assign(row, {"account": account})
-        return row
-
-    def fund(self, *, by: Any = None) -> TransactionChange:
-        """The transaction is funded: its amount is in the account's balance, its net is pending release.
-
-        From initiated. ``by`` is the user (a row or id) who did it, None for the system itself.
-        Returns what changed; on a transaction that is funded already, nothing does.
-
-        Raises, with nothing changed: InvalidTransition from any other status; Refused when the account is
-        suspended or closed; RefusedValue when the new balance does not fit its column; NotFound for a
-        transaction or user that does not exist. The same holds for the verbs below. They walk primary keys.
+        For money that has already arrived, as Node's service records it. The audit trail gets all three entries, by
+        ``initiated_by``. The same call again completes an existing transaction that is initiated or funded, and
+        returns any other as it is. Arguments and errors are those of ``initiate`` and ``fund``.
         """
-        return self._move("fund", by)
+        payment = _payment(
+            account,
+            reference,
+            amount,
+            fee_amount,
+            currency_code,
+            initiated_by,
+            counterparty,
+            project,
+            gig,
+            type=type,
+            milestone_label=milestone_label,
+            scheduled_release_at=scheduled_release_at,
+            external_id=external_id,
+            metadata=metadata,
+        )
 
-    def hold(self, *, by: Any = None) -> TransactionChange:
-        """The transaction is in_escrow: its money stays in the account until it is released or refunded.
+        def work() -> EscrowTransaction:
+            row = _initiated(payment, currency_code)
+            if row is not payment and row.status in _BEFORE_ESCROW:
+                row, _ = lock_transaction(row.id, with_account=True)
+            for verb in ("fund", "hold"):
+                if row.status in TRANSITIONS[verb].sources:
+                    apply_transition(row, verb, Actor(row.initiated_by_id))
+            return row
+
+        return written(work, *_parents(payment))
+
+    def fund(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+        """Fund the transaction: add its amount to the account's balance, its net amount to the pending release total.
+
+        From initiated. The first money activates a pending account. ``by`` is the user (a row or id) who acts, None
+        for the system itself; ``notes``, at most 65,535 bytes, and ``metadata``, a JSON document, go into the entry of
+        the audit trail. Returns what changed; on a transaction that is funded already, nothing does.
+
+        Raises InvalidTransition from any other status; Refused if the account is suspended or closed, if the
+        transaction was ever released, refunded or cancelled, or if the account does not hold the money; RefusedValue
+        for a value or a new balance that does not fit its column; NotFound for a transaction or user that does not
+        exist. Nothing is changed on error. The same holds for the verbs below. They use primary keys.
+        """
+        return self._apply("fund", by, notes, metadata)
+
+    def hold(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+        """Move the funded transaction into escrow: its money stays in the account until it is released or refunded.
 
         From funded. Arguments, result and errors are those of ``fund``.
         """
-        return self._move("hold", by)
+        return self._apply("hold", by, notes, metadata)
 
-    def release(self, *, by: Any = None) -> TransactionChange:
-        """The transaction is released, at ``released_at``: its money has left the account for its receiver.
+    def release(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+        """Release the held funds to the counterparty and set ``released_at``.
 
-        From in_escrow. A disputed one is released by ``DisputeCase.resolve``, and refused here while its case
-        is active. Arguments, result and errors are those of ``fund``.
+        From funded and in_escrow. While a dispute case is active, only ``DisputeCase.resolve`` releases. Arguments,
+        result and errors are those of ``fund``.
         """
-        return self._move("release", by)
+        return self._apply("release", by, notes, metadata)
 
-    def refund(self, *, by: Any = None) -> TransactionChange:
-        """The transaction is refunded, at ``refunded_at``: its money has left the account for its payer.
+    def refund(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+        """Refund the held funds to the payer and set ``refunded_at``.
 
-        From funded and in_escrow. A disputed one is refunded by ``DisputeCase.resolve``, and refused here
-        while its case is active. Arguments, result and errors are those of ``fund``.
+        From funded and in_escrow. While a dispute case is active, only ``DisputeCase.resolve`` refunds. Arguments,
+        result and errors are those of ``fund``.
         """
-        return self._move("refund", by)
+        return self._apply("refund", by, notes, metadata)
 
-    def cancel(self, *, by: Any = None) -> TransactionChange:
-        """The transaction is cancelled, at ``cancelled_at``, before any money came.
+    def cancel(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+        """Cancel the transaction before it is funded and set ``cancelled_at``.
 
         From initiated. Arguments, result and errors are those of ``fund``.
         """
-        return self._move("cancel", by)
+        return self._apply("cancel", by, notes, metadata)
 
-    def _move(self, verb: str, by: Any) -> TransactionChange:
+    def _apply(self, verb: str, by: Any, notes: str | None, metadata: Any) -> TransactionChange:
+        actor_id = actor_id_of(by)
+
         def work() -> TransactionChange:
-            row = locked_transaction(self.id, self.account_id)
+            row, actor = lock_transaction(self.id, actor_id, with_account=TRANSITIONS[verb].moves_money)
             if row.status == TransactionStatus.DISPUTED:
                 refuse_while_disputed(row, verb)
-            return move(row, verb, by)
+            return apply_transition(row, verb, actor, notes, metadata)
 
-        done = transaction(work)
-        copy_state(self, done.transaction)
-        return replace(done, transaction=self)
+        change = transaction(work)
+        copy_state(self, change.transaction)
+        return replace(change, transaction=self)
 
 
-def locked_transaction(key: int | None, account_id: int | None = None) -> EscrowTransaction:
-    """Return the transaction as it stands, its account in ``account``, both locked; raises NotFound.
+_BEFORE_ESCROW: Final = (TransactionStatus.INITIATED, TransactionStatus.FUNDED)
 
-    ``account_id``, which never changes, saves a query where the caller knows it. Walks primary keys.
+
+def _lock(*models: type[peewee.Model]) -> Statement:
+    def build() -> Any:
+        query = EscrowTransaction.select(*columns_of(*models), known_user(Parameter("actor_id")))
+        for model in models[1:]:
+            query = query.join_from(EscrowTransaction, model)
+        return locked(query.where(EscrowTransaction.id == Parameter("id")))
+
+    return Statement(build, *models)
+
+
+_LOCK: Final = _lock(EscrowTransaction)
+_LOCK_WITH_ACCOUNT: Final = _lock(EscrowTransaction, EscrowAccount)
+_INSERT: Final = Statement(
+    lambda: EscrowTransaction.insert(parameters(*columns_of(EscrowTransaction)[1:])),
+    unique=(EscrowTransaction.reference,),
+)
+
+
+def _with_reference() -> Any:
+    return EscrowTransaction.select().where(EscrowTransaction.reference == Parameter("reference"))
+
+
+_FIND: Final = Statement(_with_reference, EscrowTransaction)
+_FIND_NEWEST: Final = Statement(lambda: locked(_with_reference()), EscrowTransaction)
+
+
+def lock_transaction(
+    key: int | None, actor_id: int | None = None, *, with_account: bool
+) -> tuple[EscrowTransaction, Actor]:
+    """Return the transaction, locked, and the user who acts on it, in one query; raises NotFound.
+
+    ``with_account`` locks the account too and puts it into ``account``. Uses primary keys.
     """
-    stranger = not_found(EscrowTransaction, key)
-    if account_id is None:
-        found = EscrowTransaction.select(EscrowTransaction.account).where(EscrowTransaction.id == key).first()
-        if found is None:
-            raise stranger
-        account_id = found.account_id
-    account = locked_account(account_id)
-    query = EscrowTransaction.select().where(EscrowTransaction.id == key, EscrowTransaction.account == account.id)
-    row: EscrowTransaction | None = locked(query).first()
-    if row is None:
-        raise stranger
-    assign(row, {"account": account})
-    return row
+    found = (_LOCK_WITH_ACCOUNT if with_account else _LOCK).first(id=key, actor_id=actor_id)
+    if found is None:
+        raise not_found(EscrowTransaction, key)
+    *rows, known_id = found
+    row: EscrowTransaction = rows[0]
+    if with_account:
+        assign(row, {"account": rows[1]})
+    return row, Actor(actor_id, exists=known_id == actor_id)
 
 
-def _payload(row: EscrowTransaction) -> dict[str, Any]:
-    return {name: _plain(EscrowTransaction._meta.fields[name], row.__data__.get(name)) for name in _PAYLOAD}
+def _payment(
+    account: Any,
+    reference: str,
+    amount: Decimal | int,
+    fee_amount: Decimal | int,
+    currency_code: str | None,
+    initiated_by: Any,
+    counterparty: Any,
+    project: Any,
+    gig: Any,
+    **values: Any,
+) -> EscrowTransaction:
+    """Return a new transaction, not stored yet, whose values fit; raises RefusedValue."""
+    row = EscrowTransaction
+    gross, fee = row.amount.exact(amount), row.fee_amount.exact(fee_amount)
+    if gross <= 0:
+        reject(row.amount, f"{gross} is not more than 0")
+    if not 0 <= fee <= gross:
+        reject(row.fee_amount, f"{fee} is not between 0 and the amount, {gross}")
+    if currency_code is not None:
+        require_currency(row.currency_code, currency_code)
+    payment = EscrowTransaction(
+        account=id_of(row.account, account),
+        reference=required_text(row.reference, reference),
+        amount=gross,
+        fee_amount=fee,
+        net_amount=row.net_amount.exact(EXACT.subtract(gross, fee)),
+        initiated_by=id_of(row.initiated_by, initiated_by),
+        counterparty=optional_id_of(row.counterparty, counterparty),
+        project=optional_id_of(row.project, project),
+        gig=optional_id_of(row.gig, gig),
+        **values,
+    )
+    for name in values:
+        row._meta.fields[name].db_value(values[name])
+    return payment
 
 
-def _plain(field: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(field, JsonField):
-        # As text, since a server may spell a number of its own accord.
-        return json.dumps(value, sort_keys=True, default=lambda null: None)
-    value = field.python_value(field.db_value(value))
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+def _parents(payment: EscrowTransaction) -> list[tuple[Any, int | None]]:
+    names = ("initiated_by", "counterparty", "project", "gig")
+    return [(EscrowTransaction._meta.fields[name], payment.__data__.get(name)) for name in names]
+
+
+def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowTransaction:
+    """Insert ``payment`` and return it with its account locked, or return the row that has its reference already."""
+    account = locked_account(payment.account_id)
+    payment.currency_code = currency_code or account.currency_code
+    require_payable(EscrowTransaction.amount, payment.amount, payment.currency_code)
+    require_payable(EscrowTransaction.fee_amount, payment.fee_amount, payment.currency_code)
+    payload = payload_of(payment, _PAYLOAD)
+    refusal = account.funding_refusal(payment.currency_code)
+    if refusal is None and _insert(payment, payload):
+        assign(payment, {"account": account})
+        return payment
+    found = _FIND.first(reference=payment.reference) or _FIND_NEWEST.first(reference=payment.reference)
+    if found is None:
+        raise refusal or Contention(
+            f"another session has just used reference {payment.reference!r}, and the snapshot of this transaction "
+            f"does not show its row. Nothing was changed; run the transaction again."
+        )
+    first: EscrowTransaction = found[0]
+    _require_same_payload(first, payload)
+    return first
+
+
+def _insert(payment: EscrowTransaction, payload: Mapping[str, Any]) -> bool:
+    at = now()
+    entry = new_entry(payment, "initiate", None, TransactionStatus.INITIATED, at, payment.initiated_by_id)
+    assign(
+        payment,
+        {
+            "status": TransactionStatus.INITIATED,
+            "audit_trail": [{**entry, "payload": payload}],
+            "created_at": at,
+            "updated_at": at,
+        },
+    )
+    return _INSERT.insert(payment)
 
 
 def _require_same_payload(first: EscrowTransaction, payload: Mapping[str, Any]) -> None:
-    trail = trail_of(first)
-    recorded = trail[0].get("payload") if trail and isinstance(trail[0], dict) else None
-    recorded = recorded or _payload(first)
+    entries = entries_of(first)
+    recorded = entries[0].get("payload") if entries and isinstance(entries[0], dict) else None
+    recorded = recorded or payload_of(first, _PAYLOAD)
     fields = [name for name in _PAYLOAD if recorded.get(name) != payload[name]]
     if fields:
         differences = "; ".join(f"{name} was {recorded.get(name)!s:.60}, now {payload[name]!s:.60}" for name in fields)
@@ -347,8 +452,3 @@ def _require_same_payload(first: EscrowTransaction, payload: Mapping[str, Any]) 
             f"{differences}. Nothing was changed; take a new reference for a new payment.",
             fields,
         )
-
-
-def _require_related_rows(row: EscrowTransaction) -> None:
-    for name in ("initiated_by", "counterparty", "project", "gig"):
-        require_rows((EscrowTransaction._meta.fields[name], row.__data__.get(name)))

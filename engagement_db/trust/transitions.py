@@ -13,10 +13,13 @@ from engagement_db.trust.words import (
     TransactionStatus,
 )
 
+# The statuses in which the account's balance contains a transaction's amount, and its pending total the net.
+HOLDS_FUNDS: Final = (TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED)
+
 
 @dataclass(frozen=True)
 class Transition:
-    """A legal move: from which statuses it starts and to which it leads.
+    """A legal status change: the statuses from which it starts and the one to which it leads.
 
     ``target`` None leads back to the status from which the transaction was disputed.
     """
@@ -24,26 +27,25 @@ class Transition:
     sources: tuple[TransactionStatus, ...]
     target: TransactionStatus | None
 
+    @property
+    def moves_money(self) -> bool:
+        """Whether the account's balance changes with the status."""
+        target = self.target
+        return target is not None and any((source in HOLDS_FUNDS) != (target in HOLDS_FUNDS) for source in self.sources)
+
 
 TRANSITIONS: Final[Mapping[str, Transition]] = {
     "fund": Transition((TransactionStatus.INITIATED,), TransactionStatus.FUNDED),
     "hold": Transition((TransactionStatus.FUNDED,), TransactionStatus.IN_ESCROW),
-    "release": Transition((TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED), TransactionStatus.RELEASED),
-    "refund": Transition(
-        (TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED),
-        TransactionStatus.REFUNDED,
-    ),
+    "release": Transition(HOLDS_FUNDS, TransactionStatus.RELEASED),
+    "refund": Transition(HOLDS_FUNDS, TransactionStatus.REFUNDED),
     "cancel": Transition((TransactionStatus.INITIATED,), TransactionStatus.CANCELLED),
     "dispute": Transition((TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW), TransactionStatus.DISPUTED),
     "withdraw": Transition((TransactionStatus.DISPUTED,), None),
 }
 
 
-# While a transaction stands here, its amount is in the account's balance and its net is pending.
-HOLDS_FUNDS: Final = (TransactionStatus.FUNDED, TransactionStatus.IN_ESCROW, TransactionStatus.DISPUTED)
-
-
-# Which column of the transaction keeps the time of its last move.
+# The column that records when a transaction entered a final status.
 TERMINAL_TIMESTAMPS: Final[Mapping[TransactionStatus, str]] = {
     TransactionStatus.RELEASED: "released_at",
     TransactionStatus.REFUNDED: "refunded_at",
@@ -51,8 +53,8 @@ TERMINAL_TIMESTAMPS: Final[Mapping[TransactionStatus, str]] = {
 }
 
 
-# From which statuses an account gets to each; a closed one can be activated again, since a person
-# has only one account per provider and currency.
+# The statuses from which an account changes to each. A closed account can be activated again, because a user has
+# only one account per provider and currency.
 ACCOUNT_TRANSITIONS: Final[Mapping[AccountStatus, tuple[AccountStatus, ...]]] = {
     AccountStatus.ACTIVE: (AccountStatus.PENDING, AccountStatus.SUSPENDED, AccountStatus.CLOSED),
     AccountStatus.SUSPENDED: (AccountStatus.PENDING, AccountStatus.ACTIVE),
@@ -63,12 +65,12 @@ ACCOUNT_TRANSITIONS: Final[Mapping[AccountStatus, tuple[AccountStatus, ...]]] = 
 ACCEPTS_FUNDING: Final = (AccountStatus.PENDING, AccountStatus.ACTIVE)
 
 
-# A case in one of these statuses is active; a transaction has at most one such case.
+# The statuses of an active case; a transaction has at most one active case.
 ACTIVE_DISPUTE: Final = (DisputeStatus.OPEN, DisputeStatus.AWAITING_CUSTOMER, DisputeStatus.UNDER_REVIEW)
 
 
-# Stages in the order in which a case goes through them, priorities in the order of attention.
-# Written out, because servers sort enums each in their own way.
+# Stages in the order of a case's progress, priorities in the order of the queue. Listed here, because servers sort
+# enums differently.
 STAGES: Final = (DisputeStage.INTAKE, DisputeStage.MEDIATION, DisputeStage.ARBITRATION, DisputeStage.RESOLVED)
 
 
@@ -80,5 +82,5 @@ PRIORITIES: Final = (
 )
 
 
-# What anybody may record in a case; the other actions are written by the verb that does them.
+# The actions that ``DisputeCase.record`` writes; each other action is written by the verb that performs it.
 RECORDED: Final = (ActionType.COMMENT, ActionType.EVIDENCE_UPLOAD, ActionType.SYSTEM_NOTICE)

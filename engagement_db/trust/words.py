@@ -1,10 +1,10 @@
-"""The words of the trust suite: statuses, stages, roles and actions."""
+"""The enums of the trust suite: statuses, stages, roles and actions."""
 
 from enum import StrEnum
 
 
 class AccountStatus(StrEnum):
-    """Where an escrow account stands."""
+    """Status of an escrow account."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -22,7 +22,7 @@ class TransactionType(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """Where an escrow transaction stands."""
+    """Status of an escrow transaction."""
 
     INITIATED = "initiated"
     FUNDED = "funded"
@@ -34,7 +34,7 @@ class TransactionStatus(StrEnum):
 
 
 class DisputeStage(StrEnum):
-    """How far a dispute has gone."""
+    """Stage of a dispute; stages only go forward."""
 
     INTAKE = "intake"
     MEDIATION = "mediation"
@@ -43,7 +43,7 @@ class DisputeStage(StrEnum):
 
 
 class DisputeStatus(StrEnum):
-    """Whose turn it is in a dispute."""
+    """Status of a dispute: whose turn it is, or how it ended."""
 
     OPEN = "open"
     AWAITING_CUSTOMER = "awaiting_customer"
@@ -53,7 +53,7 @@ class DisputeStatus(StrEnum):
 
 
 class DisputePriority(StrEnum):
-    """How soon a dispute wants attention."""
+    """Priority of a dispute."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -62,14 +62,14 @@ class DisputePriority(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What settles a dispute: the money goes on to its receiver, or back. Names a move of the transaction."""
+    """How a dispute is settled: release to the counterparty, or refund to the payer."""
 
     RELEASE = "release"
     REFUND = "refund"
 
 
 class ActorType(StrEnum):
-    """In which role somebody acts in a dispute."""
+    """Role of the user who acts in a dispute."""
 
     CUSTOMER = "customer"
     PROVIDER = "provider"
@@ -79,7 +79,7 @@ class ActorType(StrEnum):
 
 
 class ActionType(StrEnum):
-    """What happened in a dispute."""
+    """Kind of a dispute event."""
 
     COMMENT = "comment"
     EVIDENCE_UPLOAD = "evidence_upload"

@@ -312,7 +312,7 @@ def test_an_event_of_a_case_is_never_changed():
         row.save()
     with pytest.raises(edb.Protected):
         edb.DisputeEvent.update(notes="forged").execute()
-    assert stored(row).notes == "case opened"
+    assert stored(row).notes == "Nothing came."
 
 
 PARENTS = {

@@ -212,6 +212,37 @@ def test_supports_for_update(claims, dialect, url):
         assert other.execute_sql(f"{select} FOR UPDATE SKIP LOCKED").fetchall() in ([], ())
 
 
+def test_row_lock_blocks_changes_and_lets_rows_refer(live, dialect, url):
+    if not dialect.supports_for_update:
+        pytest.skip("does not apply to SQLite: rows are not locked one by one")
+    parent = tables.table("parents", tables.key(), tables.varchar("word", 3, null=True))
+    reference = tables.references("parentId", "parents", on_delete="RESTRICT")
+    child = tables.table("claims", tables.key(), reference, tables.index("parentId"))
+    for table in (parent, child):
+        for statement in dialect.create_statements(table):
+            live.execute_sql(statement)
+    live.execute_sql("INSERT INTO parents (id) VALUES (1)")
+    with second_session(url) as other, live.atomic():
+        live.execute_sql(f"SELECT id FROM parents {dialect.row_lock}")
+        assert other.execute_sql(f"SELECT id FROM parents {dialect.row_lock} SKIP LOCKED").fetchall() in ([], ())
+        if dialect.row_lock != "FOR UPDATE":
+            # Would wait for ever.
+            other.execute_sql(f"INSERT INTO claims ({dialect.quoted('parentId')}) VALUES (1)")
+
+
+def test_names_conflict_target(claims, dialect):
+    """An error ends the transaction, or leaves it as it was."""
+    claims.execute_sql("INSERT INTO claims (id) VALUES (1)")
+    with contextlib.suppress(peewee.InternalError), claims.atomic():
+        with pytest.raises(peewee.IntegrityError) as taken:
+            claims.execute_sql("INSERT INTO claims (id) VALUES (1)")
+        if not dialect.names_conflict_target:
+            assert error_code(taken.value) in dialect.duplicate_codes
+        claims.execute_sql("INSERT INTO claims (id) VALUES (2)")
+    rows = claims.execute_sql("SELECT COUNT(*) FROM claims").fetchone()[0]
+    assert rows == (1 if dialect.names_conflict_target else 2)
+
+
 def test_has_exact_sum(claims, dialect):
     for amount in ("0.1", "0.2"):
         claims.execute_sql(f"INSERT INTO claims (amount) VALUES ({amount})")

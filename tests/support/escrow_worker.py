@@ -63,7 +63,8 @@ def play_disputes(chance: random.Random, users: list[int]) -> str | None:
     case = payment.dispute_cases.order_by(edb.DisputeCase.id.desc()).first()
     by = chance.choice(users)
     if case is None or chance.random() < 0.5:
-        edb.DisputeCase.open(payment, by, "late", "Nothing came.")
+        # Another summary each time: the same call again returns the active case, and disputes nothing.
+        edb.DisputeCase.open(payment, by, "late", f"Nothing came. {chance.random()}")
         return f"{payment.reference} dispute"
     if chance.random() < 0.1:
         resolution = chance.choice(("release", "refund"))

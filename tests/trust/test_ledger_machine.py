@@ -22,7 +22,7 @@ HELD = ("funded", "in_escrow", "disputed")
 MOVES = {
     "fund": {"initiated": "funded"},
     "hold": {"funded": "in_escrow"},
-    "release": {"in_escrow": "released"},
+    "release": {"funded": "released", "in_escrow": "released"},
     "refund": {"funded": "refunded", "in_escrow": "refunded"},
     "cancel": {"initiated": "cancelled"},
 }
@@ -156,7 +156,10 @@ class Disputes(RuleBasedStateMachine):
         try:
             case = escrow.dispute(payment.row)
         except edb.Refused:
-            assert payment.status not in ("funded", "in_escrow")
+            assert payment.status not in ("funded", "in_escrow", "disputed")
+            return
+        if payment.status == "disputed":
+            assert case == self.cases[payment.row.id]["case"]
         else:
             assert payment.status in ("funded", "in_escrow")
             payment.disputed_from, payment.status = payment.status, "disputed"

@@ -54,6 +54,7 @@ def initiate(home, **changes):
         ("metadata", {"metadata": {"a": {1, 2}}}, "not JSON"),
         ("type", {"type": "gift"}, "not one of"),
         ("currencyCode", {"currency_code": "usd"}, "three capital letters"),
+        ("currencyCode", {"currency_code": "ZZZ"}, "not a currency code of ISO 4217"),
         ("currencyCode", {"currency_code": ""}, "blank"),
         ("scheduledReleaseAt", {"scheduled_release_at": datetime(2027, 1, 1)}, "naive"),
         ("scheduledReleaseAt", {"scheduled_release_at": "2027-01-01"}, "not a time"),
@@ -66,6 +67,25 @@ def test_a_payment_with_a_value_that_does_not_fit_is_refused(home, column, chang
     with pytest.raises(edb.RefusedValue, match=rf"escrow_transactions\.{column}: .*{reason}"):
         initiate(home, **changes)
     assert edb.EscrowTransaction.select().count() == 0
+
+
+@pytest.mark.parametrize(("column", "values"), [("amount", {}), ("feeAmount", {"amount": 10})])
+def test_a_fraction_of_a_currency_without_decimal_places_is_refused(column, values):
+    home = escrow.account("JPY")
+    with pytest.raises(edb.RefusedValue, match=rf"escrow_transactions\.{column}: 0.5 is not .* JPY has no decimal"):
+        initiate(home, **{"amount": Decimal("0.5"), "fee_amount": Decimal("0.5"), **values})
+    assert edb.EscrowTransaction.select().count() == 0
+    assert initiate(home, amount=Decimal("500.0")).amount == 500
+
+
+@pytest.mark.parametrize("field", ["initiated_by", "counterparty", "project", "gig"])
+def test_a_payment_by_a_row_that_is_not_stored_is_refused(home, field):
+    model = edb.EscrowTransaction._meta.fields[field].rel_model
+    with pytest.raises(edb.RefusedValue, match="not stored"):
+        initiate(home, **{field: model()})
+    with pytest.raises(edb.RefusedValue, match="not stored"):
+        initiate(home).fund(by=edb.User())
+    assert edb.EscrowTransaction.get().status == "initiated"
 
 
 @pytest.mark.parametrize("field", ["initiated_by", "counterparty", "project", "gig"])
@@ -81,7 +101,7 @@ def test_a_payment_in_an_unknown_account_is_refused(home):
 
 
 def test_a_payment_that_nobody_initiated_is_refused(home):
-    with pytest.raises(edb.RefusedValue, match=r"initiatedById: .*nobody"):
+    with pytest.raises(edb.RefusedValue, match=r"initiatedById: a value is required"):
         initiate(home, initiated_by=None)
 
 
@@ -106,6 +126,8 @@ def test_an_unknown_transaction_or_actor_is_refused(home, verb):
         ("provider", "x" * 2**20, "USD", "at most 80"),
         ("currencyCode", "stripe", "Usd", "three capital letters"),
         ("currencyCode", "stripe", "US", "three capital letters"),
+        ("currencyCode", "stripe", "ZZZ", "not a currency code of ISO 4217"),
+        ("currencyCode", "stripe", "XXX", "not a currency code of ISO 4217"),
         ("currencyCode", "stripe", "DOLLAR", "at most 3"),
         ("currencyCode", "stripe", "ÄÖÜ", "three capital letters"),
     ],
@@ -117,9 +139,12 @@ def test_an_account_with_a_value_that_does_not_fit_is_refused(column, provider, 
 
 
 def test_an_account_of_somebody_unknown_is_refused():
-    for stranger in (UNKNOWN, None):
-        with pytest.raises(edb.NotFound, match=f"users {stranger} does not exist"):
-            edb.EscrowAccount.open(stranger, "stripe")
+    with pytest.raises(edb.NotFound, match=f"users {UNKNOWN} does not exist"):
+        edb.EscrowAccount.open(UNKNOWN, "stripe")
+    for nobody in (None, edb.User(first_name="Not", last_name="Stored", email="")):
+        with pytest.raises(edb.RefusedValue, match="userId"):
+            edb.EscrowAccount.open(nobody, "stripe")
+    assert edb.EscrowAccount.select().count() == 0
 
 
 def test_an_unknown_account_is_not_changed():

@@ -1,0 +1,153 @@
+"""Statements whose SQL is built once for each kind of server and executed with other values each time.
+
+Building a statement takes peewee longer than everything else that a verb does on this side of the connection. A verb
+whose statements never change keeps each in a ``Statement``; queries that callers can narrow stay peewee queries.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import peewee
+
+from engagement_db import servers
+from engagement_db.orm.bound import current
+from engagement_db.orm.fields import MoneyField
+from engagement_db.orm.models import verb_update
+from engagement_db.servers.driver import error_code
+
+
+@dataclass(frozen=True)
+class _Placeholder:
+    name: str
+    convert: Callable[[Any], Any] | None
+
+
+class Parameter(peewee.Value):
+    """A value that a ``Statement`` gets when it is executed, under ``name``.
+
+    ``convert`` turns it into what the driver takes, as a field's ``db_value`` does.
+    """
+
+    def __init__(self, name: str, convert: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(_Placeholder(name, convert), converter=False, unpack=False)
+
+
+def parameters(*fields: peewee.Field) -> dict[peewee.Field, Parameter]:
+    """Return a parameter for each field, under the field's name and converted by it: what INSERT and UPDATE take.
+
+    Amounts are not made exact again: pass what ``MoneyField.exact`` returned.
+    """
+    return {
+        field: Parameter(field.name, field.bound if isinstance(field, MoneyField) else field.db_value)
+        for field in fields
+    }
+
+
+class Statement:
+    """A query that is built when it is first executed on a kind of server; ``build`` returns it.
+
+    ``models`` are those whose columns a SELECT names first, all of them and in their order: ``columns_of``.
+    ``unique`` are the columns of the unique key for ``insert``.
+    """
+
+    def __init__(
+        self, build: Callable[[], Any], *models: type[peewee.Model], unique: tuple[peewee.Field, ...] = ()
+    ) -> None:
+        self._build = build
+        self._models = models
+        self._unique = unique
+        self._built: dict[tuple[type, str], tuple[str, list[Any]]] = {}
+
+    def execute(self, **values: Any) -> Any:
+        """Execute the statement with these values and return the cursor."""
+        database = current()
+        sql, items = self._on(database)
+        return database.execute_sql(sql, [_value(item, values) for item in items])
+
+    def count(self, **values: Any) -> int:
+        """Execute the statement and return the number of rows that it changed."""
+        changed: int = current().rows_affected(self.execute(**values))
+        return changed
+
+    def first(self, **values: Any) -> list[Any] | None:
+        """Execute the SELECT and return its first row or None: a row of each model, then the other columns."""
+        found = self.execute(**values).fetchone()
+        if found is None:
+            return None
+        columns = iter(found)
+        return [*(_load(model, columns) for model in self._models), *columns]
+
+    def insert(self, row: Any) -> bool:
+        """Execute the INSERT of ``row`` and give it its id; return False if its unique key is already taken.
+
+        Raises IntegrityError for any other constraint. After False the transaction can go on.
+        """
+        server = servers.of(current())
+        try:
+            cursor = self.execute(**values_of(row))
+        except peewee.IntegrityError as error:
+            if error_code(error) not in server.duplicate_codes:
+                raise
+            return False
+        inserted = cursor.fetchone() if server.names_conflict_target else (cursor.lastrowid,)
+        if inserted is None:
+            return False
+        row.id = int(inserted[0])
+        row._dirty.clear()
+        return True
+
+    def _on(self, database: peewee.Database) -> tuple[str, list[Any]]:
+        server = servers.of(database)
+        key = type(database), server.name
+        if key not in self._built:
+            query = self._build()
+            if self._unique and server.names_conflict_target:
+                query = query.on_conflict(action="IGNORE", conflict_target=self._unique)
+            self._built[key] = database.get_sql_context().sql(query).query()
+        return self._built[key]
+
+
+@cache
+def update_of(model: type[peewee.Model], names: tuple[str, ...], guard: str | None = None) -> Statement:
+    """Return the UPDATE of the columns with these names in the row with the id that is given as ``id``.
+
+    ``guard`` is a column that must still have the value given as ``before``, or else no row is changed.
+    """
+
+    def build() -> Any:
+        fields: Any = model._meta.fields
+        query = verb_update(model, parameters(*(fields[name] for name in names)))
+        query = query.where(model._meta.primary_key == Parameter("id"))
+        if guard is not None:
+            query = query.where(fields[guard] == Parameter("before", fields[guard].db_value))
+        return query
+
+    return Statement(build)
+
+
+def columns_of(*models: type[peewee.Model]) -> list[peewee.Field]:
+    """Return all fields of these models, in the order in which ``Statement`` reads them."""
+    return [field for model in models for field in model._meta.sorted_fields]
+
+
+def values_of(row: peewee.Model) -> dict[str, Any]:
+    """Return the value of each column of a row by its field's name; None for one that was never set."""
+    return {**dict.fromkeys(row._meta.sorted_field_names), **row.__data__}
+
+
+def _load(model: type[peewee.Model], columns: Iterator[Any]) -> peewee.Model:
+    row: Any = model(__no_default__=True)
+    for field in model._meta.sorted_fields:
+        row.__data__[field.name] = field.python_value(next(columns))
+    row._dirty.clear()
+    loaded: peewee.Model = row
+    return loaded
+
+
+def _value(item: Any, values: dict[str, Any]) -> Any:
+    if not isinstance(item, _Placeholder):
+        return item
+    value = values[item.name]
+    return value if item.convert is None else item.convert(value)

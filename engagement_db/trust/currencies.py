@@ -1,0 +1,26 @@
+"""Currency codes and their decimal places, after ISO 4217, list one, as published on 2026-01-01.
+
+Source: SIX, the maintenance agency of ISO 4217 (https://www.six-group.com/en/products-services/financial-information/
+data-standards.html). Codes without a minor unit in that list (precious metals, units of account, tests) are left out.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+_CODES_BY_PLACES: Final = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: """
+        AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW
+        CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF
+        IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK
+        MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP
+        SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG
+        YER ZAR ZMW ZWG
+    """,
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+
+DECIMAL_PLACES: Final[Mapping[str, int]] = {
+    code: places for places, codes in _CODES_BY_PLACES.items() for code in codes.split()
+}

@@ -1,0 +1,86 @@
+"""Dispute events: what happened in each case, oldest first. Written by the verbs of ``DisputeCase``."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import (
+    EnumField,
+    JsonField,
+    KeyField,
+    LateReferenceField,
+    ReferenceField,
+    TextField,
+    UTCDateTimeField,
+    VarcharField,
+)
+from engagement_db.orm.models import BaseModel
+from engagement_db.orm.statements import Statement, columns_of, parameters
+from engagement_db.platform import User
+from engagement_db.trust.words import ActionType, ActorType
+
+
+class DisputeEvent(BaseModel):
+    """One event in a dispute case."""
+
+    dispute_case_id: int
+    actor_id: int | None
+
+    id = KeyField()
+    dispute_case = LateReferenceField(
+        "DisputeCase",
+        column_name="disputeCaseId",
+        object_id_name="dispute_case_id",
+        backref="events",
+        on_delete="RESTRICT",
+    )
+    actor = ReferenceField(
+        User,
+        column_name="actorId",
+        object_id_name="actor_id",
+        backref="dispute_events",
+        null=True,
+        on_delete="SET NULL",
+    )
+    actor_type = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
+    action_type = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
+    notes = TextField(null=True)
+    evidence_key = VarcharField(max_length=255, column_name="evidenceKey", null=True)
+    evidence_url = TextField(column_name="evidenceUrl", null=True)
+    evidence_file_name = VarcharField(max_length=180, column_name="evidenceFileName", null=True)
+    evidence_content_type = VarcharField(max_length=80, column_name="evidenceContentType", null=True)
+    event_at = UTCDateTimeField(column_name="eventAt", default=now)
+    metadata = JsonField(null=True)
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+
+    class Meta:
+        table_name = "dispute_events"
+        append_only = True
+        indexes = (
+            (("dispute_case", "event_at"), False),
+            (("actor_type",), False),
+            (("action_type",), False),
+            (("actor",), False),
+        )
+
+
+_INSERT: Final = Statement(lambda: DisputeEvent.insert(parameters(*columns_of(DisputeEvent)[1:])))
+
+
+def write_event(
+    case_id: int, action: ActionType, actor_id: int | None, actor_type: ActorType, at: datetime, **values: Any
+) -> DisputeEvent:
+    """Insert an event of a locked case, in the transaction that is open, and return it."""
+    event = DisputeEvent(
+        dispute_case=case_id,
+        actor=actor_id,
+        actor_type=actor_type,
+        action_type=action,
+        event_at=at,
+        created_at=at,
+        updated_at=at,
+        **values,
+    )
+    _INSERT.insert(event)
+    return event

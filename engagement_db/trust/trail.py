@@ -1,0 +1,64 @@
+"""The audit trail of an escrow transaction: a list of entries, oldest first, that is never shortened.
+
+An entry has the names that Node writes and reads (``action``, ``actorId``, ``at``, ``notes``, ``metadata``), and
+beside them ``from``, ``to``, ``amount``, ``fee``, ``net`` and ``currency``. Entries that Node wrote have only the first
+five.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from engagement_db.trust.money import to_json
+from engagement_db.trust.transitions import TRANSITIONS
+from engagement_db.trust.words import TransactionStatus
+
+if TYPE_CHECKING:
+    from engagement_db.trust.transactions import EscrowTransaction
+
+
+def entries_of(row: "EscrowTransaction") -> list[Any]:
+    """Return the entries of a transaction's audit trail; a document that is not a list counts as one entry."""
+    trail = row.audit_trail
+    if not trail:
+        return []
+    return trail if isinstance(trail, list) else [trail]
+
+
+def new_entry(
+    row: "EscrowTransaction",
+    action: str,
+    before: TransactionStatus | None,
+    after: TransactionStatus,
+    at: datetime,
+    actor_id: int | None,
+    notes: str | None = None,
+    metadata: Any = None,
+) -> dict[str, Any]:
+    """Return the entry for one action on a transaction, with the amounts that the transaction has."""
+    return {
+        "action": action,
+        "actorId": actor_id,
+        "at": at.isoformat(),
+        "notes": notes,
+        "metadata": metadata,
+        "from": before,
+        "to": after,
+        "amount": to_json(row.amount),
+        "fee": to_json(row.fee_amount),
+        "net": to_json(row.net_amount),
+        "currency": row.currency_code,
+    }
+
+
+def status_before_dispute(row: "EscrowTransaction") -> TransactionStatus:
+    """Return the status to which a withdrawn dispute leads back: that of the last entry which has one.
+
+    Entries of Node have none. Node's transactions enter escrow in one step, so without a status it was in escrow.
+    """
+    for entry in reversed(entries_of(row)):
+        if isinstance(entry, dict) and entry.get("to"):
+            status = entry.get("from") if entry["to"] == TransactionStatus.DISPUTED else entry["to"]
+            if status in TRANSITIONS["dispute"].sources:
+                return TransactionStatus(status)
+            break
+    return TransactionStatus.IN_ESCROW
