@@ -137,7 +137,7 @@ def _require_amounts(row: BaseModel, *names: str) -> None:
         value = row.__data__[name]
         if not isinstance(value, Decimal):
             raise Refused(
-                f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, which is not an "
+                f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, not an "
                 f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair."
             )
 
