@@ -4,7 +4,9 @@ Each carries ``column_type``, its logical type in the vocabulary of ``engagement
 refusal is a RefusedValue that names table and column, raised before any SQL is sent.
 """
 
+import copy
 import json
+import math
 import operator
 import re
 from collections.abc import Iterable
@@ -30,6 +32,7 @@ _MONEY_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
 _EXACT = Context(prec=40)
 _KEY_LIMIT = 2**31
 _MILLISECONDS_FROM = 10**11
+_SQLITE_INTEGERS = 2**63
 # An escaped NUL, unless the backslash before the u is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -436,12 +439,15 @@ def note_documents(row: Any) -> None:
 class JsonField(_Converting, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
-    Refused is what not every server gives back as it was: keys that are not text, integers beyond 64
-    bits (MySQL makes doubles of them), more than 31 levels (MariaDB), NUL characters (PostgreSQL).
+    Rejects what not every server gives back as it was: keys that are not text, integers beyond 64 bits (MySQL makes
+    doubles of them), more than 31 levels (MariaDB), NUL characters (PostgreSQL); and on SQLite, where a document that
+    is a bare number becomes a number of the column, fractions and integers from 2**63, which may not come back as they
+    were. Such a number fits inside an array or object.
     """
 
     column_type = tables.Json()
     accessor_class = _DocumentAccessor
+    _is_part = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(dumps=self._dump, loads=load_json, **options)
@@ -459,12 +465,11 @@ class JsonField(_Converting, peewee.JSONField):
         """Ignore the None that peewee sets first."""
 
     def python_value(self, value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return Unknown(value, dict)
         if not isinstance(value, str) or (self.dialect is not None and self.dialect.driver_parses_json):
             return value
-        try:
-            return load_json(value)
-        except ValueError:
-            return value
+        return load_json(value)
 
     def _dump(self, value: object) -> str:
         if isinstance(value, Unknown):
@@ -481,7 +486,25 @@ class JsonField(_Converting, peewee.JSONField):
         return document
 
     def db_value(self, value: Any) -> Any:
-        return value if _is_sql(value) else self._dump(value)
+        if _is_sql(value):
+            return value
+        document = self._dump(value)
+        is_large = isinstance(value, int) and not -_SQLITE_INTEGERS <= value < _SQLITE_INTEGERS
+        if (is_large or isinstance(value, float)) and self._converts_numbers():
+            reject(self, f"SQLite may turn the bare number {_shown(value)} into another; put it into an array")
+        return document
+
+    def _converts_numbers(self) -> bool:
+        return not self._is_part and self.dialect is not None and self.dialect.converts_json_numbers
+
+    def path(self, *keys: Any) -> Any:
+        """Return the part of the document at these keys, to be compared or changed."""
+        part = copy.copy(self)
+        part._is_part = True
+        return peewee.JSONPath(part, keys)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.path(key)
 
     def assigned(self, value: Any) -> Any:
         try:

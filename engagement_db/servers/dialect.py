@@ -50,6 +50,8 @@ class Dialect:
     stores_time_as_text: ClassVar[bool] = False
     # Does the driver parse JSON itself, before a field sees it?
     driver_parses_json: ClassVar[bool] = False
+    # Does a JSON column hold a document that is a bare number as a number of its own?
+    converts_json_numbers: ClassVar[bool] = False
     # Is JSON text to the server, so that peewee's JSON operators need the SQL of MariaDB?
     stores_json_as_text: ClassVar[bool] = False
     # Which condition finds values that a column of this type should not hold, where the type does not prevent them?

@@ -43,13 +43,15 @@ class Sqlite(Server):
     type_names = {
         Id: "INTEGER PRIMARY KEY AUTOINCREMENT",
         Timestamp: "DATETIME",
-        Json: "TEXT",
+        # Sequelize parses columns of this name. Its affinity is NUMERIC, so a bare number is stored as a number.
+        Json: "JSON",
         Money: "DECIMAL(18,4)",
     }
     # The text that Sequelize writes: milliseconds and the zone, so that all rows sort alike.
     now_sql = "(strftime('%Y-%m-%d %H:%M:%f +00:00', 'now'))"
     is_file_based = True
     emulates_enum_and_json = True
+    converts_json_numbers = True
     enforces_length = False
     adds_column_with_key = True
     has_exact_decimal = False

@@ -3,21 +3,6 @@
 const { DataTypes } = require('sequelize');
 
 /**
- * The columns that are declared JSON, as "table.column", on SQLite: Sequelize parses what they hold. Ours are declared
- * TEXT, which it leaves alone; those of its own migrations are declared JSON. Elsewhere the type decides, and the
- * set is empty.
- */
-async function columnsParsedBySequelize(sequelize) {
-  if (sequelize.getDialect() !== 'sqlite') {
-    return new Set();
-  }
-  const [rows] = await sequelize.query(
-    "SELECT m.name || '.' || c.name AS name FROM sqlite_master m, pragma_table_info(m.name) c WHERE c.type = 'JSON'",
-  );
-  return new Set(rows.map((row) => row.name));
-}
-
-/**
  * Defines the nine shared tables and the platform tables they point at, as a Node service sees them.
  *
  * Columns with a default in the database carry neither `defaultValue` nor `allowNull: false`: Sequelize
@@ -25,7 +10,6 @@ async function columnsParsedBySequelize(sequelize) {
  */
 async function defineModels(sequelize) {
   const dialect = sequelize.getDialect();
-  const parsed = await columnsParsedBySequelize(sequelize);
 
   const id = () => ({ type: DataTypes.INTEGER, primaryKey: true, autoIncrement: true });
   const time = () => ({ type: DataTypes.DATE(6) });
@@ -39,14 +23,7 @@ async function defineModels(sequelize) {
     onDelete,
   });
 
-  const document = (name) => ({
-    type: dialect === 'postgres' ? DataTypes.JSONB : DataTypes.JSON,
-    get() {
-      const value = this.getDataValue(name);
-      const isText = dialect === 'sqlite' && typeof value === 'string' && !this.isNewRecord;
-      return isText && !parsed.has(`${this.constructor.tableName}.${name}`) ? JSON.parse(value) : value;
-    },
-  });
+  const document = () => ({ type: dialect === 'postgres' ? DataTypes.JSONB : DataTypes.JSON });
 
   // SQLite hands a DECIMAL back as a number, the other servers as a string of four places.
   const money = (name, extra = {}) => ({
@@ -92,7 +69,7 @@ async function defineModels(sequelize) {
     userId: reference('users', 'CASCADE'),
     content: text(false),
     visibility: choice('public', 'connections'),
-    metadata: document('metadata'),
+    metadata: document(),
   });
 
   const FeedReaction = define('FeedReaction', 'feed_reactions', {
@@ -106,7 +83,7 @@ async function defineModels(sequelize) {
     userId: reference('users', 'CASCADE'),
     parentId: reference('feed_comments', 'SET NULL'),
     body: text(false),
-    metadata: document('metadata'),
+    metadata: document(),
     deletedAt: time(),
   });
 
@@ -123,7 +100,7 @@ async function defineModels(sequelize) {
     commentId: { type: DataTypes.INTEGER },
     actorId: reference('users', 'SET NULL'),
     action: string(80, false),
-    metadata: document('metadata'),
+    metadata: document(),
   }, { updatedAt: false });
 
   const EscrowAccount = define('EscrowAccount', 'escrow_accounts', {
@@ -134,7 +111,7 @@ async function defineModels(sequelize) {
     currencyCode: string(3),
     currentBalance: money('currentBalance'),
     pendingReleaseTotal: money('pendingReleaseTotal'),
-    metadata: document('metadata'),
+    metadata: document(),
     lastReconciledAt: time(),
   });
 
@@ -157,8 +134,8 @@ async function defineModels(sequelize) {
     releasedAt: time(),
     refundedAt: time(),
     cancelledAt: time(),
-    metadata: document('metadata'),
-    auditTrail: document('auditTrail'),
+    metadata: document(),
+    auditTrail: document(),
   });
 
   const DisputeCase = define('DisputeCase', 'dispute_cases', {
@@ -175,7 +152,7 @@ async function defineModels(sequelize) {
     resolutionNotes: text(),
     openedAt: time(),
     resolvedAt: time(),
-    metadata: document('metadata'),
+    metadata: document(),
   });
 
   const DisputeEvent = define('DisputeEvent', 'dispute_events', {
@@ -191,7 +168,7 @@ async function defineModels(sequelize) {
     evidenceFileName: string(180),
     evidenceContentType: string(80),
     eventAt: time(),
-    metadata: document('metadata'),
+    metadata: document(),
   });
 
   return {

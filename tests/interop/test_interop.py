@@ -148,6 +148,10 @@ DOCUMENT = {
 }
 
 
+# On SQLite the column's affinity makes a number of a document that is a bare number.
+BARE_DOCUMENTS = [0, -1, 7, 2**53 - 1, "1", "1.0", "1e400", '"1"', "", "null", True, False, [1, 0.1, 1e300], []]
+
+
 def write_by_python():
     """Write, into each table of ours, a row with every column and, for each label of each enum, one more row."""
     people = [
@@ -162,10 +166,17 @@ def write_by_python():
         post=post, user=people[2], parent=comment, body="Gone", metadata="text", deleted_at=MOMENT, **times
     )
     edb.FeedComment.create(post=post, user=people[2], body="JSON null", metadata=edb.JSON_NULL)
+    for document in BARE_DOCUMENTS:
+        edb.FeedComment.create(post=post, user=people[2], body=repr(document), metadata=document)
     edb.FeedReaction.create(post=post, user=people[8], **times)
     edb.FeedShare.create(post=post, user=people[1], channel="newsletter", message="Worth a look ✨", **times)
     edb.FeedActivityLog.create(
-        post=post, comment=comment, actor=people[1], action="comment.created", metadata=DOCUMENT, created_at=MOMENT
+        post=post,
+        comment_id=comment.id,
+        actor=people[1],
+        action="comment.created",
+        metadata=DOCUMENT,
+        created_at=MOMENT,
     )
     account = edb.EscrowAccount.create(
         user=people[0],
@@ -264,6 +275,8 @@ def test_node_reads_what_python_writes(shared):
     assert (account["currentBalance"], account["pendingReleaseTotal"]) == ("12345678901.2345", "0.0001")
     assert read["escrow_transactions"][0]["cancelledAt"] == "2999-12-31T23:59:59.999Z"
     assert read["feed_comments"][2]["metadata"] is None
+    documents = [row["metadata"] for row in read["feed_comments"][3 : 3 + len(BARE_DOCUMENTS)]]
+    assert [repr(document) for document in documents] == [repr(document) for document in BARE_DOCUMENTS]
     for model in OURS:
         for field in model._meta.sorted_fields:
             if isinstance(field, EnumField):

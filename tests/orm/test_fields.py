@@ -5,13 +5,15 @@ import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
+import peewee
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
-from engagement_db import servers
+from engagement_db import servers, tables
+from engagement_db.orm.bound import target
 from engagement_db.orm.models import verb_update
 
 POST, ACCOUNT = edb.FeedPost, edb.EscrowAccount
@@ -286,6 +288,8 @@ documents = st.recursive(
 @few_examples
 @given(document=documents)
 def test_every_document_comes_back(post, document):
+    if isinstance(document, int | float) and not isinstance(document, bool):
+        document = [document]
     POST.update(metadata=document).where(POST.id == post.id).execute()
     assert POST.get_by_id(post.id).metadata == document
 
@@ -296,3 +300,65 @@ def test_every_text_comes_back(post, text):
     POST.update(content=text).where(POST.id == post.id).execute()
     assert POST.get_by_id(post.id).content == text
     assert POST.select().where(POST.content == text).count() == 1
+
+
+BARE_NUMBERS = [0.1, 1.0, -0.0, 1.5e300, 2**63, 2**64 - 1]
+
+
+@pytest.mark.parametrize("number", BARE_NUMBERS)
+def test_a_bare_number_that_sqlite_would_change_is_refused_there_and_kept_elsewhere(post, number):
+    dialect = servers.of(target(POST._meta.database))
+    if not dialect.converts_json_numbers:
+        POST.update(metadata=number).where(POST.id == post.id).execute()
+        assert POST.get_by_id(post.id).metadata == number
+        return
+    with pytest.raises(edb.RefusedValue, match="may turn the bare number"):
+        POST.update(metadata=number).where(POST.id == post.id).execute()
+    POST.update(metadata=[number]).where(POST.id == post.id).execute()
+    assert repr(POST.get_by_id(post.id).metadata) == repr([number])
+
+
+def test_numbers_inside_documents_are_compared_by_path(post):
+    POST.update(metadata={"a": 0.5, "b": 2**63, "c": 7}).where(POST.id == post.id).execute()
+    for where in (
+        POST.metadata["a"] == 0.5,
+        POST.metadata["c"] == 7,
+        POST.metadata["c"].in_([7]),
+        POST.metadata.path("a") != 0.25,
+        POST.metadata == {"a": 0.5, "b": 2**63, "c": 7},
+    ):
+        assert list(POST.select().where(where)) == [post]
+
+
+def test_numbers_and_texts_are_told_apart(post):
+    other = POST.create(user=post.user, content="y", metadata="7")
+    POST.update(metadata=7).where(POST.id == post.id).execute()
+    assert list(POST.select().where(POST.metadata == 7)) == [post]
+    assert list(POST.select().where(POST.metadata == "7")) == [other]
+    assert [type(row.metadata) for row in POST.select().order_by(POST.id)] == [int, str]
+
+
+def test_sqlite_declares_documents_json_and_keeps_what_plain_clients_write(database):
+    if not servers.of(database).converts_json_numbers:
+        pytest.skip("SQLite alone has types by name only")
+    declared = {
+        (table, name): kind
+        for table in database.get_tables()
+        for _, name, kind, *_ in database.execute_sql(f'PRAGMA table_info("{table}")')
+    }
+    documents = {
+        (model._meta.table_name, field.column_name)
+        for model in edb.MODELS
+        for field in model._meta.sorted_fields
+        if field.column_type == tables.Json()
+    }
+    assert {declared[place] for place in documents} == {"JSON"}
+    user = edb.User.create(first_name="a", last_name="b", email="c")
+    insert = 'INSERT INTO feed_posts ("userId", content, metadata) VALUES (?, ?, ?)'
+    written = {"5": 5, "1.5": 1.5, '"5"': "5", "null": edb.JSON_NULL, "[1.0]": [1.0], '{"a": 1}': {"a": 1}}
+    for text, document in written.items():
+        database.execute_sql(insert, (user.id, text, text))
+        assert POST.get(POST.content == text).metadata == document
+    for text in ("1e400", "{", "tru"):
+        with pytest.raises(peewee.IntegrityError):
+            database.execute_sql(insert, (user.id, text, text))

@@ -589,7 +589,7 @@ def test_models_write_every_table_and_read_it_back(adopted):
     assert edb.DisputeCase.get_by_id(case.id).customer_deadline_at == moment
     assert edb.DisputeEvent.select().where(edb.DisputeEvent.dispute_case == case).count() == 1
     assert {entry.id for entry in edb.FeedPost.timeline(limit=10)} == {1, 2, post.id}
-    for document in ({"a": [1, {"ü": "発売 🎉"}]}, [1, "2"], "text", "12", 3, 0.5, True, [], {}):
+    for document in ({"a": [1, {"ü": "発売 🎉"}]}, [1, "2"], "text", "12", 3, [0.5], True, [], {}):
         post.metadata = document
         post.save()
         found = edb.FeedPost.get_by_id(post.id).metadata
