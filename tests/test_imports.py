@@ -30,10 +30,13 @@ FLOORS = [
     {"repairs"},
     {"feed.words", "trust.words", "trust.currencies", "trust.payload"},
     {"feed.activity", "feed.timeline", "trust.transitions", "trust.money"},
-    {"feed.posts", "trust.accounts", "trust.queues", "trust.trail", "trust.events"},
-    {"feed.reactions", "feed.comments", "feed.shares", "trust.moves"},
+    {"feed.posts", "trust.accounts", "trust.queues", "trust.trail", "trust.events", "trust.stored"},
+    {"feed.reactions", "feed.comments", "feed.shares", "trust.moves", "trust.problems"},
     {"feed", "trust.transactions"},
-    {"trust.disputes", "trust.books"},
+    {"trust.disputes", "trust.totals", "trust.release", "trust.replay"},
+    {"trust.case_history"},
+    {"trust.audit"},
+    {"trust.books"},
     {"trust"},
 ]
 # What the rest of the package sees of the servers: not the module of any one of them.

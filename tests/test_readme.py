@@ -39,7 +39,7 @@ def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["connecting", "verbs"])
+@pytest.mark.parametrize("name", ["accounting", "connecting", "verbs"])
 def test_a_page_that_says_so_is_a_program_that_runs(tmp_path, name):
     page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
     assert "The page as a whole is a program" in page

@@ -1,20 +1,14 @@
 """The trust suite: escrow accounts and transactions, dispute cases and events, and the books over them."""
 
 from engagement_db.trust.accounts import AccountChange, EscrowAccount
-from engagement_db.trust.books import (
-    Problem,
-    Reconciliation,
-    Total,
-    escrow_totals,
-    escrow_totals_per_owner,
-    escrow_totals_per_project,
-    find_problems,
-    reconcile,
-    release_queue,
-)
+from engagement_db.trust.audit import AuditPage, audit_trails
+from engagement_db.trust.books import Reconciliation, find_balance_problems, find_problems, reconcile
 from engagement_db.trust.disputes import DisputeCase, DisputeChange
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.moves import TransactionChange
+from engagement_db.trust.problems import Problem, ProblemKind
+from engagement_db.trust.release import release_queue
+from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_by_owner, escrow_totals_by_project
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.words import (
     AccountStatus,
@@ -33,6 +27,7 @@ __all__ = [
     "AccountStatus",
     "ActionType",
     "ActorType",
+    "AuditPage",
     "DisputeCase",
     "DisputeChange",
     "DisputeEvent",
@@ -42,15 +37,18 @@ __all__ = [
     "EscrowAccount",
     "EscrowTransaction",
     "Problem",
+    "ProblemKind",
     "Reconciliation",
     "Resolution",
     "Total",
     "TransactionChange",
     "TransactionStatus",
     "TransactionType",
+    "audit_trails",
     "escrow_totals",
-    "escrow_totals_per_owner",
-    "escrow_totals_per_project",
+    "escrow_totals_by_owner",
+    "escrow_totals_by_project",
+    "find_balance_problems",
     "find_problems",
     "reconcile",
     "release_queue",

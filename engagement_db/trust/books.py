@@ -1,45 +1,40 @@
-"""The books over all escrow accounts: what is due, what adds up to what, and what does not."""
+"""The books over all escrow accounts: whether they add up, and what was changed behind their back."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 import peewee
 
-from engagement_db import servers
 from engagement_db.orm.bound import current, now
-from engagement_db.orm.fields import MONEY_PLACES
 from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
-from engagement_db.orm.rows import copy_state, ids_of
-from engagement_db.orm.transactions import locked, transaction
-from engagement_db.platform import Project
+from engagement_db.orm.rows import copy_state
+from engagement_db.orm.transactions import transaction
 from engagement_db.trust.accounts import EscrowAccount, locked_account
+from engagement_db.trust.audit import Held, audit_account, audit_trails
+from engagement_db.trust.disputes import DisputeCase
+from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.money import EXACT
+from engagement_db.trust.problems import Problem, ProblemKind
+from engagement_db.trust.totals import money, units
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.transitions import HOLDS_FUNDS
-from engagement_db.trust.words import TransactionStatus
+from engagement_db.trust.words import AccountStatus, TransactionStatus
 
-QUEUE_LIMIT: Final = 1000
-KEYS_LIMIT: Final = 1000
 PROBLEMS_LIMIT: Final = 1000
-_CENT = Decimal(1).scaleb(-MONEY_PLACES)
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A place where the books do not add up: ``column`` of row ``id`` holds ``found``, not ``expected``."""
-
-    table: str
-    id: int
-    column: str
-    expected: Decimal | str
-    found: Decimal | str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.id}: {self.column} is {self.found}, and should be {self.expected}"
+_HOLDS_NO_FUNDS: Final = tuple(status for status in TransactionStatus if status not in HOLDS_FUNDS)
+_ACCOUNTS: Final = EscrowAccount._meta.table_name
+_TRANSACTIONS: Final = EscrowTransaction._meta.table_name
+# Every foreign key by which a row could have lost its parent, where a server was told not to enforce it.
+_PARENTS: Final = (
+    (_TRANSACTIONS, "accountId", _ACCOUNTS),
+    (DisputeCase._meta.table_name, "escrowTransactionId", _TRANSACTIONS),
+    (DisputeEvent._meta.table_name, "disputeCaseId", DisputeCase._meta.table_name),
+    ("feed_comments", "postId", "feed_posts"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,71 +49,58 @@ class Reconciliation:
         return not self.problems
 
 
-@dataclass(frozen=True)
-class Total:
-    """Transactions of one status and currency, added up; of one owner or project if those were asked for."""
-
-    status: TransactionStatus
-    currency_code: str
-    count: int
-    amount: Decimal
-    fee_amount: Decimal
-    net_amount: Decimal
-    owner_id: int | None = None
-    project_id: int | None = None
-
-
 def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
-    """Re-add all books and return where they do not add up: at most ``limit`` accounts and transactions each.
+    """Check all books and return what is wrong: balances first, then transactions and cases in the order of ids.
 
-    An account's ``currentBalance`` is the sum of ``amount``, its ``pendingReleaseTotal`` the sum of
-    ``netAmount`` over its transactions in funded, in_escrow and disputed. A transaction's ``netAmount`` is
-    its amount less its fee, and its currency is its account's. ``limit`` is 1 to 1000.
+    An account's ``currentBalance`` is the sum of ``amount``, its ``pendingReleaseTotal`` the sum of ``netAmount``
+    over its transactions in funded, in_escrow and disputed. Every transaction is compared with its audit trail,
+    every dispute case with its events, and both with each other. Rows without their parent are reported too, also
+    comments without a post. A label that this version does not know is reported once, with the number of rows.
+    At most ``limit`` problems of each kind, 1 to 1000.
 
-    Changes and locks nothing, and may run while money moves: each of its two queries sees one moment, and
-    reads both tables once.
+    Changes and locks nothing, and may run while money moves. Reads every account once and every transaction twice,
+    in bounded memory. ``find_balance_problems`` is the quick part of it, ``audit_trails`` the thorough one, which
+    shows progress and can be resumed.
     """
-    most = validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT)
-    account, row = EscrowAccount, EscrowTransaction
-    held = row.select(
-        row.account.alias("account_id"),
-        peewee.fn.SUM(_units(row.amount)).alias("amount"),
-        peewee.fn.SUM(_units(row.net_amount)).alias("net"),
-    )
-    held = held.where(row.status.in_(HOLDS_FUNDS)).group_by(row.account).alias("held")
-    amount, net = peewee.fn.COALESCE(held.c.amount, 0), peewee.fn.COALESCE(held.c.net, 0)
-    balance, pending = _units(account.current_balance), _units(account.pending_release_total)
-    accounts = (
-        account.select(account.id, amount, balance, net, pending)
-        .join(held, peewee.JOIN.LEFT_OUTER, on=(held.c.account_id == account.id))
-        .where((balance != amount) | (pending != net))
-        .order_by(account.id)
-        .limit(most)
-    )
-    rows: Any = accounts.tuples()
-    problems = [problem for found in rows for problem in _account_problems(*found)]
-    return problems + _transaction_problems(most)
+    found = _Found(validate_limit(_ACCOUNTS, limit, PROBLEMS_LIMIT))
+    found.add(_account_problems(found.limit))
+    for page in audit_trails():
+        found.add(page.problems)
+    found.add(_account_labels())
+    found.add(_orphans(found.limit))
+    return found.problems()
+
+
+def find_balance_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
+    """Add up all books and return the balances and net amounts that are wrong; no audit trail is read.
+
+    At most ``limit`` accounts and ``limit`` transactions, 1 to 1000. Changes and locks nothing: each of its two
+    queries sees one moment, and reads its table once.
+    """
+    most = validate_limit(_ACCOUNTS, limit, PROBLEMS_LIMIT)
+    return [*_account_problems(most), *_net_problems(most)]
 
 
 def reconcile(account: EscrowAccount | int) -> Reconciliation:
-    """Re-add the books of an account (a row or id); ``last_reconciled_at`` is now if they add up.
+    """Check the books of one account (a row or id) as ``find_problems`` does; stamp it if nothing is wrong.
 
-    Returns what was found. The account and its transactions that hold money are locked meanwhile. Raises
-    NotFound; nothing was changed then. Walks escrow_transactions_account_id.
+    ``last_reconciled_at`` is now if there is no problem. The account, its transactions and their cases are locked
+    meanwhile. At most 1000 problems of each kind. Raises NotFound; nothing was changed then. Uses
+    escrow_transactions_account_id, dispute_cases_escrow_transaction_id and
+    dispute_events_dispute_case_id_event_at.
     """
     key = EscrowTransaction.account.db_value(account)
 
     def work() -> Reconciliation:
-        found, row = locked_account(key), EscrowTransaction
-        held = locked(row.select(row.amount, row.net_amount).where(row.account == key, row.status.in_(HOLDS_FUNDS)))
-        amount = net = Decimal(0)
-        for one_amount, one_net in held.tuples():
-            amount, net = EXACT.add(amount, one_amount), EXACT.add(net, one_net)
-        problems = _account_problems(found.id, amount, found.current_balance, net, found.pending_release_total)
-        problems += _transaction_problems(PROBLEMS_LIMIT, found.id)
+        row = locked_account(key)
+        held, audit = audit_account(row.id)
+        found = _Found(PROBLEMS_LIMIT)
+        found.add(_balance_problems(row.id, row.status, row.current_balance, row.pending_release_total, held))
+        found.add(audit)
+        problems = tuple(found.problems())
         if not problems:
-            store(found, {"last_reconciled_at": now()})
-        return Reconciliation(found, tuple(problems))
+            store(row, {"last_reconciled_at": now()})
+        return Reconciliation(row, problems)
 
     done = transaction(work)
     if isinstance(account, EscrowAccount):
@@ -127,98 +109,106 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
     return done
 
 
-def release_queue(at: datetime | None = None, limit: int = 100) -> Any:
-    """Return a query of the transactions in_escrow whose ``scheduled_release_at`` has come, oldest first.
+class _Found:
+    """Collects at most ``limit`` problems of each kind, each column of a row once, each unknown label once."""
 
-    ``at`` is an aware time, by default now; ``limit`` is 1 to 1000. The query can be narrowed with ``where``.
-    Uses escrow_transactions_status_scheduled_release_at.
-    """
-    row = EscrowTransaction
-    due = (row.status == TransactionStatus.IN_ESCROW) & (row.scheduled_release_at <= (at or now()))
-    most = validate_limit(row._meta.table_name, limit, QUEUE_LIMIT)
-    return row.select().where(due).order_by(row.scheduled_release_at, row.id).limit(most)
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._problems: dict[tuple[str, int, str], Problem] = {}
+        self._kinds: Counter[ProblemKind] = Counter()
+        self._labels: dict[tuple[str, str, object], Problem] = {}
+        self._label_rows: Counter[tuple[str, str, object]] = Counter()
 
+    def add(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            if problem.kind == ProblemKind.UNKNOWN_LABEL:
+                label = (problem.table, problem.column, problem.found)
+                self._labels.setdefault(label, problem)
+                self._label_rows[label] += 1
+                continue
+            place = (problem.table, problem.id, problem.column)
+            if place not in self._problems and self._kinds[problem.kind] < self.limit:
+                self._problems[place] = problem
+                self._kinds[problem.kind] += 1
 
-def escrow_totals() -> list[Total]:
-    """Return what all transactions come to, by status and currency, exactly. Reads every transaction once."""
-    return _totals(EscrowTransaction.select())
-
-
-def escrow_totals_per_owner(owners: Iterable[Any]) -> list[Total]:
-    """Return what the transactions of these owners' projects come to, by owner, status and currency.
-
-    ``owners`` are at most 1000 users, rows or ids. Walks projects_owner_id_idx and
-    escrow_transactions_project_id.
-    """
-    query = EscrowTransaction.select().join(Project).where(Project.owner.in_(ids_of(Project.owner, owners, KEYS_LIMIT)))
-    return _totals(query, owner_id=Project.owner)
-
-
-def escrow_totals_per_project(projects: Iterable[Any]) -> list[Total]:
-    """Return what the transactions of these projects come to, by project, status and currency.
-
-    ``projects`` are at most 1000 rows or ids. Walks escrow_transactions_project_id.
-    """
-    project = EscrowTransaction.project
-    query = EscrowTransaction.select().where(project.in_(ids_of(project, projects, KEYS_LIMIT)))
-    return _totals(query, project_id=project)
+    def problems(self) -> list[Problem]:
+        labels = [
+            replace(problem, found=f"{problem.found} (in {self._label_rows[label]} rows)")
+            for label, problem in self._labels.items()
+        ]
+        return [*self._problems.values(), *labels]
 
 
-def _totals(query: Any, **group: Any) -> list[Total]:
-    row = EscrowTransaction
-    groups = {**group, "status": row.status, "currency_code": row.currency_code}
-    sums = {field.name: peewee.fn.SUM(_units(field)) for field in (row.amount, row.fee_amount, row.net_amount)}
-    query = query.select(
-        *(node.alias(name) for name, node in groups.items()),
-        peewee.fn.COUNT(row.id).alias("count"),
-        *(node.alias(name) for name, node in sums.items()),
-    )
-    query = query.group_by(*groups.values()).order_by(*groups.values())
-    return [Total(**{**found, **{name: _money(found[name]) for name in sums}}) for found in query.dicts()]
-
-
-def _account_problems(key: int, amount: Any, balance: Any, net: Any, pending: Any) -> list[Problem]:
-    table = EscrowAccount._meta.table_name
-    columns = (
-        ("currentBalance", _money(amount), _money(balance)),
-        ("pendingReleaseTotal", _money(net), _money(pending)),
-    )
-    return [Problem(table, key, column, expected, found) for column, expected, found in columns if expected != found]
-
-
-def _transaction_problems(most: int, account_id: int | None = None) -> list[Problem]:
+def _account_problems(most: int) -> Iterator[Problem]:
     account, row = EscrowAccount, EscrowTransaction
-    net = _units(row.amount) - _units(row.fee_amount)
-    query: Any = (
-        row.select(row.id, net, _units(row.net_amount), account.currency_code, row.currency_code)
-        .join(account)
-        .where((_units(row.net_amount) != net) | (row.currency_code != account.currency_code))
-        .order_by(row.id)
-        .limit(most)
+    is_held = row.status.in_(HOLDS_FUNDS)
+    sums = row.select(
+        row.account.alias("account_id"),
+        *(
+            peewee.fn.SUM(peewee.Case(None, [(condition, units(field))], 0)).alias(name)
+            for name, condition, field in (
+                ("amount", is_held, row.amount),
+                ("net", is_held, row.net_amount),
+                ("unknown_amount", ~is_held, row.amount),
+                ("unknown_net", ~is_held, row.net_amount),
+            )
+        ),
     )
-    if account_id is not None:
-        query = query.where(row.account == account_id)
-    problems = []
-    rows: Any = query.tuples()
-    for key, expected, found, currency, other_currency in rows:
-        if _money(expected) != _money(found):
-            problems.append(Problem(row._meta.table_name, key, "netAmount", _money(expected), _money(found)))
-        if currency != other_currency:
-            problems.append(Problem(row._meta.table_name, key, "currencyCode", currency, other_currency))
-    return problems
+    held = sums.where(row.status.not_in(_HOLDS_NO_FUNDS)).group_by(row.account).alias("held")
+    amount, net, unknown_amount, unknown_net = (
+        peewee.fn.COALESCE(getattr(held.c, name), 0) for name in ("amount", "net", "unknown_amount", "unknown_net")
+    )
+    balance, pending = units(account.current_balance), units(account.pending_release_total)
+    is_wrong = ~balance.between(amount, amount + unknown_amount) | ~pending.between(net, net + unknown_net)
+    is_wrong |= (account.status == AccountStatus.CLOSED) & (balance != 0)
+    columns = (account.id, account.status, balance, pending, amount, net, unknown_amount, unknown_net)
+    query = account.select(*columns).join(held, peewee.JOIN.LEFT_OUTER, on=(held.c.account_id == account.id))
+    # Without an order, which would lead MySQL to look up each account by its key.
+    found = sorted(current().execute(query.where(is_wrong).limit(most)).fetchall())
+    for key, status, balance, pending, *totals in found:
+        yield from _balance_problems(key, status, money(balance), money(pending), Held(*map(money, totals)))
 
 
-def _units(amount: Any) -> Any:
-    if servers.of(current()).has_exact_sum:
-        return amount
-    # Doubles do not add up: 0.1 + 0.2. Ten-thousandths as integers do.
-    scale = peewee.Value(10**MONEY_PLACES, converter=False)
-    whole = amount.cast("INTEGER")
-    return whole * scale + peewee.fn.ROUND((amount - whole) * scale).cast("INTEGER")
+def _balance_problems(key: int, status: str, balance: Any, pending: Any, held: Held) -> Iterator[Problem]:
+    columns = (
+        ("currentBalance", balance, held.amount, held.unknown_amount),
+        ("pendingReleaseTotal", pending, held.net, held.unknown_net),
+    )
+    for column, found, known, unknown in columns:
+        most = EXACT.add(known, unknown)
+        if not known <= found <= most:
+            expected = f"{known} to {most}" if unknown else known
+            yield Problem(ProblemKind.BALANCE, _ACCOUNTS, key, column, expected, found)
+    if status == AccountStatus.CLOSED and balance != 0:
+        yield Problem(ProblemKind.ACCOUNT_STATUS, _ACCOUNTS, key, "status", f"another, as it holds {balance}", status)
 
 
-def _money(value: Decimal | int | None) -> Decimal:
-    amount = Decimal(value or 0)
-    if isinstance(value, int) and not servers.of(current()).has_exact_sum:
-        amount = amount.scaleb(-MONEY_PLACES, context=EXACT)
-    return amount.quantize(_CENT, context=EXACT)
+def _net_problems(most: int) -> Iterator[Problem]:
+    row = EscrowTransaction
+    net = units(row.amount) - units(row.fee_amount)
+    query = row.select(row.id, net, units(row.net_amount)).where(units(row.net_amount) != net).limit(most)
+    for key, expected, found in sorted(current().execute(query).fetchall()):
+        yield Problem(ProblemKind.NET_AMOUNT, _TRANSACTIONS, key, "netAmount", money(expected), money(found))
+
+
+def _account_labels() -> Iterator[Problem]:
+    known = [status.value for status in AccountStatus]
+    status = EscrowAccount.status
+    query = EscrowAccount.select(EscrowAccount.id, status).where(status.not_in(known)).limit(PROBLEMS_LIMIT)
+    for key, found in sorted(current().execute(query).fetchall()):
+        expected = f"one of {', '.join(known)}"
+        yield Problem(ProblemKind.UNKNOWN_LABEL, _ACCOUNTS, key, "status", expected, found)
+
+
+def _orphans(most: int) -> Iterator[Problem]:
+    tables = current().get_tables()
+    for child_name, column, parent_name in _PARENTS:
+        if child_name not in tables:
+            continue
+        child, parent = peewee.Table(child_name), peewee.Table(parent_name)
+        key = getattr(child.c, column)
+        rows = child.join(parent, peewee.JOIN.LEFT_OUTER, on=(parent.c.id == key)).select(child.c.id, key)
+        for row_id, found in sorted(
+            current().execute(rows.where(parent.c.id.is_null(), key.is_null(False)).limit(most))
+        ):
+            yield Problem(ProblemKind.ORPHAN, child_name, row_id, column, f"a row of {parent_name}", str(found))

@@ -35,6 +35,12 @@ def label(column: Any, value: str) -> Any:
     return peewee.SQL(f"'{value}'")
 
 
+def document(text: str) -> Any:
+    """Return a JSON document as the server wants it in a SELECT that feeds an INSERT."""
+    is_typed = isinstance(edb.User._meta.database.obj, peewee.PostgresqlDatabase)
+    return peewee.SQL(f"CAST('{text}' AS JSONB)" if is_typed else f"'{text}'")
+
+
 def refresh_statistics(name: str, database: peewee.Database) -> None:
     # SQLite stays without: few services ever run ANALYZE there.
     if name == "postgres":

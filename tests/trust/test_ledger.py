@@ -8,7 +8,6 @@ from decimal import Decimal
 import escrow
 import peewee
 import pytest
-from playhouse.test_utils import count_queries
 from tampering import tamper
 
 import engagement_db as edb
@@ -395,103 +394,6 @@ def test_currencies_match():
     assert escrow.payment(home).currency_code == "EUR"
 
 
-# Books
-
-
-def test_problems_are_found_and_named():
-    home, sound = escrow.account(), escrow.account()
-    escrow.payment(sound).fund()
-    payment = escrow.payment(home)
-    payment.fund()
-    tamper(home, current_balance=Decimal("99.9999"), pending_release_total=0)
-    tamper(payment, net_amount=Decimal("90.01"), currency_code="EUR")
-    problems = edb.find_problems()
-    assert [(p.table, p.id, p.column, p.expected, p.found) for p in problems] == [
-        ("escrow_accounts", home.id, "currentBalance", 100, Decimal("99.9999")),
-        ("escrow_accounts", home.id, "pendingReleaseTotal", Decimal("90.01"), 0),
-        ("escrow_transactions", payment.id, "netAmount", 90, Decimal("90.01")),
-        ("escrow_transactions", payment.id, "currencyCode", "USD", "EUR"),
-    ]
-    assert str(problems[0]) == (f"escrow_accounts {home.id}: currentBalance is 99.9999, and should be 100.0000")
-    assert edb.reconcile(sound).adds_up
-    reconciliation = edb.reconcile(home)
-    assert reconciliation.problems == tuple(problems)
-    assert home.last_reconciled_at is None
-    assert len(edb.find_problems(limit=1)) == 4
-
-
-def test_an_account_without_transactions_whose_balance_is_not_zero_is_a_problem():
-    home = escrow.account()
-    tamper(home, current_balance=Decimal("0.0001"))
-    assert [(p.id, p.expected, p.found) for p in edb.find_problems()] == [(home.id, 0, Decimal("0.0001"))]
-
-
-def test_reconciling_stamps_the_account_when_it_adds_up():
-    home = escrow.account()
-    escrow.payment(home).fund()
-    before = edb.now()
-    assert edb.reconcile(home).account is home
-    assert before <= home.last_reconciled_at <= edb.now()
-    assert edb.EscrowAccount.get().last_reconciled_at == home.last_reconciled_at
-    assert edb.reconcile(home.id).account == home
-
-
-def test_large_amounts_add_up_to_the_last_place():
-    home = escrow.account()
-    for amount in ("99999999999.9999", "12345678901.2345", "0.0001", "99999.9999"):
-        row = escrow.payment(home, amount, "0.0001")
-        if amount == "0.0001":
-            assert row.net_amount == 0
-    assert sum(total.amount for total in edb.escrow_totals()) == Decimal("112345778901.2344")
-    assert edb.find_problems() == []
-
-
-def test_totals_by_status_owner_and_project():
-    owner, home = escrow.user(), escrow.account()
-    site, shop = edb.Project.create(title="Site", owner=owner), edb.Project.create(title="Shop", owner=owner)
-    other = edb.Project.create(title="Other", owner=escrow.user())
-    for project, amount in ((site, 1), (site, 2), (shop, 4), (other, 8), (None, 16)):
-        escrow.payment(home, amount, "0.5", project=project).fund()
-    escrow.payment(home, 32, "1", project=site)
-
-    def shown(totals):
-        return sorted((t.status, t.currency_code, t.count, t.amount, t.fee_amount, t.net_amount) for t in totals)
-
-    assert shown(edb.escrow_totals_per_owner([owner])) == [
-        ("funded", "USD", 3, 7, Decimal("1.5"), Decimal("5.5")),
-        ("initiated", "USD", 1, 32, 1, 31),
-    ]
-    per_project = edb.escrow_totals_per_project([site, shop.id])
-    assert {(t.project_id, t.status): t.amount for t in per_project} == {
-        (site.id, "funded"): 3,
-        (site.id, "initiated"): 32,
-        (shop.id, "funded"): 4,
-    }
-    assert {t.status: t.amount for t in edb.escrow_totals()} == {"funded": 31, "initiated": 32}
-    assert edb.escrow_totals_per_owner([]) == []
-
-
-def test_the_release_queue_has_what_is_due_oldest_first():
-    home, start = escrow.account(), datetime(2027, 1, 1, tzinfo=UTC)
-    due = {}
-    for days in (3, 1, 2, 9):
-        payment = escrow.payment(home, scheduled_release_at=start + timedelta(days=days))
-        payment.fund()
-        payment.hold()
-        due[days] = payment
-    funded = escrow.payment(home, scheduled_release_at=start)
-    funded.fund()
-    unscheduled = escrow.payment(home)
-    unscheduled.fund()
-    unscheduled.hold()
-    now = start + timedelta(days=3)
-    assert list(edb.release_queue(now)) == [due[1], due[2], due[3]]
-    assert list(edb.release_queue(now, limit=1)) == [due[1]]
-    assert list(edb.release_queue(now).where(edb.EscrowTransaction.id != due[1].id)) == [due[2], due[3]]
-    due[1].release()
-    assert list(edb.release_queue(now)) == [due[2], due[3]]
-
-
 # Inside a caller's transaction
 
 
@@ -602,22 +504,6 @@ def test_a_reference_taken_since_an_old_snapshot_is_answered_or_refused_as_conte
 def without_begin_and_commit(counted):
     words = ("BEGIN", "START TRANSACTION", "COMMIT", "SAVEPOINT", "RELEASE", "SET TRANSACTION", "ROLLBACK")
     return [query for query in counted.get_queries() if not query.msg[0].startswith(words)]
-
-
-def test_the_books_take_a_fixed_number_of_queries():
-    home = escrow.account()
-    for _ in range(20):
-        escrow.payment(home).fund()
-    with count_queries() as counted:
-        edb.find_problems()
-    assert counted.count == 2
-    with count_queries() as counted:
-        edb.reconcile(home)
-    assert len(without_begin_and_commit(counted)) == 4
-    with count_queries() as counted:
-        list(edb.release_queue())
-        edb.escrow_totals()
-    assert counted.count == 2
 
 
 def test_an_account_is_opened_once_whatever_a_snapshot_shows(database, server):
