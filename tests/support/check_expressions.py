@@ -7,7 +7,7 @@ INTEGERS = ("a", "b")
 MONEY = "amount"
 VARCHAR = "word"
 
-_quoted = st.text(alphabet="aAbx '\"`%_!()ü;-", max_size=6).map(lambda text: "'" + text.replace("'", "''") + "'")
+_quoted = st.text(alphabet="aAbx '\"`%_!()ü;-\\", max_size=6).map(lambda text: "'" + text.replace("'", "''") + "'")
 _whole = st.integers(-3, 12).map(str)
 _exact = st.sampled_from(["0.5", "-0.25", "1.50", "100"])
 _column = st.sampled_from([f'"{name}"' for name in (*INTEGERS, MONEY)])
