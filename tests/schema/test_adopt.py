@@ -226,7 +226,7 @@ def test_migrate_without_adopt_refuses_and_points_to_adopt(everything_by_sequeli
     before = everything(url)
     code, output = run(url, "migrate")
     assert code == 2
-    assert "`engagement-db adopt`" in output
+    assert "run `engagement-db adopt` instead" in output
     assert unlike(before, everything(url)) == {}
 
 

@@ -295,7 +295,7 @@ def test_rows_that_break_the_key_are_named(stubs: peewee.Database, url: str) -> 
     )
     with pytest.raises(MigrationError) as refused:
         runner.migrate(stubs)
-    assert "77" in str(refused.value) or "id 2" in str(refused.value)
+    assert "77" in str(refused.value) or "first ids: 2" in str(refused.value)
     assert history(url) == [FEED, TRUST]
     execute(url, 'UPDATE projects SET "ownerId" = 1 WHERE id = 2')
     assert runner.migrate(stubs) == (OWNER,)
