@@ -18,8 +18,8 @@ from engagement_db.schema import preview, runner, settings, skeleton
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import unfailing_output
-from engagement_db.schema.revision import Revision
-from engagement_db.schema.stub_tables import create_stub_tables
+from engagement_db.schema.revision import Revision, declared
+from engagement_db.schema.stub_tables import STUB_TABLES, create_stub_tables
 
 PENDING_EXIT_CODE = 1
 ERROR_EXIT_CODE = 2
@@ -114,9 +114,13 @@ def main(context: click.Context, url: str | None, require_url: bool, lock_timeou
 @_database_options
 @_lock_timeout_option
 @_to_option("The last revision to apply, by name or number (default: all).")
-def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: str | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Only print the steps that would be applied.")
+def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool) -> None:
     """Apply the pending revisions."""
     target = settings.choose_target(url, require_url=require_url)
+    if dry_run:
+        _print_plan(target, to)
+        return
     with unfailing_output(), _database(target, "Migrating") as database:
         done = runner.migrate(
             database,
@@ -126,6 +130,25 @@ def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: 
             report=click.echo,
         )
         click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
+
+
+def _print_plan(target: settings.Target, to: str | None) -> None:
+    revisions = runner.load()
+    stubs = STUB_TABLES if target.is_default else ()
+    if settings.is_missing_file(target):
+        click.secho(f"Dry run on {target}; the file would be created", fg="blue")
+        server = servers.family(settings.unconnected(target))
+        plan = preview.plan(server, runner.select_pending(revisions, (), to), None, (), stubs)
+    else:
+        with _database(target, "Dry run on") as database:
+            current = runner.status(database)
+            current.require_consistent()
+            pending = runner.select_pending(revisions, current.applied, to)
+            plan = preview.plan(servers.of(database), pending, servers.read(database), current.applied, stubs)
+    for revision, title, is_applied in plan:
+        click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
+    names = list(dict.fromkeys(revision for revision, _, _ in plan))
+    click.echo(f"Would apply {_listed(names)}." if names else "Nothing to apply.")
 
 
 @main.command()
@@ -198,7 +221,7 @@ def check(context: click.Context, url: str | None, require_url: bool, as_json: b
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "Checking", aside=as_json) as database:
         current = runner.status(database)
-        found = detect_drift(database, runner.declared(runner.load()), [model.declared() for model in MODELS])
+        found = detect_drift(database, declared(runner.load()), [model.declared() for model in MODELS])
     actionable = [drift for drift in found if not drift.harmless]
     if as_json:
         rows = [
@@ -338,12 +361,10 @@ def _database(target: settings.Target, action: str, *, aside: bool = False) -> I
 @contextmanager
 def _existing(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
     """Do the same for a database whose file must exist: connecting would create it."""
-    database = settings.unconnected(target)
-    is_file = servers.family(database).is_file_based and database.database != ":memory:"
-    if is_file and not Path(database.database).exists():
+    if settings.is_missing_file(target):
         raise ConfigurationError(
-            f"the file {database.database} does not exist. Run `engagement-db migrate` to create it, or name another "
-            "database with --database."
+            f"{target} does not exist. Run `engagement-db migrate` to create it, or name another database with "
+            "--database."
         )
     with _database(target, action, aside=aside) as database:
         yield database

@@ -501,3 +501,50 @@ def test_the_shell_completes_revisions_dialects_and_commands(folder: Path, words
 def test_colours_follow_the_usual_variables(folder: Path, environment: dict[str, str], coloured: bool) -> None:
     result = engagement_db(folder, "migrate", **environment)
     assert result.stdout.startswith("\x1b[34m" if coloured else "Migrating")
+
+
+# The dry run of a migration
+
+
+def test_a_dry_run_of_a_migration_prints_the_steps_and_changes_nothing(platform_url: str) -> None:
+    before = everything(platform_url)
+    planned = Ended("migrate", "--database", platform_url, "--dry-run")
+    assert planned.code == 0
+    assert unlike(before, everything(platform_url)) == {}
+    done = Ended("migrate", "--database", platform_url)
+    first, *steps, last = planned.words.splitlines()
+    assert first.startswith("Dry run on ")
+    assert steps == [line.rpartition(": ")[0] for line in done.words.splitlines()[1:-1]]
+    assert last == f"Would apply 3 revisions: {', '.join(REVISIONS)}."
+    again = Ended("migrate", "--database", platform_url, "--dry-run")
+    assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to apply."])
+
+
+def test_a_dry_run_says_what_is_already_applied(platform_url: str) -> None:
+    assert Ended("migrate", "--database", platform_url, "--to", "2").code == 0
+    execute(platform_url, "DELETE FROM migratehistory WHERE id = 2")
+    planned = Ended("migrate", "--database", platform_url, "--dry-run", "--to", "2")
+    assert [line.partition(": ")[2] for line in planned.words.splitlines()[1:-1]] == [
+        f"create table {table} (already applied)"
+        for table in ("escrow_accounts", "escrow_transactions", "dispute_cases", "dispute_events")
+    ]
+    assert planned.words.splitlines()[-1] == f"Would apply {REVISIONS[1]}."
+
+
+def test_a_dry_run_refuses_what_the_migration_would_refuse(platform_url: str) -> None:
+    execute(platform_url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(36)')
+    before = everything(platform_url)
+    planned = Ended("migrate", "--database", platform_url, "--dry-run")
+    migrated = Ended("migrate", "--database", platform_url)
+    assert planned.code == migrated.code == 2
+    assert planned.words.splitlines()[1:] == migrated.words.splitlines()[1:]
+    assert unlike(before, everything(platform_url)) == {}
+
+
+def test_a_dry_run_creates_no_file(folder: Path) -> None:
+    planned = Ended("migrate", "--dry-run")
+    assert planned.code == 0
+    assert "the file would be created" in planned.words
+    assert planned.words.splitlines()[-1] == f"Would apply 3 revisions: {', '.join(REVISIONS)}."
+    assert Ended("migrate", "--dry-run", "--database", "sqlite:///other.db").code == 2, "no users there"
+    assert list(folder.iterdir()) == []

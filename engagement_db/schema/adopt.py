@@ -19,6 +19,7 @@ from engagement_db.schema.compare import (
     Difference,
     Kind,
     Severity,
+    added,
     classify,
     collation_differences,
     differences,
@@ -26,7 +27,7 @@ from engagement_db.schema.compare import (
 )
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
-from engagement_db.schema.revision import Revision
+from engagement_db.schema.revision import Revision, declared, stages
 from engagement_db.schema.steps import AddCheck, AddIndex, RequireTables
 from engagement_db.servers import Server, ddl
 from engagement_db.tables import Check, Column, Index, Table
@@ -93,11 +94,11 @@ def inspect_revisions(database: peewee.Database, directory: Path | None = None) 
     status.require_consistent()
     run = Run(database)
     revisions = runner.load(directory)
-    stages = runner.stages(revisions)
+    tables = stages(revisions)
     found = []
     for number, revision in enumerate(revisions):
         finding = Finding(revision.name, revision.name in status.applied, RevisionState.NOT_PRESENT)
-        found.append(_inspect(run, revision, finding, stages[number], stages[number + 1 :]))
+        found.append(_inspect(run, revision, finding, tables[number], tables[number + 1 :]))
     return tuple(found)
 
 
@@ -143,8 +144,8 @@ def _plan(database: peewee.Database, align: bool, directory: Path | None) -> tup
 
 
 def _alignments(run: Run, revisions: Sequence[Revision]) -> Iterator[AddIndex | AddCheck]:
-    for name, declared in runner.declared(revisions).items():
-        for item in classify(declared, run.catalog.table(name), run.server):
+    for name, table in declared(revisions).items():
+        for item in classify(table, run.catalog.table(name), run.server):
             if _consider_rows(run, item).severity is Severity.FIXABLE:
                 check = _missing_check(run.server, item.difference)
                 if check is not None:
@@ -158,13 +159,13 @@ def _inspect(run: Run, revision: Revision, finding: Finding, before: Tables, sta
     for step in required:
         before = step.declared(before)
     changed = [shape for name, shape in stages[0].items() if before.get(name) != shape]
-    added = {shape.name: _added_by(before.get(shape.name), shape) for shape in changed}
-    live = {name: run.catalog.table(name) for name in added}
-    if not any(_has_any(part, before.get(name), live[name]) for name, part in added.items()):
+    parts = {shape.name: added(before.get(shape.name), shape) for shape in changed}
+    live = {name: run.catalog.table(name) for name in parts}
+    if not any(_has_any(part, before.get(name), live[name]) for name, part in parts.items()):
         return finding
     conflicts = tuple(words for step in required for words in step.conflicts(run.catalog, run.server))
     found: list[ClassifiedDifference] = []
-    for name, part in added.items():
+    for name, part in parts.items():
         later = [stage[name] for stage in stages[1:]]
         found += _classified(run, part, live[name], later, is_whole=name not in before)
     breaking = [item.difference for item in found if item.severity is Severity.BREAKING]
@@ -178,19 +179,6 @@ def _inspect(run: Run, revision: Revision, finding: Finding, before: Tables, sta
     else:
         state = RevisionState.INCOMPATIBLE
     return replace(finding, state=state, differences=tuple(found), conflicts=conflicts)
-
-
-def _added_by(before: Table | None, after: Table) -> Table:
-    """Return what a revision adds to a table, or changes in it."""
-    if before is None:
-        return after
-    return Table(
-        after.name,
-        tuple(column for column in after.columns if column not in before.columns),
-        tuple(key for key in after.foreign_keys if key not in before.foreign_keys),
-        tuple(index for index in after.indexes if index not in before.indexes),
-        tuple(check for check in after.checks if check not in before.checks),
-    )
 
 
 def _has_any(part: Table, before: Table | None, live: Table | None) -> bool:

@@ -143,6 +143,19 @@ class ClassifiedDifference:
         return f"{self.difference}{self._violated}{mark}"
 
 
+def added(before: Table | None, after: Table) -> Table:
+    """Return what is in ``after`` and not, or not so, in ``before``."""
+    if before is None:
+        return after
+    return Table(
+        after.name,
+        tuple(column for column in after.columns if column not in before.columns),
+        tuple(key for key in after.foreign_keys if key not in before.foreign_keys),
+        tuple(index for index in after.indexes if index not in before.indexes),
+        tuple(check for check in after.checks if check not in before.checks),
+    )
+
+
 def differences(declared: Table, live: Table | None) -> Iterator[Difference]:
     """Yield each difference between the declared and the live table, extra objects last."""
     if live is None:

@@ -1,4 +1,4 @@
-"""Offline mode: the statements of a migration, as text."""
+"""What a migration would do: its steps, and its statements as text (offline mode)."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
@@ -7,13 +7,13 @@ import peewee
 from peewee_migrate import models as peewee_migrate_models
 
 from engagement_db.expressions import literal
-from engagement_db.schema import runner
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision
-from engagement_db.schema.steps import Tables
+from engagement_db.schema.simulate import SimulatedCatalog, changes_up, require_applicable, simulated
+from engagement_db.schema.steps import RequireTables, Tables
 from engagement_db.servers import Change, Server
 from engagement_db.servers.catalog import Catalog
-from engagement_db.tables import Enum, Table, enum_type_name
+from engagement_db.tables import Table
 
 _NOTE: Final = (
     "-- Run with the server's own client, with no other migration in progress. Stop on the first error:",
@@ -21,25 +21,31 @@ _NOTE: Final = (
 )
 
 
-class SimulatedCatalog(Catalog):
-    """Simulated catalog: the tables as they will be after the statements printed so far."""
+def plan(
+    server: Server,
+    revisions: Sequence[Revision],
+    live: Catalog | None = None,
+    applied: Collection[str] = (),
+    stubs: Sequence[Table] = (),
+) -> list[tuple[str, str, bool]]:
+    """Return the steps of ``revisions``: (revision, title, whether it is already applied). Reads only.
 
-    def __init__(self, tables: Tables, live: Catalog | None = None) -> None:
-        self.tables = dict(tables)
-        self.live = live
+    Without ``live`` the database is assumed to be empty; ``stubs`` are tables that would be created
+    first. Raises SchemaConflict if a revision could not be applied.
+    """
 
-    def version(self) -> tuple[int, ...]:
-        return (0,) if self.live is None else self.live.version()
+    def catalog() -> SimulatedCatalog:
+        found = simulated(server, revisions, live, applied)
+        found.tables = {table.name: table for table in stubs} | found.tables
+        return found
 
-    def table(self, name: str) -> Table | None:
-        return self.tables.get(name)
-
-    def enum_type(self, name: str) -> tuple[str, ...] | None:
-        for table in self.tables.values():
-            for column in table.columns:
-                if isinstance(column.type, Enum) and enum_type_name(table.name, column.name) == name:
-                    return column.type.labels
-        return None if self.live is None else self.live.enum_type(name)
+    require_applicable(revisions, catalog())
+    return [
+        (revision.name, step.title, not changes)
+        for revision, steps in changes_up(revisions, catalog())
+        for step, changes in steps
+        if not isinstance(step, RequireTables)
+    ]
 
 
 def script_up(
@@ -49,19 +55,12 @@ def script_up(
 
     Without ``live`` the platform is assumed to have none of the library's tables.
     """
-    live_tables = _live_tables(revisions, live)
-    declared = runner.declared([revision for revision in revisions if revision.name in applied])
-    catalog = SimulatedCatalog({**declared, **live_tables}, live)
+    catalog = simulated(server, revisions, live, applied)
     yield from _opening(server)
     yield f"{_history_table(server)};"
-    for revision in revisions:
-        if revision.name in applied:
-            continue
+    for revision, steps in changes_up([item for item in revisions if item.name not in applied], catalog):
         outside = any(step.runs_outside_transaction(server) for step in revision.steps)
-        changes = []
-        for step in revision.steps:
-            changes += list(step.changes(catalog, server))
-            catalog.tables = step.declared(catalog.tables)
+        changes = [change for _, found in steps for change in found]
         quoted = server.quoted(TABLE)
         record = f"INSERT INTO {quoted} (name, migrated_at) VALUES ({literal(revision.name)}, CURRENT_TIMESTAMP)"
         yield from _block(server, revision, changes, record, in_one=server.transactional_ddl and not outside)
@@ -69,11 +68,10 @@ def script_up(
 
 def script_down(server: Server, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
     """Yield the SQL that rolls back ``revisions``, newest first. Running it deletes their rows."""
-    live_tables = _live_tables(revisions, live)
+    catalog = simulated(server, revisions, live, [revision.name for revision in revisions])
     states: list[Tables] = [{}]
     for step in (step for revision in revisions for step in revision.steps):
         states.append(step.declared(states[-1]))
-    catalog = SimulatedCatalog({**states[-1], **live_tables}, live)
     yield from _opening(server)
     for revision in reversed(revisions):
         changes = []
@@ -83,14 +81,6 @@ def script_down(server: Server, revisions: Sequence[Revision], live: Catalog | N
             catalog.tables = dict(states[-1])
         forget = f"DELETE FROM {server.quoted(TABLE)} WHERE name = {literal(revision.name)}"
         yield from _block(server, revision, changes, forget, in_one=server.transactional_ddl)
-
-
-def _live_tables(revisions: Sequence[Revision], live: Catalog | None) -> dict[str, Table]:
-    declared = runner.declared(revisions)
-    if live is None:
-        return {}
-    found = {name: live.table(name) for name in declared}
-    return {name: table for name, table in found.items() if table is not None}
 
 
 def _opening(server: Server) -> Iterator[str]:

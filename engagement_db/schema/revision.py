@@ -1,7 +1,7 @@
 """A revision: a name and its steps, applied to and rolled back from a live database."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,7 +13,8 @@ from engagement_db.schema.execute import Report, Run
 from engagement_db.schema.orm import register
 from engagement_db.schema.progress import watched
 from engagement_db.schema.steps import RequireTables, Step, Tables
-from engagement_db.servers import Change
+from engagement_db.servers import Change, Server
+from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.driver import error_code, server_message
 from engagement_db.tables import Table
 
@@ -82,16 +83,7 @@ class Revision:
         Raises SchemaConflict, before the first change, if an object exists with another definition;
         MigrationBusy or StepFailed if a step fails: the message says which steps are completed.
         """
-        self._require_version(run)
-        found = [(step, list(step.conflicts(run.catalog, run.server))) for step in self.steps]
-        conflicts = [sentence for _, sentences in found for sentence in sentences]
-        if conflicts:
-            lacks_tables = any(sentences and isinstance(step, RequireTables) for step, sentences in found)
-            raise SchemaConflict(
-                f"{self.name} cannot be applied; nothing was changed:",
-                conflicts,
-                _ANOTHER_DATABASE if lacks_tables else _CONFLICTS,
-            )
+        self.require_applicable(run.catalog, run.server)
         outside = any(step.runs_outside_transaction(run.server) for step in self.steps)
         with _autocommit_block(run.database) if outside else nullcontext():
 
@@ -106,20 +98,38 @@ class Revision:
         Raises SchemaConflict, before the first change, if another object depends on an object to be dropped;
         MigrationBusy or StepFailed as ``up`` does.
         """
-        leaving = frozenset(step.creates for step in self.steps if step.creates)
+        self.require_revertible(run.catalog, run.server)
         steps = self._changing_steps[::-1]
-        conflicts = [text for step in steps for text in step.revert_conflicts(run.catalog, run.server, leaving)]
+
+        def plan() -> Plan:
+            return [(step.revert_title, step.revert_changes(run.catalog, run.server)) for step in steps]
+
+        self._run(run, plan, in_one=True, nothing_left="already reverted")
+
+    def require_applicable(self, catalog: Catalog, server: Server) -> None:
+        """Raise SchemaConflict if the server is too old, or an object exists with another definition."""
+        self._require_version(catalog, server)
+        found = [(step, list(step.conflicts(catalog, server))) for step in self.steps]
+        conflicts = [sentence for _, sentences in found for sentence in sentences]
+        if conflicts:
+            lacks_tables = any(sentences and isinstance(step, RequireTables) for step, sentences in found)
+            raise SchemaConflict(
+                f"{self.name} cannot be applied; nothing was changed:",
+                conflicts,
+                _ANOTHER_DATABASE if lacks_tables else _CONFLICTS,
+            )
+
+    def require_revertible(self, catalog: Catalog, server: Server, leaving: frozenset[str] = frozenset()) -> None:
+        """Raise SchemaConflict if an object depends on one to be dropped, except those named in ``leaving``."""
+        leaving |= {step.creates for step in self.steps if step.creates}
+        steps = self._changing_steps[::-1]
+        conflicts = [sentence for step in steps for sentence in step.revert_conflicts(catalog, server, leaving)]
         if conflicts:
             raise SchemaConflict(
                 f"{self.name} cannot be rolled back; nothing was changed:",
                 conflicts,
                 "Drop or change these first, then run the same command again.",
             )
-
-        def plan() -> Plan:
-            return [(step.revert_title, step.revert_changes(run.catalog, run.server)) for step in steps]
-
-        self._run(run, plan, in_one=True, nothing_left="already reverted")
 
     def data_loss(self, run: Run) -> list[tuple[str, int]]:
         """Return (what, how many) for the rows and values that ``down`` would delete."""
@@ -130,12 +140,12 @@ class Revision:
     def _changing_steps(self) -> list[Step]:
         return [step for step in self.steps if not isinstance(step, RequireTables)]
 
-    def _require_version(self, run: Run) -> None:
-        version, minimum = run.catalog.version(), run.server.minimum_version
+    def _require_version(self, catalog: Catalog, server: Server) -> None:
+        version, minimum = catalog.version(), server.minimum_version
         if version < minimum:
             raise SchemaConflict(
                 f"{self.name} cannot be applied; nothing was changed:",
-                [f"{run.server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"],
+                [f"{server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"],
                 "Upgrade the server first.",
             )
 
@@ -198,6 +208,19 @@ class Revision:
             f"{_NOT_ONLINE if error_code(error) in run.server.not_online_codes else ''}"
             "Fix the cause, then run the same command again to resume."
         )
+
+
+def declared(revisions: Sequence[Revision]) -> dict[str, Table]:
+    """Return the tables after these revisions: the contract."""
+    return stages(revisions)[-1]
+
+
+def stages(revisions: Sequence[Revision]) -> list[dict[str, Table]]:
+    """Return the tables before the first revision (none) and after each of them."""
+    found: list[dict[str, Table]] = [{}]
+    for revision in revisions:
+        found.append(revision.declared(found[-1]))
+    return found
 
 
 def _unwrapped(database: peewee.Database | peewee.Proxy) -> peewee.Database:

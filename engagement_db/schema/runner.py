@@ -1,7 +1,7 @@
 """Migrations of a database: find the scripts, take the lock, read the history, run what is pending."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,9 +14,9 @@ from engagement_db.schema import history
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
-from engagement_db.schema.revision import Revision
+from engagement_db.schema.revision import Revision, stages
+from engagement_db.schema.simulate import require_applicable, require_revertible, simulated
 from engagement_db.servers.driver import server_message
-from engagement_db.tables import Table
 
 # Sorts before every revision; a database at BASE has none of them.
 BASE: Final = "000"
@@ -69,26 +69,11 @@ def _load_one(path: Path) -> Revision:
     return revision
 
 
-def declared(revisions: Sequence[Revision]) -> dict[str, Table]:
-    """Return the tables after these revisions: the contract."""
-    return stages(revisions)[-1]
-
-
-def stages(revisions: Sequence[Revision]) -> list[dict[str, Table]]:
-    """Return the tables before the first revision (none) and after each of them.
-
-    Raises HistoryError for a script that changes a table which no revision creates or requires.
-    """
-    found: list[dict[str, Table]] = [{}]
-    for revision in revisions:
-        try:
-            found.append(revision.declared(found[-1]))
-        except KeyError as error:
-            raise HistoryError(
-                f"the script {revision.name}.py changes the table {error.args[0]}, which no revision before it "
-                "creates or requires. Nothing was changed."
-            ) from None
-    return found
+def select_pending(revisions: Sequence[Revision], applied: Collection[str], to: str | None) -> list[Revision]:
+    """Return the revisions that are not applied, up to and including ``to``, a name or a number (None: all)."""
+    last = None if to is None else resolve(to, _names(revisions))
+    pending = [revision for revision in revisions if revision.name not in applied]
+    return pending if last is None else [revision for revision in pending if revision.name <= last]
 
 
 def migrate(
@@ -108,21 +93,21 @@ def migrate(
     HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes.
     """
     revisions = load(directory)
-    last = None if to is None else resolve(to, _names(revisions))
+    to = None if to is None else resolve(to, _names(revisions))
     done = []
     with hold_migration_lock(database, lock_timeout_seconds):
         if prepare is not None:
             prepare(database)
         current = history.status(database, _names(revisions))
         current.require_consistent()
-        pending = [revision for revision in revisions if revision.name in current.pending]
-        if last is not None:
-            pending = [revision for revision in pending if revision.name <= last]
+        pending = select_pending(revisions, current.applied, to)
+        run = Run(database, report, lock_timeout_seconds)
+        require_applicable(pending, simulated(run.server, revisions, run.catalog, current.applied))
         if pending:
             history.create(database)
         for revision in pending:
             with _label_errors(revision), database.transaction():
-                revision.up(Run(database, report, lock_timeout_seconds))
+                revision.up(run)
                 history.add(database, revision.name)
             done.append(revision.name)
     return tuple(done)
@@ -158,6 +143,7 @@ def rollback(
             require_applied(count, len(applied))
             chosen = applied[:count]
         run = Run(database, report, lock_timeout_seconds)
+        _require_revertible(chosen, revisions, run)
         losses = [_counted(rows, what) for revision in chosen for what, rows in revision.data_loss(run)]
         if losses and not discard_rows:
             raise RowsAtStake(
@@ -170,6 +156,16 @@ def rollback(
                 history.remove(database, revision.name)
             done.append(revision.name)
     return tuple(done)
+
+
+def _require_revertible(chosen: Sequence[Revision], revisions: Sequence[Revision], run: Run) -> None:
+    tables = stages(revisions)
+    reversals = [
+        (revision, tables[number], tables[number + 1])
+        for number, revision in reversed(list(enumerate(revisions)))
+        if revision in chosen
+    ]
+    require_revertible(reversals, simulated(run.server, revisions, run.catalog, ()))
 
 
 def status(database: peewee.Database, directory: Path | None = None) -> MigrationStatus:

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 import peewee
 
+from engagement_db import servers
 from engagement_db.errors import ConfigurationError
 from engagement_db.orm.urls import open_database, shown_url
 from engagement_db.schema.lock import TIMEOUT_SECONDS
@@ -65,6 +67,13 @@ def connect(target: Target) -> peewee.Database:
     with _parameters_checked(target):
         database.connect()
     return database
+
+
+def is_missing_file(target: Target) -> bool:
+    """Return whether the database is a file that does not exist: connecting would create it."""
+    database = unconnected(target)
+    is_file = servers.family(database).is_file_based and database.database != ":memory:"
+    return is_file and not Path(database.database).exists()
 
 
 @contextmanager

@@ -180,7 +180,7 @@ class CreateTable(_Step):
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         for dependent in catalog.dependents(self.table.name):
-            if dependent.table not in leaving:
+            if not {dependent.table, dependent.name} & leaving:
                 yield f"{dependent} depends on {self.table.name}"
 
     def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
@@ -224,7 +224,7 @@ class AddColumn(_Step):
         )
 
     def declared(self, tables: Tables) -> dict[str, Table]:
-        before = tables.get(self.table, Table(self.table, ()))
+        before = _table(tables, self.table)
         after = replace(
             before,
             columns=(*before.columns, *self._added.columns),
@@ -310,7 +310,7 @@ class AddIndex(_Step):
         return self.index.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
-        before = tables[self.table]
+        before = _table(tables, self.table)
         return {**tables, self.table: sort(replace(before, indexes=(*before.indexes, self.index)))}
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -367,7 +367,7 @@ class AddCheck(_Step):
         return self.check.name
 
     def declared(self, tables: Tables) -> dict[str, Table]:
-        before = tables[self.table]
+        before = _table(tables, self.table)
         return {**tables, self.table: sort(replace(before, checks=(*before.checks, self.check)))}
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -435,7 +435,7 @@ class AddEnumLabel(_Step):
         return replace(self.column, type=Enum((*self.column.type.labels, self.label)))
 
     def declared(self, tables: Tables) -> dict[str, Table]:
-        before = tables[self.table]
+        before = _table(tables, self.table)
         columns = tuple(self.extended if column.name == self.column.name else column for column in before.columns)
         return {**tables, self.table: replace(before, columns=columns)}
 
@@ -475,6 +475,11 @@ class AddEnumLabel(_Step):
     def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         if self._is_extended(catalog):
             yield from server.drop_label(self.table, self.extended, self.column)
+
+
+def _table(tables: Tables, name: str) -> Table:
+    """Return a table that an earlier step left, or one without columns: a table of the platform."""
+    return tables.get(name, Table(name, ()))
 
 
 def _index_name_conflicts(catalog: Catalog, table: str, index: Index) -> Iterator[str]:

@@ -17,11 +17,12 @@ import engagement_db as edb
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.check import detect_drift
+from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.servers import of as server_of
 from engagement_db.tables import Check, Column, Enum, Index, Integer, Table
 
-CONTRACT = runner.declared(runner.load())
+CONTRACT = declared(runner.load())
 
 
 @pytest.fixture

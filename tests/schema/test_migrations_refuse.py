@@ -18,6 +18,7 @@ from engagement_db import servers
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import check, preview, runner
+from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.tables import foreign_key_name
 
@@ -569,7 +570,7 @@ def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
         assert "engagement-db sql" in str(refused.value)
         run_what_it_advises(database)
         assert runner.migrate(database) == (OWNER,)
-        assert list(check.detect_drift(database, runner.declared(runner.load()), [])) == []
+        assert list(check.detect_drift(database, declared(runner.load()), [])) == []
 
 
 def run_what_it_advises(database: peewee.Database) -> None:
@@ -579,3 +580,61 @@ def run_what_it_advises(database: peewee.Database) -> None:
         statement = re.sub(r", (ALGORITHM|LOCK)=\w+", "", line)
         if statement.startswith(("ALTER", "SET")):
             database.execute_sql(statement.rstrip(";"))
+
+
+# All revisions are asked before the first of them changes anything.
+
+
+def test_a_conflict_of_the_last_revision_stops_the_first(stubs: peewee.Database, url: str) -> None:
+    execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(36)')
+    assert "projects.ownerId: the type is varchar(36), not integer" in refusal(stubs, url).differences
+
+
+def test_a_conflict_of_the_first_revision_stops_the_rollback_of_the_last(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs)
+    execute(url, "CREATE VIEW public_posts AS SELECT id, content FROM feed_posts")
+    with nothing_changes(url), pytest.raises(SchemaConflict, match=f"{FEED} cannot be rolled back") as refused:
+        runner.rollback(stubs, to=runner.BASE, discard_rows=True)
+    assert refused.value.differences == ("the view public_posts depends on feed_posts",)
+
+
+def test_what_a_later_revision_built_on_an_earlier_one_is_no_conflict(
+    stubs: peewee.Database, url: str, tmp_path: Path
+) -> None:
+    scripts = copy_scripts(tmp_path)
+    for name, steps in LATER_REVISIONS.items():
+        (scripts / f"{name}.py").write_text(LATER_SCRIPT.format(name=name, steps=steps))
+    before = everything(url)
+    names = runner.migrate(stubs, directory=scripts)
+    assert names == (*REVISIONS, *LATER_REVISIONS)
+    assert runner.rollback(stubs, to=runner.BASE, directory=scripts) == names[::-1]
+    assert unlike(before, everything(url)) == {}
+
+
+LATER_REVISIONS = {
+    "004_curious": "add_enum_label('feed_reactions', enum('reactionType', LABELS, default='like'), 'curious'),",
+    "005_bored": (
+        "add_enum_label('feed_reactions', enum('reactionType', [*LABELS, 'curious'], default='like'), 'bored'),"
+    ),
+    "006_pins": (
+        "create_table(table('feed_pins', key(), references('postId', 'feed_posts', on_delete='CASCADE'), "
+        "index('postId'))),"
+    ),
+    "007_pinned": (
+        "add_column('projects', references('pinId', 'feed_pins', null=True, on_delete='SET NULL'), "
+        "index='projects_pin_id'),"
+    ),
+    "008_rules": (
+        "add_index('feed_pins', index('postId', 'id')), add_check('feed_pins', check('postId', '\"postId\" > 0')),"
+    ),
+}
+LATER_SCRIPT = """
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import add_check, add_column, add_enum_label, add_index, create_table
+from engagement_db.tables import check, enum, index, key, references, table
+
+LABELS = ["like", "celebrate", "support", "love", "insightful"]
+revision = Revision("{name}", {steps})
+migrate = revision.migrate
+rollback = revision.rollback
+"""

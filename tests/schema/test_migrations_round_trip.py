@@ -15,6 +15,7 @@ from engagement_db import servers
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.compare import differences
+from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = runner.names()
@@ -135,11 +136,11 @@ def test_the_library_sees_no_difference_either(platform_url: str) -> None:
     with contextlib.closing(open_database(platform_url)) as database:
         runner.migrate(database)
         reader = servers.read(database)
-        declared = runner.declared(runner.load())
+        contract = declared(runner.load())
         found = [
-            str(difference) for name in OWN_TABLES for difference in differences(declared[name], reader.table(name))
+            str(difference) for name in OWN_TABLES for difference in differences(contract[name], reader.table(name))
         ]
-    assert set(declared) == OWN_TABLES | {"users", "projects", "gigs"}
+    assert set(contract) == OWN_TABLES | {"users", "projects", "gigs"}
     assert found == []
 
 
