@@ -18,6 +18,8 @@ from engagement_db.errors import (
     StepFailed,
 )
 from engagement_db.feed import (
+    ANONYMOUS,
+    EVERYTHING,
     FeedAction,
     FeedActivityLog,
     FeedComment,
@@ -90,6 +92,8 @@ MODELS = (
 )
 
 __all__ = [
+    "ANONYMOUS",
+    "EVERYTHING",
     "JSON_NULL",
     "MODELS",
     "AccountChange",

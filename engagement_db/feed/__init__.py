@@ -10,9 +10,12 @@ from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
 from engagement_db.feed.shares import FeedShare
 from engagement_db.feed.timeline import TimelineEntry, TimelinePage
+from engagement_db.feed.visibility import ANONYMOUS, EVERYTHING
 from engagement_db.feed.words import FeedAction, ReactionType, Visibility
 
 __all__ = [
+    "ANONYMOUS",
+    "EVERYTHING",
     "FeedAction",
     "FeedActivityLog",
     "FeedComment",

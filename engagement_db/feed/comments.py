@@ -8,13 +8,14 @@ import peewee
 
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
-from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.posts import FeedPost, if_visible, require_visible
+from engagement_db.feed.visibility import EVERYTHING, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
 from engagement_db.orm.models import BaseModel, verb_update
 from engagement_db.orm.paging import Page, validate_limit
-from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, written
+from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, required_text, written
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import User
 
@@ -88,36 +89,55 @@ class FeedComment(BaseModel):
     @classmethod
     def of_post(
         cls,
-        post: Any,
+        post: FeedPost | int,
         *,
         with_deleted: bool = False,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
         limit: int = 20,
         after: str | None = None,
         before: str | None = None,
     ) -> Page:
         """Return a page of a post's comments, newest first, whatever they reply to.
 
-        Deleted comments are left out unless ``with_deleted``. Uses ``feed_comments_post_id_created_at``.
-        Raises RefusedValue for a limit outside 1 to 200 or a cursor of another query.
+        Deleted comments are left out unless ``with_deleted``; all are if ``viewer`` may not see the post (see
+        ``FeedPost.visible_to``). Uses ``feed_comments_post_id_created_at``. Raises RefusedValue for a limit outside
+        1 to 200 or a cursor of another query.
         """
         page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before)
-        page = page.where(cls.post == id_of(cls.post, post))
+        post_id, sight = id_of(cls.post, post), sight_of(FeedPost, viewer, connections)
+        page = page.where(cls.post == post_id)
+        if not sight.is_unlimited:
+            page = page.where(if_visible(post_id, sight))
         return page if with_deleted else page.where(cls.deleted_at.is_null())
 
     @classmethod
-    def reply(cls, post: Any, user: Any, body: str, *, parent: Any = None, metadata: Any = None) -> "FeedComment":
+    def reply(
+        cls,
+        post: FeedPost | int,
+        user: User | int,
+        body: str,
+        *,
+        parent: "FeedComment | int | None" = None,
+        metadata: object = None,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+    ) -> "FeedComment":
         """Add a comment of ``user`` on ``post``, or a reply to its comment ``parent``, and return it.
 
         The parent is locked, so it cannot be deleted concurrently. Raises NotFound if the post, the user or the
-        parent does not exist, Refused if the parent belongs to another post or is deleted.
+        parent does not exist or ``viewer`` may not see the post (see ``FeedPost.visible_to``), Refused if the parent
+        belongs to another post or is deleted, RefusedValue for a blank body.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         parent_id = optional_id_of(cls.parent, parent)
+        sight = sight_of(FeedPost, viewer, connections)
+        text = required_text(cls.body, required(cls.body, body))
 
         def work() -> FeedComment:
+            require_visible(post_id, sight)
             if parent_id is not None:
                 cls._refuse_parent(parent_id, post_id)
-            text = required(cls.body, body)
             comment = cls.create(post=post_id, user=user_id, parent=parent_id, body=text, metadata=metadata)
             FeedActivityLog.record(
                 FeedAction.COMMENT_ADDED,
@@ -183,12 +203,21 @@ class FeedComment(BaseModel):
         return written(work, (FeedActivityLog.actor, actor))
 
     @classmethod
-    def thread(cls, post: Any, *, depth: int = 10, limit: int = 500) -> Thread:
+    def thread(
+        cls,
+        post: FeedPost | int,
+        *,
+        depth: int = 10,
+        limit: int = 500,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+    ) -> Thread:
         """Return the tree of a post's comments: each after its parent, siblings by age. One query.
 
         A deleted comment is kept as a placeholder, without its body, while it has a live reply below it.
         ``depth`` is 1 to 50 levels; deeper ones are left out. ``limit`` is 1 to 1000 rows: of more, the top
-        levels are kept, and the oldest of each level, so that every comment has its parent.
+        levels are kept, and the oldest of each level, so that every comment has its parent. The thread is empty
+        if ``viewer`` may not see the post (see ``FeedPost.visible_to``).
 
         Uses ``feed_comments_post_id_created_at`` for the first level, ``feed_comments_parent_id`` for the
         deeper ones.
@@ -196,7 +225,8 @@ class FeedComment(BaseModel):
         table = cls._meta.table_name
         validate_limit(table, depth, THREAD_DEPTH, "depth")
         validate_limit(table, limit, THREAD_LIMIT)
-        rows = list(_thread_query(id_of(cls.post, post), depth, limit + 1))
+        post_id, sight = id_of(cls.post, post), sight_of(FeedPost, viewer, connections)
+        rows = list(_thread_query(post_id, depth, limit + 1, sight))
         return Thread(_depth_first(rows[:limit]), complete=len(rows) <= limit)
 
 
@@ -206,11 +236,13 @@ def _checked_reason(reason: str) -> str:
     return reason
 
 
-def _thread_query(post_id: int, depth: int, limit: int) -> Any:
+def _thread_query(post_id: int, depth: int, limit: int, sight: Sight) -> Any:
     """Return the tree's rows, level by level and by age within, each with its ``depth``."""
     first = FeedComment.select(FeedComment.id, peewee.SQL("1").alias("depth")).where(
         FeedComment.post == post_id, FeedComment.parent.is_null(), _is_visible(FeedComment)
     )
+    if not sight.is_unlimited:
+        first = first.where(if_visible(post_id, sight))
     level = first.cte("level", recursive=True, columns=("id", "depth"))
     reply = FeedComment.alias("reply")
     deeper = (

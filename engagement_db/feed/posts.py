@@ -1,16 +1,15 @@
 """Posts."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import peewee
 
 from engagement_db.feed.timeline import TimelinePage
+from engagement_db.feed.visibility import ANONYMOUS, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import Visibility
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import EnumField, JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField
+from engagement_db.orm.keyset import Branch
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import id_of
+from engagement_db.orm.rows import id_of, not_found
 from engagement_db.platform import User
 
 
@@ -38,45 +37,59 @@ class FeedPost(BaseModel):
         )
 
     @classmethod
+    def visible_to(cls, viewer: Viewer, connections: Connections = ()) -> peewee.Node:
+        """Return the predicate of the posts that ``viewer`` may see, for ``where``.
+
+        A user sees public posts, their own, and those that ``connections`` (users or ids, at most 10,000) share
+        with their connections; ANONYMOUS, or None, sees public posts; EVERYTHING sees all posts. Raises RefusedValue
+        for a viewer or connections that are not users or ids, and for connections without a user.
+        """
+        return sight_of(cls, viewer, connections).predicate(cls)
+
+    @classmethod
     def timeline(
         cls,
         *,
-        viewer: Any = None,
-        connections: Iterable[Any] = (),
+        viewer: Viewer = ANONYMOUS,
+        connections: Connections = (),
         visibility: Visibility | str | None = None,
-        author: Any = None,
+        author: User | int | None = None,
         limit: int = 20,
         after: str | None = None,
         before: str | None = None,
     ) -> TimelinePage:
-        """Return a page of posts, newest first; ``entries()`` of it adds authors, counts and reactions.
+        """Return a page of the posts that ``viewer`` may see, newest first.
 
-        A filter that is not given hides nothing. ``viewer`` sees public posts, their own, and all posts of
-        ``connections``, users or ids; for an anonymous viewer pass ``visibility="public"``.
-        ``visibility`` and ``author`` narrow the page to posts of that kind and by that user.
-        ``limit`` is 1 to 200 posts; ``after`` takes a page's ``next_cursor``, ``before`` its
-        ``previous_cursor``.
+        ``viewer`` and ``connections`` are those of ``visible_to``. ``visibility`` and ``author`` narrow the page to
+        posts of that kind and by that user. ``limit`` is 1 to 200 posts; ``after`` takes a page's ``next_cursor``,
+        ``before`` its ``previous_cursor``. ``entries()`` of the page adds authors, counts and reactions.
 
-        Uses ``feed_posts_user_id_created_at`` with an author, else ``feed_posts_visibility_created_at`` with
-        a visibility, else ``feed_posts_created_at``, skipping posts that the viewer may not see.
-        Raises RefusedValue for a limit out of bounds or a cursor of another query.
+        Uses ``feed_posts_user_id_created_at`` with an author, ``feed_posts_created_at`` for EVERYTHING; otherwise
+        ``feed_posts_visibility_created_at`` for public posts, and for those of ``viewer`` and ``connections``
+        ``feed_posts_user_id_created_at``. Raises RefusedValue as ``visible_to`` does, for a limit out of bounds and
+        for a cursor of another query.
         """
-        index = "feed_posts_created_at"
-        if visibility is not None:
-            index = "feed_posts_visibility_created_at"
+        sight = sight_of(cls, viewer, connections)
+        wanted = None if visibility is None else Visibility(cls.visibility.db_value(visibility))
+        page = TimelinePage(cls, "timeline", "feed_posts_created_at", limit, after, before).with_parent(cls.user)
+        page._viewer = sight.viewer
         if author is not None:
-            index = "feed_posts_user_id_created_at"
-        page = TimelinePage(cls, "timeline", index, limit, after, before)
-        if viewer is not None:
-            page._viewer = id_of(cls.user, viewer)
-            seen = {page._viewer, *(id_of(cls.user, user) for user in connections)}
-            # CASE, because a plain OR makes servers merge two other indexes and sort all rows found.
-            yes, no = peewee.SQL("1"), peewee.SQL("0")
-            public = cls.visibility == Visibility.PUBLIC
-            is_seen = peewee.Case(None, [(public, yes), (cls.user.in_(seen), yes)], no)
-            page = page.where(is_seen == yes)
-        if visibility is not None:
-            page = page.where(cls.visibility == visibility)
-        if author is not None:
-            page = page.where(cls.user == id_of(cls.user, author))
-        return page
+            page = page.among(sight.branch_of(cls, id_of(cls.user, author)))
+            return page if wanted is None else page.where(cls.visibility == wanted)
+        if sight.is_unlimited:
+            labels = [Branch("feed_posts_visibility_created_at", cls.visibility, [wanted])]
+            return page if wanted is None else page.among(*labels)
+        branches = sight.branches(cls, wanted)
+        return page.among(*branches) if branches else page.where(peewee.SQL("1 = 0"))
+
+
+def if_visible(post: int, sight: Sight) -> peewee.Node:
+    """Return the predicate that this post is in sight."""
+    return peewee.fn.EXISTS(FeedPost.select(peewee.SQL("1")).where(FeedPost.id == post, sight.predicate(FeedPost)))
+
+
+def require_visible(post: int, sight: Sight) -> None:
+    """Raise NotFound unless the post is in sight: hidden or missing, it looks the same. Uses the primary key."""
+    query = FeedPost.select(FeedPost.id).where(FeedPost.id == post, sight.predicate(FeedPost))
+    if not sight.is_unlimited and not query.exists():
+        raise not_found(FeedPost, post)

@@ -9,7 +9,8 @@ import peewee
 
 from engagement_db.errors import Contention
 from engagement_db.feed.activity import FeedActivityLog
-from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.posts import FeedPost, require_visible
+from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, ReactionType
 from engagement_db.orm.bound import now, target
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
@@ -61,17 +62,28 @@ class FeedReaction(BaseModel):
         )
 
     @classmethod
-    def react(cls, post: Any, user: Any, reaction_type: ReactionType | str = ReactionType.LIKE) -> ReactionChange:
+    def react(
+        cls,
+        post: FeedPost | int,
+        user: User | int,
+        reaction_type: ReactionType | str = ReactionType.LIKE,
+        *,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+    ) -> ReactionChange:
         """Set ``user``'s reaction to ``post``, replacing any previous one. Safe under concurrency.
 
         The same reaction again changes nothing and logs nothing. Uses ``feed_reactions_post_id_user_id``.
-        Raises NotFound if the post or the user does not exist, Contention if other sessions kept adding and
-        removing the reaction. Nothing is changed on error.
+        Raises NotFound if the post or the user does not exist or ``viewer`` may not see the post (see
+        ``FeedPost.visible_to``), Contention if other sessions kept adding and removing the reaction. Nothing is
+        changed on error.
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         wanted = ReactionType(cls.reaction_type.db_value(required(cls.reaction_type, reaction_type)))
+        sight = sight_of(FeedPost, viewer, connections)
 
         def work() -> ReactionChange:
+            require_visible(post_id, sight)
             for _ in range(_REACTION_ATTEMPTS):
                 reaction = cls._locked(post_id, user_id)
                 if reaction is not None:
@@ -115,7 +127,7 @@ class FeedReaction(BaseModel):
         return ReactionChange(self, previous)
 
     @classmethod
-    def unreact(cls, post: Any, user: Any) -> bool:
+    def unreact(cls, post: FeedPost | int, user: User | int) -> bool:
         """Remove ``user``'s reaction to ``post``, and log it. Return whether there was one.
 
         Uses ``feed_reactions_post_id_user_id``.
@@ -133,7 +145,7 @@ class FeedReaction(BaseModel):
         return transaction(work)
 
     @classmethod
-    def summary(cls, posts: Iterable[Any]) -> dict[int, Counter[ReactionType]]:
+    def summary(cls, posts: Iterable[FeedPost | int]) -> dict[int, Counter[ReactionType]]:
         """Return the number of reactions by type for each of up to 200 posts, by post id.
 
         One query, on ``feed_reactions_post_id_reaction_type`` alone. A post that has no reactions or does not

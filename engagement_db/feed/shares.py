@@ -8,7 +8,8 @@ from typing import Any
 import peewee
 
 from engagement_db.feed.activity import FeedActivityLog
-from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.posts import FeedPost, require_visible
+from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, reject
@@ -45,14 +46,26 @@ class FeedShare(BaseModel):
         )
 
     @classmethod
-    def share(cls, post: Any, user: Any, channel: str, message: str | None = None) -> "FeedShare":
+    def share(
+        cls,
+        post: FeedPost | int,
+        user: User | int,
+        channel: str,
+        message: str | None = None,
+        *,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+    ) -> "FeedShare":
         """Add a share of ``post`` by ``user`` through ``channel`` and return it; sharing again adds another.
 
-        Raises NotFound if the post or the user does not exist.
+        Raises NotFound if the post or the user does not exist or ``viewer`` may not see the post (see
+        ``FeedPost.visible_to``).
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
+        sight = sight_of(FeedPost, viewer, connections)
 
         def work() -> FeedShare:
+            require_visible(post_id, sight)
             name = required(cls.channel, channel)
             share = cls.create(post=post_id, user=user_id, channel=name, message=message)
             details = {"channel": channel, "shareId": share.id}

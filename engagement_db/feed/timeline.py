@@ -32,34 +32,39 @@ class TimelinePage(Page):
 
     _viewer: int | None = None
 
-    def entries(self, viewer: Any = None) -> list[TimelineEntry]:
+    def entries(self, viewer: User | int | None = None) -> list[TimelineEntry]:
         """Return the page's posts with authors, counts and the viewer's own reaction.
 
-        ``viewer`` defaults to that of the timeline. Three queries, whatever the size of the page: the
-        second uses the primary key of users, the third ``feed_reactions_post_id_reaction_type``,
-        ``feed_comments_post_id_created_at`` (deleted comments do not count),
-        ``feed_shares_post_id_created_at`` and ``feed_reactions_post_id_user_id``.
+        ``viewer`` defaults to that of the timeline. One query more than the page itself takes, whatever its size, on
+        ``feed_reactions_post_id_reaction_type``, ``feed_comments_post_id_created_at`` (deleted comments do not
+        count), ``feed_shares_post_id_created_at`` and ``feed_reactions_post_id_user_id``; another one, by primary
+        key, for authors if the page was reshaped.
         """
         posts = list(self)
         if not posts:
             return []
         viewer_id = self._viewer if viewer is None else id_of(self.model.user, viewer)
+        _load_authors(posts)
         post_ids = [post.id for post in posts]
-        author_ids = {post.user_id for post in posts}
-        authors = {user.id: user for user in User.select().where(User.id.in_(author_ids))}
         counted = {post_id: _PostCounts() for post_id in post_ids}
         for post_id, kind, number in _count_rows(self.model, post_ids, viewer_id):
             counted[post_id].add(kind, number)
         found = []
         for post in posts:
-            # The author, and with them the post, may have been deleted since the first query.
-            if post.user_id not in authors:
-                continue
-            around = counted[post.id]
-            post.user = authors[post.user_id]
-            counts = (around.reactions, around.comments, around.shares)
-            found.append(TimelineEntry(post, post.user, *counts, around.own_reaction))
+            # The author, and with them the post, may have been deleted since the page was read.
+            if "user" in post.__rel__:
+                around = counted[post.id]
+                counts = (around.reactions, around.comments, around.shares)
+                found.append(TimelineEntry(post, post.user, *counts, around.own_reaction))
         return found
+
+
+def _load_authors(posts: "list[FeedPost]") -> None:
+    missing = {post.user_id for post in posts if "user" not in post.__rel__}
+    authors = {user.id: user for user in User.select().where(User.id.in_(missing))} if missing else {}
+    for post in posts:
+        if post.user_id in authors:
+            post.__rel__["user"] = authors[post.user_id]
 
 
 _REACTION_TYPES = tuple(ReactionType)

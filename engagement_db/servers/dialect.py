@@ -56,6 +56,8 @@ class Dialect:
     stores_json_as_text: ClassVar[bool] = False
     # Which condition finds values that a column of this type should not hold, where the type does not prevent them?
     odd_value_sql: ClassVar[dict[type[ColumnType], str]] = {}
+    # Does it assume that matching rows are spread evenly over any index that has the order of the query?
+    assumes_even_spread: ClassVar[bool] = False
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)
     supports_for_update: ClassVar[bool] = True
     # Which clause locks rows against changes, and not against new rows that refer to them?

@@ -54,6 +54,7 @@ class Postgresql(Server):
     odd_value_sql = {Money: "{column} = 'NaN'"}
     row_lock = "FOR NO KEY UPDATE"
     names_conflict_target = True
+    assumes_even_spread = True
     stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
     session = ("SET TIME ZONE 'UTC'",)
     begin = ("READ COMMITTED",)

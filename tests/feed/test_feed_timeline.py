@@ -20,7 +20,7 @@ from engagement_db import (
     ReactionType,
     servers,
 )
-from engagement_db.orm import paging
+from engagement_db.orm import cursors
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -162,10 +162,11 @@ def test_filters_narrow_the_timeline(database):
     a_post(ada, "a", visibility="connections")
     a_post(bob, "B")
     a_post(bob, "b", visibility="connections")
-    assert contents(FeedPost.timeline()) == "bBaA"
-    assert contents(FeedPost.timeline(visibility="public")) == "BA"
-    assert contents(FeedPost.timeline(visibility=edb.Visibility.CONNECTIONS)) == "ba"
-    assert contents(FeedPost.timeline(author=ada)) == "aA"
+    everything = {"viewer": edb.EVERYTHING}
+    assert contents(FeedPost.timeline(**everything)) == "bBaA"
+    assert contents(FeedPost.timeline(visibility="public", **everything)) == "BA"
+    assert contents(FeedPost.timeline(visibility=edb.Visibility.CONNECTIONS, **everything)) == "ba"
+    assert contents(FeedPost.timeline(author=ada, **everything)) == "aA"
     assert contents(FeedPost.timeline(author=ada.id, visibility="public")) == "A"
     assert contents(FeedPost.timeline(viewer=ada)) == "BaA"
     assert contents(FeedPost.timeline(viewer=cleo)) == "BA"
@@ -243,7 +244,7 @@ def quoted(database, name):
 def encoded(*content, checksum=None):
     """Return a cursor as this library would make it, for whatever content."""
     content = json.dumps(content, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode((checksum or paging._checksum(content)) + content).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode((checksum or cursors._checksum(content)) + content).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize(

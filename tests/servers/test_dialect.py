@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import peewee
 import pytest
+from plans import plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import servers, tables
@@ -120,6 +121,18 @@ def test_transactional_ddl(live, dialect):
 def test_casts_in_case(claims, dialect):
     update = "UPDATE claims SET mood = CASE id WHEN 1 THEN 'bad' WHEN 2 THEN 'good' END"
     assert refuses(claims, update) == dialect.casts_in_case
+
+
+def test_assumes_even_spread(server, claims, dialect):
+    for index in ("(at)", "(mood, at)"):
+        claims.execute_sql(f"CREATE INDEX claims_{len(index)} ON claims {index.replace('at', dialect.quoted('at'))}")
+    claims.execute_sql("INSERT INTO claims (mood) VALUES ('bad')")
+    for mood in ["bad"] * 13 + ["good"]:
+        claims.execute_sql(f"INSERT INTO claims (mood) SELECT '{mood}' FROM claims")
+    refresh_statistics(server.name, claims, ["claims"])
+    query = f"SELECT * FROM claims WHERE mood = 'bad' ORDER BY {dialect.quoted('at')} DESC LIMIT 5"
+    (plan,) = plans_of(server.name, claims, lambda: claims.execute_sql(query).fetchall())
+    assert (plan.rows_read > 2**13) == dialect.assumes_even_spread
 
 
 def test_emulates_enum_and_json(claims, dialect):

@@ -1,6 +1,6 @@
 """What each server says about a statement's plan, in words that all four share; rows by the hundred thousand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,8 @@ import peewee
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
+
+ALL_TABLES = tuple(model._meta.table_name for model in edb.MODELS)
 
 # What a plan of SQLite says it sorted: it names no number.
 SORTED_BY_SQLITE = 1_000_000
@@ -41,13 +43,12 @@ def document(text: str) -> Any:
     return peewee.SQL(f"CAST('{text}' AS JSONB)" if is_typed else f"'{text}'")
 
 
-def refresh_statistics(name: str, database: peewee.Database) -> None:
+def refresh_statistics(name: str, database: peewee.Database, tables: Iterable[str] = ALL_TABLES) -> None:
     # SQLite stays without: few services ever run ANALYZE there.
     if name == "postgres":
         database.execute_sql("VACUUM ANALYZE")
     elif name != "sqlite":
-        tables = ", ".join(model._meta.table_name for model in edb.MODELS)
-        database.execute_sql(f"ANALYZE TABLE {tables}")
+        database.execute_sql(f"ANALYZE TABLE {', '.join(tables)}")
 
 
 def plans_of(name: str, database: peewee.Database, call: Callable[[], object]) -> list[Plan]:
