@@ -347,8 +347,13 @@ def test_stale_reads_query(live, dialect, url):
         other = open_database(url)
         with other.connection_context():
             other.execute_sql("INSERT INTO claims (id) VALUES (1)")
-        seen = live.execute_sql("SELECT id FROM claims FOR UPDATE").fetchall()
-    assert (len(seen) == 0) == hides
+        try:
+            is_hidden = not live.execute_sql("SELECT id FROM claims FOR UPDATE").fetchall()
+        except peewee.OperationalError as refused:
+            # MariaDB from 11.6 on refuses a locking read that the snapshot does not agree with.
+            assert error_code(refused) in dialect.retry_codes
+            is_hidden = False
+    assert is_hidden == hides
     if hides:
         assert not live.execute_sql(dialect.stale_reads_query).fetchone()[0]
 
