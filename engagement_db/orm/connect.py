@@ -29,8 +29,8 @@ def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     """Bind every model to a peewee database that the service already has, and return it.
 
     Each session that it opens from now on, and the open one, gets foreign keys on and WAL, which stays
-    with the file (SQLite), UTC (the others), strict mode and utf8mb4 (MySQL, MariaDB); no setting of a
-    server is changed.
+    with the file (SQLite), UTC (the others), utf8mb4, the strict ``sql_mode`` and no other, and no limits of
+    ``sql_safe_updates`` and ``sql_select_limit`` (MySQL, MariaDB); no setting of a server is changed.
 
     Raises ConfigurationError, and binds nothing, for a database that is none of SQLite, PostgreSQL, MySQL
     and MariaDB, inside a transaction, where a session cannot be set up, and inside ``bind_ctx``.

@@ -56,7 +56,8 @@ class Postgresql(Server):
     names_conflict_target = True
     assumes_even_spread = True
     stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
-    session = ("SET TIME ZONE 'UTC'",)
+    # Expressions come back from the catalog in one spelling.
+    session = ("SET TIME ZONE 'UTC'", "SET quote_all_identifiers = off")
     begin = ("READ COMMITTED",)
     lock_attempt_seconds = 0.05
     drivers = ("psycopg2", "psycopg")

@@ -68,31 +68,56 @@ def session_of(database):
             "busy timeout": database.execute_sql("PRAGMA busy_timeout").fetchone()[0],
         }
     if isinstance(database, peewee.PostgresqlDatabase):
-        return {"zone": database.execute_sql("SHOW timezone").fetchone()[0]}
-    zone, mode, client, connection, results = database.execute_sql(
-        "SELECT @@time_zone, @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results"
+        return {
+            "zone": database.execute_sql("SHOW timezone").fetchone()[0],
+            "quotes every name": database.execute_sql("SHOW quote_all_identifiers").fetchone()[0],
+        }
+    zone, mode, safe_updates, concatenated, selected, client, connection, results = database.execute_sql(
+        "SELECT @@time_zone, @@sql_mode, @@sql_safe_updates, @@group_concat_max_len, @@sql_select_limit, "
+        "@@character_set_client, @@character_set_connection, @@character_set_results"
     ).fetchone()
     return {
         "zone": zone,
         "strict": "STRICT_TRANS_TABLES" in mode.split(","),
+        "of another kind": {"ORACLE", "ANSI", "NO_BACKSLASH_ESCAPES", "HIGH_NOT_PRECEDENCE"} & set(mode.split(",")),
+        "refuses changes without a key": safe_updates,
+        "joins lists whole": concatenated >= 1 << 20,
+        "selects all": selected == (1 << 64) - 1,
         "text": {client, connection, results},
         "driver": database.connection().character_set_name(),
     }
 
 
+SET_UP_MYSQL = {
+    "zone": "+00:00",
+    "strict": True,
+    "of another kind": set(),
+    "refuses changes without a key": 0,
+    "joins lists whole": True,
+    "selects all": True,
+    "text": {"utf8mb4"},
+    "driver": "utf8mb4",
+}
 SET_UP = {
     "sqlite": {"foreign keys": 1, "journal": "wal", "busy timeout": 5000},
-    "postgres": {"zone": "UTC"},
-    "mariadb": {"zone": "+00:00", "strict": True, "text": {"utf8mb4"}, "driver": "utf8mb4"},
-    "mysql": {"zone": "+00:00", "strict": True, "text": {"utf8mb4"}, "driver": "utf8mb4"},
+    "postgres": {"zone": "UTC", "quotes every name": "off"},
+    "mariadb": SET_UP_MYSQL,
+    "mysql": SET_UP_MYSQL,
 }
 
 # What a service may have asked of its own sessions before it met this library.
+CONTRARY_MYSQL = (
+    "SET SESSION sql_mode = '{}', time_zone = '+05:30', sql_safe_updates = 1, group_concat_max_len = 4, "
+    "sql_select_limit = 3"
+)
 CONTRARY = {
     "sqlite": {"pragmas": {"foreign_keys": 0, "journal_mode": "delete"}},
-    "postgres": {"options": "-c timezone=Asia/Kolkata"},
-    "mariadb": {"init_command": "SET SESSION sql_mode = '', time_zone = '+05:30'", "charset": "latin1"},
-    "mysql": {"init_command": "SET SESSION sql_mode = '', time_zone = '+05:30'", "charset": "latin1"},
+    "postgres": {"options": "-c timezone=Asia/Kolkata -c quote_all_identifiers=on"},
+    "mariadb": {"init_command": CONTRARY_MYSQL.format("ORACLE"), "charset": "latin1"},
+    "mysql": {
+        "init_command": CONTRARY_MYSQL.format("ANSI,NO_BACKSLASH_ESCAPES,HIGH_NOT_PRECEDENCE"),
+        "charset": "latin1",
+    },
 }
 
 

@@ -13,13 +13,16 @@ from platform_database import build, execute, query
 import engagement_db as edb
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import check, runner
 from engagement_db.schema.compare import differences
 from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = runner.names()
 OWN_TABLES = {model._meta.table_name for model in edb.MODELS} - {"users", "projects", "gigs"}
+
+# What a careful operator's server tells every session.
+CUT_SHORT = "sql_safe_updates = 1, group_concat_max_len = 4, sql_select_limit = 1"
 
 
 @pytest.fixture
@@ -56,6 +59,24 @@ def test_each_way_passes_the_same_schemas(platform_url: str) -> None:
             assert unlike(expected, everything(platform_url)) == {}
         assert runner.migrate(database) == REVISIONS
     assert unlike(passed[-1], everything(platform_url)) == {}
+
+
+def test_sessions_that_were_set_otherwise_pass_the_same_schemas(server, platform_url: str) -> None:
+    contrary = {
+        "postgres": {"options": "-c quote_all_identifiers=on"},
+        "mariadb": {"init_command": f"SET SESSION sql_mode = 'ORACLE', {CUT_SHORT}"},
+        "mysql": {"init_command": f"SET SESSION sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES', {CUT_SHORT}"},
+    }
+    before = everything(platform_url)
+    with contextlib.closing(open_database(platform_url, **contrary.get(server.name, {}))) as database:
+        runner.migrate(database)
+        assert list(check.detect_drift(database, declared(runner.load()), [])) == []
+        migrated = everything(platform_url)
+        runner.rollback(database, to=runner.BASE)
+    assert unlike(before, everything(platform_url)) == {}
+    with contextlib.closing(open_database(platform_url)) as database:
+        runner.migrate(database)
+    assert unlike(migrated, everything(platform_url)) == {}
 
 
 def test_rows_everywhere_and_the_platform_comes_through_untouched(platform_url: str) -> None:
