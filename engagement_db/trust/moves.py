@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import TEXT_LIMIT_BYTES, reject
 from engagement_db.orm.models import BaseModel, assign
-from engagement_db.orm.statements import update_of
+from engagement_db.orm.statements import Parameter, Statement, update_of
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import Actor
 from engagement_db.trust.accounts import EscrowAccount
@@ -40,8 +41,22 @@ def active_case(transaction: "EscrowTransaction") -> Any:
 
     Uses dispute_cases_escrow_transaction_id.
     """
-    cases = transaction.dispute_cases
-    return locked(cases.where(cases.model.status.in_(ACTIVE_DISPUTE)).order_by(cases.model.id)).first()
+    found = _active_case_of(type(transaction).dispute_cases.rel_model).first(id=transaction.id)
+    return found[0] if found else None
+
+
+@cache
+def _active_case_of(cases: Any) -> Statement:
+    # The class of the cases is a parameter, because its module imports this one.
+    return Statement(
+        lambda: locked(
+            cases.select()
+            .where(cases.escrow_transaction == Parameter("id"), cases.status.in_(ACTIVE_DISPUTE))
+            .order_by(cases.id)
+            .limit(1)
+        ),
+        cases,
+    )
 
 
 def refuse_while_disputed(transaction: "EscrowTransaction", verb: str) -> None:
