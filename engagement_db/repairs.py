@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-import peewee
-
 from engagement_db.errors import Refused
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import reject
 from engagement_db.orm.models import BaseModel, store
 from engagement_db.orm.protection import reject_rewrite
-from engagement_db.orm.rows import copy_state, not_found
+from engagement_db.orm.rows import copy_state, not_found, stored_value
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User, resolve_actor_id
 
@@ -72,7 +69,7 @@ def repair(row: Row, *, by: User | int | None, reason: str, **columns: Any) -> R
         before = {name: fresh.__data__[name] for name in after}
         done = Repair(fresh, by_id, reason, now(), before, after)
         if after:
-            store(fresh, {**fresh.trace_repair(done), **after, "updated_at": done.at})
+            store(fresh, {**after, **fresh.trace_repair(done), "updated_at": done.at})
         return done
 
     done = transaction(work)
@@ -84,6 +81,4 @@ def _stored_value(model: type[BaseModel], name: str, value: Any) -> Any:
     field: Any = model._meta.fields.get(name)
     if field is None or field.primary_key:
         raise TypeError(f"{model.__name__} has no column {name!r} that can be repaired.")
-    if isinstance(value, peewee.Node) and not isinstance(value, peewee.Model):
-        reject(field, "an expression cannot be traced; pass the value")
-    return field.python_value(field.db_value(value))
+    return stored_value(field, value)

@@ -1,7 +1,8 @@
 """Rows and their ids: which id an argument stands for, whether its row exists, and what a row holds after a verb."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 import peewee
 
@@ -17,6 +18,18 @@ from engagement_db.orm.fields import (
 from engagement_db.orm.transactions import transaction
 
 Result = TypeVar("Result")
+
+
+class Unchanged(Enum):
+    """The default of an argument that may be None: leave the column as it is."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 def required(field: peewee.Field, value: Result | None) -> Result:
@@ -79,6 +92,28 @@ def written(work: Callable[[], Result], *parents: tuple[Reference, int | None]) 
     except peewee.IntegrityError:
         require_rows(*parents)
         raise
+
+
+def given(model: type[peewee.Model], **arguments: Any) -> dict[str, Any]:
+    """Return the arguments that are not UNCHANGED, each as a row holds it; raises RefusedValue."""
+    return {
+        name: stored_value(model._meta.fields[name], value)
+        for name, value in arguments.items()
+        if value is not UNCHANGED
+    }
+
+
+def stored_value(field: Any, value: Any) -> Any:
+    """Return what a row holds once ``value`` is written; raises RefusedValue for what the column does not take."""
+    if isinstance(value, peewee.Node) and not isinstance(value, peewee.Model):
+        reject(field, "an SQL expression is not a value; pass the value")
+    field.db_value(value)
+    return field.assigned(value)
+
+
+def differences(row: peewee.Model, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the wanted values that the row does not have."""
+    return {name: value for name, value in wanted.items() if row.__data__[name] != value}
 
 
 def copy_state(row: Any, fresh: Any) -> None:

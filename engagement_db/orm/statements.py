@@ -150,4 +150,6 @@ def _value(item: Any, values: dict[str, Any]) -> Any:
     if not isinstance(item, _Placeholder):
         return item
     value = values[item.name]
+    if isinstance(value, peewee.Node) and not isinstance(value, peewee.Model):
+        raise TypeError(f"{item.name} is an SQL expression; pass the value. Nothing was changed.")
     return value if item.convert is None else item.convert(value)

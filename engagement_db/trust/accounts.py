@@ -1,5 +1,7 @@
 """Escrow accounts: open, activate, suspend, close."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -17,11 +19,23 @@ from engagement_db.orm.fields import (
     VarcharField,
 )
 from engagement_db.orm.models import BaseModel, assign
-from engagement_db.orm.rows import copy_state, id_of, not_found, required_text, written
+from engagement_db.orm.rows import (
+    UNCHANGED,
+    Unchanged,
+    copy_state,
+    differences,
+    given,
+    id_of,
+    not_found,
+    required_text,
+    written,
+)
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
-from engagement_db.platform import User
+from engagement_db.platform import User, resolve_actor_id
+from engagement_db.repairs import Repair
 from engagement_db.trust.money import require_currency
+from engagement_db.trust.payload import payload_of
 from engagement_db.trust.transitions import ACCEPTS_FUNDING, ACCOUNT_TRANSITIONS
 from engagement_db.trust.words import AccountStatus
 
@@ -34,6 +48,9 @@ class AccountChange:
     changed: bool
     before: AccountStatus
     after: AccountStatus
+
+
+_log: Final = logging.getLogger(__name__)
 
 
 class EscrowAccount(BaseModel):
@@ -123,6 +140,48 @@ class EscrowAccount(BaseModel):
         """
         return self._change(AccountStatus.CLOSED)
 
+    def edit(
+        self, *, external_id: str | Unchanged | None = UNCHANGED, metadata: Any = UNCHANGED, by: Any = None
+    ) -> AccountChange:
+        """Change the provider's id of the account or its metadata; what is not given stays as it is.
+
+        The change is logged by the logger ``engagement_db.trust.accounts``, at level INFO. The traces of repairs in
+        the metadata are kept. Equal values change nothing. Raises RefusedValue for a value that does not fit, and
+        NotFound for an account or user that does not exist. Nothing is changed on error. Uses primary keys.
+        """
+        wanted = given(EscrowAccount, external_id=external_id, metadata=metadata)
+
+        def work() -> tuple[EscrowAccount, dict[str, Any], int | None]:
+            account, actor_id = locked_account(self.id), resolve_actor_id(by)
+            if "metadata" in wanted:
+                wanted["metadata"] = _with_repairs(wanted["metadata"], _repairs_in(account.metadata))
+            changes = differences(account, wanted)
+            before = payload_of(account, changes)
+            if changes:
+                update_of(EscrowAccount, (*changes, "updated_at")).execute(id=account.id, updated_at=now(), **changes)
+                assign(account, changes)
+            return account, before, actor_id
+
+        account, before, actor_id = transaction(work)
+        if before:
+            _log.info(
+                "escrow account %s: user %s changed %s to %s", account.id, actor_id, before, payload_of(account, before)
+            )
+        copy_state(self, account)
+        return AccountChange(self, bool(before), self.status, self.status)
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Return the metadata with an entry for this repair under ``repairs``; raises Refused if it is no object."""
+        metadata = repair.after.get("metadata", self.metadata)
+        entry = {
+            "actorId": repair.by_id,
+            "at": repair.at.isoformat(),
+            "notes": repair.reason,
+            "from": payload_of(self, repair.after),
+            "to": payload_of(EscrowAccount(**repair.after), repair.after),
+        }
+        return {"metadata": _with_repairs(metadata, [*_repairs_in(self.metadata), entry])}
+
     def _change(self, target: AccountStatus) -> AccountChange:
         def work() -> AccountChange:
             account = locked_account(self.id)
@@ -166,6 +225,22 @@ class EscrowAccount(BaseModel):
                 f"open an account in {currency_code} for it."
             )
         return None
+
+
+def _repairs_in(metadata: Any) -> list[Any]:
+    found = metadata.get("repairs") if isinstance(metadata, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _with_repairs(metadata: Any, repairs: list[Any]) -> Any:
+    if not repairs:
+        return metadata
+    if metadata is not None and not isinstance(metadata, dict):
+        raise Refused(
+            "the metadata of an escrow account keeps the traces of its repairs, and so has to be an object or None. "
+            "Nothing was changed."
+        )
+    return {**(metadata or {}), "repairs": repairs}
 
 
 def _with_key() -> Any:

@@ -1,6 +1,6 @@
 """The books over all escrow accounts: whether they add up, and what was changed behind their back."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,7 +11,7 @@ from engagement_db.orm.bound import current, now
 from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import copy_state
-from engagement_db.orm.transactions import transaction
+from engagement_db.orm.transactions import locked, transaction
 from engagement_db.trust.accounts import EscrowAccount, locked_account
 from engagement_db.trust.audit import Held, audit_account, audit_trails
 from engagement_db.trust.disputes import DisputeCase
@@ -92,6 +92,9 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
     key = EscrowTransaction.account.db_value(account)
 
     def work() -> Reconciliation:
+        # The verbs lock a transaction before its account.
+        mine = EscrowTransaction.select(EscrowTransaction.id).where(EscrowTransaction.account == key)
+        deque(locked(mine.order_by(EscrowTransaction.id)).tuples().iterator(), maxlen=0)
         row = locked_account(key)
         held, audit = audit_account(row.id)
         found = _Found(PROBLEMS_LIMIT)

@@ -3,7 +3,7 @@
 Locks are taken in the order of ``transactions``: transaction, account, case.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -23,10 +23,23 @@ from engagement_db.orm.fields import (
     reject,
 )
 from engagement_db.orm.models import BaseModel, assign
-from engagement_db.orm.rows import copy_state, id_of, not_found, optional_id_of, require_rows, required_text, written
+from engagement_db.orm.rows import (
+    UNCHANGED,
+    Unchanged,
+    copy_state,
+    differences,
+    given,
+    id_of,
+    not_found,
+    optional_id_of,
+    require_rows,
+    required_text,
+    written,
+)
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Actor, User, actor_id_of, known_user
+from engagement_db.repairs import Repair
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.events import DisputeEvent, write_event
 from engagement_db.trust.moves import active_case, apply_transition, require_unsettled
@@ -100,6 +113,9 @@ class DisputeCase(Queues, BaseModel):
             "assigned_to": "assign",
             "stage": "advance, resolve or withdraw",
             "status": "set_status, resolve or withdraw",
+            "priority": "edit",
+            "reason_code": "",
+            "summary": "edit",
             "customer_deadline_at": "set_deadlines",
             "provider_deadline_at": "set_deadlines",
             "resolution_notes": "resolve or withdraw",
@@ -248,6 +264,40 @@ class DisputeCase(Queues, BaseModel):
         parent = field, changes[field.name]
         return self._change(ActionType.SYSTEM_NOTICE, "assigned", lambda case: changes, by, actor_type, parent)
 
+    def edit(
+        self,
+        *,
+        priority: DisputePriority | Unchanged = UNCHANGED,
+        summary: str | Unchanged = UNCHANGED,
+        by: Any = None,
+        actor_type: ActorType = ActorType.ADMIN,
+    ) -> DisputeChange:
+        """Change the priority or the summary of the case; what is not given stays as it is.
+
+        Returns and raises what ``assign`` does, and RefusedValue for a value that does not fit.
+        """
+        if summary is not UNCHANGED:
+            required_text(DisputeCase.summary, summary)
+        changes = given(DisputeCase, priority=priority, summary=summary)
+        return self._change(ActionType.SYSTEM_NOTICE, "edited", lambda case: changes, by, actor_type)
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Write an event for this repair."""
+        write_event(
+            self.id,
+            ActionType.SYSTEM_NOTICE,
+            repair.by_id,
+            ActorType.ADMIN,
+            repair.at,
+            notes=repair.reason,
+            metadata={
+                "action": "repair",
+                "from": payload_of(self, repair.after),
+                "to": payload_of(DisputeCase(**repair.after), repair.after),
+            },
+        )
+        return {}
+
     def set_deadlines(
         self,
         *,
@@ -390,7 +440,7 @@ class DisputeCase(Queues, BaseModel):
         def work() -> DisputeChange:
             case, actor = _lock_case(self.id, actor_id)
             case._require_active(notes)
-            wanted = {name: value for name, value in changes(case).items() if case.__data__[name] != value}
+            wanted = differences(case, changes(case))
             if not wanted:
                 return DisputeChange(case, False, None)
             at = now()

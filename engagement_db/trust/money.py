@@ -28,8 +28,11 @@ def require_payable(field: MoneyField, amount: Decimal, currency_code: str) -> N
         reject(field, f"{amount.normalize(EXACT)} is not a whole number, and {currency_code} has no decimal places")
 
 
-def to_json(amount: Decimal) -> int | float | str:
+def to_json(amount: Decimal | str) -> int | float | str:
     """Return an amount as the JSON number that Node writes, or as text where that number would not be exact."""
+    if isinstance(amount, str):
+        # What another client wrote and no amount can be read from.
+        return str(amount)
     if amount == amount.to_integral_value():
         return int(amount)
     number = float(amount)

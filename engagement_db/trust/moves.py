@@ -1,5 +1,6 @@
 """One legal transition of a locked transaction: its status, the account's balance and the audit entry together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -99,23 +100,30 @@ def apply_transition(
     direction = (after in HOLDS_FUNDS) - (before in HOLDS_FUNDS)
     if direction > 0:
         row.account.require_funding(row.currency_code)
-    changes: dict[str, Any] = {
-        "status": after,
-        "audit_trail": [
-            *entries_of(row),
-            new_entry(row, verb, before, after, at, actor.required_id(), _checked_notes(row, notes), metadata),
-        ],
-        "updated_at": at,
-    }
+    changes: dict[str, Any] = {"status": after}
     if after in TERMINAL_TIMESTAMPS:
         changes[TERMINAL_TIMESTAMPS[after]] = at
+    actor_id = actor.required_id()
     if direction:
         _post(row, direction, at)
-    _store(row, changes)
+    store_with_entry(row, verb, changes, at, actor_id, notes, metadata)
     return TransactionChange(row, True, before, after)
 
 
-def _store(row: "EscrowTransaction", changes: dict[str, Any]) -> None:
+def store_with_entry(
+    row: "EscrowTransaction",
+    action: str,
+    changes: Mapping[str, Any],
+    at: datetime,
+    actor_id: int | None,
+    notes: str | None,
+    metadata: Any,
+) -> None:
+    """Write these changes to a locked transaction, with an entry in its audit trail."""
+    if notes is not None and (not isinstance(notes, str) or len(notes.encode(errors="replace")) > TEXT_LIMIT_BYTES):
+        reject(type(row).audit_trail, f"notes have to be text of at most {TEXT_LIMIT_BYTES:,} bytes")
+    entry = new_entry(row, action, changes, at, actor_id, notes, metadata)
+    changes = {**changes, "audit_trail": [*entries_of(row), entry], "updated_at": at}
     before = row.status
     if update_of(type(row), tuple(changes), guard="status").count(id=row.id, before=before, **changes) != 1:
         raise Contention(
@@ -155,12 +163,6 @@ def _require_amounts(row: BaseModel, *names: str) -> None:
                 f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, not an "
                 f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair."
             )
-
-
-def _checked_notes(row: "EscrowTransaction", notes: str | None) -> str | None:
-    if notes is not None and (not isinstance(notes, str) or len(notes.encode(errors="replace")) > TEXT_LIMIT_BYTES):
-        reject(type(row).audit_trail, f"notes have to be text of at most {TEXT_LIMIT_BYTES:,} bytes")
-    return notes
 
 
 def _advice(row: "EscrowTransaction", verb: str) -> str:

@@ -60,16 +60,19 @@ class Entry:
     """One entry: what it says about the transaction, and nothing where it says nothing.
 
     ``recorded`` holds amounts and currency by field name; ``payload`` what the transaction was initiated with;
-    ``changed_columns`` the columns that the platform changed without recording their values.
+    ``repaired`` what a repair wrote, by field name; ``changed_columns`` the columns that the platform changed without
+    recording their values.
     """
 
     at: datetime | None = None
     before: str | None = None
     after: str | None = None
     is_ours: bool = False
+    is_repair: bool = False
     is_first: bool = False
     recorded: dict[str, Decimal | str] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
+    repaired: Mapping[str, Any] = field(default_factory=dict)
     changed_columns: frozenset[str] = frozenset()
 
 
@@ -126,10 +129,12 @@ class Replay:
         elif entry.is_first:
             self._broken("one initiation", f"another as entry {number}")
         self._follow_time(number, entry)
-        if entry.is_ours and entry.before is not None and self.status is not None and entry.before != self.status:
+        # A repair starts from what somebody else made of the row.
+        continues = entry.is_repair or None in (entry.before, self.status) or entry.before == self.status
+        if entry.is_ours and not continues:
             self._broken(f"entry {number} from {self.status}", entry.before)
         before = entry.before or self.status
-        is_edit = entry.is_ours and entry.before == entry.after
+        is_edit = entry.is_repair or (entry.is_ours and entry.before == entry.after)
         if entry.after is not None and not is_edit and before is not None:
             self._follow_transition(before, entry.after)
         for name, value in entry.recorded.items():
@@ -139,7 +144,9 @@ class Replay:
             else:
                 self.recorded[name] = value
                 self.unknown.discard(name)
-        if entry.after is not None:
+        if entry.is_repair:
+            self._repaired(entry)
+        elif entry.after is not None and not is_edit:
             self._arrive(entry.after, before, entry.at)
         for column in entry.changed_columns:
             self._forget(_NAMES.get(column, column))
@@ -174,6 +181,15 @@ class Replay:
             if len(self._settlements) == 2:
                 found = " and ".join(self._settlements)
                 self._add(ProblemKind.SETTLEMENT, "status", f"{self._settlements[0]}, once", found)
+
+    def _repaired(self, entry: Entry) -> None:
+        """Start again from what a repair made of the row."""
+        self.status = entry.after
+        self._settlements = [entry.after] if entry.after in _SETTLED else []
+        for name in entry.repaired:
+            self.unknown.discard(name)
+            if name in TERMINAL_TIMESTAMPS.values():
+                self._settled[name] = _time(entry.repaired[name])
 
     def _forget(self, name: str) -> None:
         self.unknown.add(name)
@@ -244,6 +260,10 @@ def _entry(document: Mapping[str, Any]) -> Entry:
         before = document.get("from")
         entry.before = before if isinstance(before, str) else None
         entry.is_first = before is None
+        entry.is_repair = document.get("action") == "repair"
+        metadata = document.get("metadata")
+        if entry.is_repair and isinstance(metadata, dict) and isinstance(metadata.get("to"), dict):
+            entry.repaired = metadata["to"]
         payload = document.get("payload")
         if isinstance(payload, dict):
             entry.payload = payload

@@ -5,6 +5,7 @@ beside them ``from``, ``to``, ``amount``, ``fee``, ``net`` and ``currency``. Ent
 five.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +28,26 @@ def entries_of(row: "EscrowTransaction") -> list[Any]:
 def new_entry(
     row: "EscrowTransaction",
     action: str,
-    before: TransactionStatus | None,
-    after: TransactionStatus,
+    changes: Mapping[str, Any],
     at: datetime,
     actor_id: int | None,
     notes: str | None = None,
     metadata: Any = None,
 ) -> dict[str, Any]:
-    """Return the entry for one action on a transaction, with the amounts that the transaction has."""
+    """Return the entry for one action, which makes these changes to the row."""
+    after = {**row.__data__, **changes}
     return {
         "action": action,
         "actorId": actor_id,
         "at": at.isoformat(),
         "notes": notes,
         "metadata": metadata,
-        "from": before,
-        "to": after,
-        "amount": to_json(row.amount),
-        "fee": to_json(row.fee_amount),
-        "net": to_json(row.net_amount),
-        "currency": row.currency_code,
+        "from": row.status,
+        "to": after["status"],
+        "amount": to_json(after["amount"]),
+        "fee": to_json(after["fee_amount"]),
+        "net": to_json(after["net_amount"]),
+        "currency": after["currency_code"],
     }
 
 

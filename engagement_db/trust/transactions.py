@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.errors import Contention, ReferenceConflict
-from engagement_db.orm.bound import now
+from engagement_db import servers
+from engagement_db.errors import Contention, InvalidTransition, ReferenceConflict
+from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -25,13 +26,25 @@ from engagement_db.orm.fields import (
     reject,
 )
 from engagement_db.orm.models import BaseModel, assign
-from engagement_db.orm.rows import copy_state, id_of, not_found, optional_id_of, required_text, written
+from engagement_db.orm.rows import (
+    UNCHANGED,
+    Unchanged,
+    copy_state,
+    differences,
+    given,
+    id_of,
+    not_found,
+    optional_id_of,
+    required_text,
+    written,
+)
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Actor, Gig, Project, User, actor_id_of, known_user
+from engagement_db.repairs import Repair
 from engagement_db.trust.accounts import EscrowAccount, locked_account
 from engagement_db.trust.money import EXACT, require_currency, require_payable
-from engagement_db.trust.moves import TransactionChange, apply_transition, refuse_while_disputed
+from engagement_db.trust.moves import TransactionChange, apply_transition, refuse_while_disputed, store_with_entry
 from engagement_db.trust.payload import payload_of
 from engagement_db.trust.trail import entries_of, new_entry
 from engagement_db.trust.transitions import TRANSITIONS
@@ -129,8 +142,8 @@ class EscrowTransaction(BaseModel):
             "status": "fund, hold, release, refund or cancel",
             "amount": "",
             "currency_code": "",
-            "fee_amount": "",
-            "net_amount": "",
+            "fee_amount": "edit",
+            "net_amount": "edit",
             "initiated_by": "",
             "counterparty": "",
             "released_at": "release",
@@ -300,6 +313,65 @@ class EscrowTransaction(BaseModel):
         """
         return self._apply("cancel", by, notes, metadata)
 
+    def edit(
+        self,
+        *,
+        milestone_label: str | Unchanged | None = UNCHANGED,
+        scheduled_release_at: datetime | Unchanged | None = UNCHANGED,
+        external_id: str | Unchanged | None = UNCHANGED,
+        metadata: Any = UNCHANGED,
+        fee_amount: Decimal | int | Unchanged = UNCHANGED,
+        by: Any = None,
+        notes: str | None = None,
+    ) -> TransactionChange:
+        """Change what may be edited in any status, and the fee before funding; what is not given stays as it is.
+
+        The entry in the audit trail has the old and the new values in its metadata; ``net_amount`` follows the fee.
+        Equal values change nothing. Raises InvalidTransition for another fee once the transaction was funded or
+        cancelled; RefusedValue for a value that does not fit; NotFound for a transaction or user that does not exist.
+        Nothing is changed on error. Uses primary keys.
+        """
+        actor_id = actor_id_of(by)
+        wanted = given(
+            EscrowTransaction,
+            milestone_label=milestone_label,
+            scheduled_release_at=scheduled_release_at,
+            external_id=external_id,
+            metadata=metadata,
+            fee_amount=fee_amount,
+        )
+
+        def work() -> TransactionChange:
+            row, actor = lock_transaction(self.id, actor_id, with_account=False)
+            changes = differences(row, wanted)
+            if not changes:
+                return TransactionChange(row, False, row.status, row.status)
+            if "fee_amount" in changes:
+                if row.status != TransactionStatus.INITIATED:
+                    raise InvalidTransition(
+                        f"escrow {row.reference!r} is {row.status}; its fee can be edited while it is initiated only. "
+                        f"Nothing was changed."
+                    )
+                require_payable(EscrowTransaction.fee_amount, changes["fee_amount"], row.currency_code)
+                changes["net_amount"] = _net_of(row.amount, changes["fee_amount"])
+            details = {"from": payload_of(row, changes), "to": payload_of(EscrowTransaction(**changes), changes)}
+            store_with_entry(row, "edit", changes, now(), actor.required_id(), notes, details)
+            return TransactionChange(row, True, row.status, row.status)
+
+        change = transaction(work)
+        copy_state(self, change.transaction)
+        return replace(change, transaction=self)
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Return the audit trail with an entry for this repair, which keeps a trail that is itself repaired."""
+        details = {
+            "from": payload_of(self, repair.after),
+            "to": payload_of(EscrowTransaction(**repair.after), repair.after.keys() - {"audit_trail"}),
+        }
+        entry = new_entry(self, "repair", repair.after, repair.at, repair.by_id, repair.reason, details)
+        trail = entries_of(EscrowTransaction(audit_trail=repair.after.get("audit_trail", self.audit_trail)))
+        return {"audit_trail": [*trail, entry]}
+
     def _apply(self, verb: str, by: Any, notes: str | None, metadata: Any) -> TransactionChange:
         actor_id = actor_id_of(by)
 
@@ -377,8 +449,6 @@ def _payment(
     gross, fee = row.amount.exact(amount), row.fee_amount.exact(fee_amount)
     if gross <= 0:
         reject(row.amount, f"{gross} is not more than 0")
-    if not 0 <= fee <= gross:
-        reject(row.fee_amount, f"{fee} is not between 0 and the amount, {gross}")
     if currency_code is not None:
         require_currency(row.currency_code, currency_code)
     payment = EscrowTransaction(
@@ -386,7 +456,7 @@ def _payment(
         reference=required_text(row.reference, reference),
         amount=gross,
         fee_amount=fee,
-        net_amount=row.net_amount.exact(EXACT.subtract(gross, fee)),
+        net_amount=_net_of(gross, fee),
         initiated_by=id_of(row.initiated_by, initiated_by),
         counterparty=optional_id_of(row.counterparty, counterparty),
         project=optional_id_of(row.project, project),
@@ -396,6 +466,12 @@ def _payment(
     for name in values:
         row._meta.fields[name].db_value(values[name])
     return payment
+
+
+def _net_of(amount: Decimal, fee: Decimal) -> Decimal:
+    if not 0 <= fee <= amount:
+        reject(EscrowTransaction.fee_amount, f"{fee} is not between 0 and the amount, {amount}")
+    return EscrowTransaction.net_amount.exact(EXACT.subtract(amount, fee))
 
 
 def _parents(payment: EscrowTransaction) -> list[tuple[Any, int | None]]:
@@ -410,10 +486,17 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
     require_payable(EscrowTransaction.amount, payment.amount, payment.currency_code)
     require_payable(EscrowTransaction.fee_amount, payment.fee_amount, payment.currency_code)
     payload = payload_of(payment, _PAYLOAD)
-    refusal = account.funding_refusal(payment.currency_code)
-    if refusal is None and _insert(payment, payload):
-        assign(payment, {"account": account})
-        return payment
+    refusal: Exception | None = account.funding_refusal(payment.currency_code)
+    if refusal is None:
+        try:
+            if _insert(payment, payload):
+                assign(payment, {"account": account})
+                return payment
+        except peewee.IntegrityError as error:
+            if servers.of(current()).names_conflict_target:
+                raise
+            # MySQL looks for parents before it looks for the reference: one of a first call may be deleted by now.
+            refusal = error
     found = _FIND.first(reference=payment.reference) or _FIND_NEWEST.first(reference=payment.reference)
     if found is None:
         raise refusal or Contention(
@@ -427,12 +510,12 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
 
 def _insert(payment: EscrowTransaction, payload: Mapping[str, Any]) -> bool:
     at = now()
-    entry = new_entry(payment, "initiate", None, TransactionStatus.INITIATED, at, payment.initiated_by_id)
+    entry = new_entry(payment, "initiate", {"status": TransactionStatus.INITIATED}, at, payment.initiated_by_id)
     assign(
         payment,
         {
             "status": TransactionStatus.INITIATED,
-            "audit_trail": [{**entry, "payload": payload}],
+            "audit_trail": [{**entry, "from": None, "payload": payload}],
             "created_at": at,
             "updated_at": at,
         },

@@ -4,8 +4,6 @@ import itertools
 from decimal import Decimal
 from typing import Any
 
-import peewee
-
 import engagement_db as edb
 
 _numbers = itertools.count(1)
@@ -54,10 +52,3 @@ def books(home: edb.EscrowAccount) -> tuple[Decimal, Decimal]:
     """Return the account's balance and what is pending release, as they are stored."""
     stored = edb.EscrowAccount.get_by_id(home.id)
     return stored.current_balance, stored.pending_release_total
-
-
-def tamper(model: type[peewee.Model], row: peewee.Model, **columns: Any) -> None:
-    """Change a row past the library, as another client does."""
-    peewee.ModelUpdate(model, {model._meta.fields[name]: value for name, value in columns.items()}).where(
-        model._meta.primary_key == row.get_id()
-    ).execute()

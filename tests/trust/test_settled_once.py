@@ -2,6 +2,7 @@
 
 import escrow
 import pytest
+from tampering import tamper
 
 import engagement_db as edb
 
@@ -21,7 +22,7 @@ def money_of_somebody_else(home):
 def test_a_settled_transaction_with_another_status_is_refused_by_every_verb(settled, status, verb):
     payment = escrow.payment_in(settled)
     money_of_somebody_else(payment.account)
-    escrow.tamper(edb.EscrowTransaction, payment, status=status)
+    tamper(payment, status=status)
     books = escrow.books(payment.account)
     if {"fund": "funded", "hold": "in_escrow"}.get(verb) == status:
         assert not getattr(payment, verb)().changed
@@ -40,8 +41,7 @@ def test_a_case_over_a_settled_transaction_is_refused_by_every_end(settled, keep
     money_of_somebody_else(payment.account)
     case = payment.dispute_cases.get()
     # Another client paid the disputed transaction directly.
-    escrow.tamper(
-        edb.EscrowTransaction,
+    tamper(
         payment,
         **{f"{settled}_at": edb.now()},
         status=settled if keeps_status else "disputed",
@@ -55,7 +55,7 @@ def test_a_case_over_a_settled_transaction_is_refused_by_every_end(settled, keep
 
 def test_a_settled_transaction_is_not_disputed_again():
     payment = escrow.payment_in("released")
-    escrow.tamper(edb.EscrowTransaction, payment, status="in_escrow")
+    tamper(payment, status="in_escrow")
     with pytest.raises(edb.Refused, match="never settled twice"):
         escrow.dispute(payment)
     assert edb.DisputeCase.select().count() == 0

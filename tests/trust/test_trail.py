@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import escrow
 import pytest
+from tampering import tamper
 
 import engagement_db as edb
 
@@ -79,7 +80,7 @@ def made_by_node(**columns):
     """Return a disputed transaction as Node's service leaves it: entries without from and to."""
     payment = escrow.payment_in("in_escrow")
     trail = [NODE_ENTRY, {**NODE_ENTRY, "action": "dispute_opened"}]
-    escrow.tamper(edb.EscrowTransaction, payment, **{"status": "disputed", "audit_trail": trail, **columns})
+    tamper(payment, **{"status": "disputed", "audit_trail": trail, **columns})
     case = edb.DisputeCase.create(
         escrow_transaction=payment, opened_by=payment.initiated_by, reason_code="late", summary="Nothing came."
     )
@@ -104,8 +105,7 @@ def test_a_trail_that_says_nothing_leads_back_into_escrow(trail):
 
 def test_a_dispute_that_node_opened_over_a_funded_transaction_leads_back_to_funded():
     payment = escrow.payment_in("funded")
-    escrow.tamper(
-        edb.EscrowTransaction,
+    tamper(
         payment,
         status="disputed",
         audit_trail=[*payment.audit_trail, {**NODE_ENTRY, "action": "dispute_opened"}],

@@ -1,0 +1,138 @@
+"""Which verbs wait for each other, and in which order they lock."""
+
+import threading
+from decimal import Decimal
+
+import escrow
+import pytest
+
+import engagement_db as edb
+
+
+@pytest.fixture
+def rows(database, server):
+    """The database, on servers that lock rows."""
+    if server.name == "sqlite":
+        pytest.skip("does not apply to SQLite: one writer at a time locks the whole file")
+    return database
+
+
+class Other:
+    """Work in another session, which may have to wait for this one."""
+
+    def __init__(self, database, work):
+        self.outcome = None
+
+        def run():
+            try:
+                with database.connection_context():
+                    self.outcome = work()
+            except Exception as error:
+                self.outcome = error
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def is_waiting(self, seconds=0.5):
+        self._thread.join(seconds)
+        return self._thread.is_alive()
+
+    def result(self):
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def test_reconcile_waits_for_a_transaction_before_it_locks_the_account(rows):
+    """In the other order each would wait for what the other one has locked."""
+    payment = escrow.payment_in("funded")
+    with rows.atomic():
+        payment.hold()
+        other = Other(rows, lambda: edb.reconcile(payment.account_id))
+        assert other.is_waiting()
+        payment.release()
+    assert other.result().adds_up
+
+
+def test_transactions_of_one_account_are_held_side_by_side(rows, server):
+    if server.name in ("mysql", "mariadb"):
+        pytest.skip("InnoDB may lock more than the row; what counts is that no verb fails")
+    home = escrow.account()
+    first, second = escrow.payment_in("funded", home), escrow.payment_in("funded", home)
+    with rows.atomic():
+        first.hold()
+        assert Other(rows, second.hold).result().changed
+
+
+def test_two_payments_into_one_account_wait_for_each_other(rows):
+    home = escrow.account()
+    first, second = escrow.payment(home, "1", "0"), escrow.payment(home, "2", "0")
+    with rows.atomic():
+        first.fund()
+        other = Other(rows, second.fund)
+        assert other.is_waiting()
+    assert other.result().changed
+    assert escrow.books(home) == (3, 3)
+
+
+def test_opening_an_account_blocks_no_post_of_the_user(rows):
+    person = escrow.user()
+    with rows.atomic():
+        edb.EscrowAccount.open(person, "stripe")
+        post = Other(rows, lambda: edb.FeedPost.create(user=person, content="Shipped!"))
+        assert post.result().content == "Shipped!"
+
+
+def test_the_same_account_opened_at_once_is_one_account(rows):
+    person = escrow.user()
+    with rows.atomic():
+        first = edb.EscrowAccount.open(person, "stripe")
+        other = Other(rows, lambda: edb.EscrowAccount.open(person, "stripe"))
+        assert other.is_waiting()
+    assert other.result() == first
+    assert edb.EscrowAccount.select().count() == 1
+
+
+@pytest.fixture
+def without_index(rows):
+    """The database as it was adopted: accounts have no unique index yet."""
+    name = "escrow_accounts_user_id_provider_currency_code"
+    # InnoDB needs an index for the foreign key.
+    quote = rows.quote[0]
+    user_id = f"{quote}userId{quote}"
+    rows.execute_sql(f"CREATE INDEX test_user ON escrow_accounts ({user_id})")
+    on_table = "" if rows.param == "%s" and quote == '"' else " ON escrow_accounts"
+    rows.execute_sql(f"DROP INDEX {name}{on_table}")
+    vars(rows).pop("_engagement_db_accounts_are_unique", None)
+    yield rows
+    vars(rows).pop("_engagement_db_accounts_are_unique", None)
+    columns = ", ".join(f"{quote}{column}{quote}" for column in ("userId", "provider", "currencyCode"))
+    rows.execute_sql(f"CREATE UNIQUE INDEX {name} ON escrow_accounts ({columns})")
+    rows.execute_sql(f"DROP INDEX test_user{on_table}")
+
+
+def test_an_account_is_opened_once_where_an_adopted_database_lacks_the_index(without_index):
+    person = escrow.user()
+    with without_index.atomic():
+        first = edb.EscrowAccount.open(person, "stripe")
+        other = Other(without_index, lambda: edb.EscrowAccount.open(person, "stripe"))
+        assert other.is_waiting()
+    assert other.result() == first
+    assert edb.EscrowAccount.select().count() == 1
+    assert edb.EscrowAccount.open(person, "stripe") == first
+
+
+def test_a_transaction_and_its_account_are_locked_in_the_order_of_node(rows):
+    """Node locks the transaction, then the account: both wait at the transaction, and neither deadlocks."""
+    payment = escrow.payment_in("in_escrow")
+    home = payment.account_id
+    with rows.atomic():
+        transaction = edb.EscrowTransaction
+        transaction.select().where(transaction.id == payment.id).for_update().get()
+        other = Other(rows, lambda: edb.EscrowTransaction.get_by_id(payment.id).release())
+        assert other.is_waiting()
+        edb.EscrowAccount.select().where(edb.EscrowAccount.id == home).for_update().get()
+    assert other.result().changed
+    assert escrow.books(payment.account) == (Decimal(0), Decimal(0))
