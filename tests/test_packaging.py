@@ -14,12 +14,7 @@ import pytest
 import engagement_db as edb
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.skipif(
-    "sqlite" not in os.environ.get("TEST_SERVERS", "sqlite"),
-    reason="packaging is the same on every server: it is tested with SQLite",
-)
-
-REVISIONS = ["001_feed_engagement", "002_trust_payments", "003_add_project_owner"]
+REVISIONS = sorted(path.stem for path in (ROOT / "migrations").glob("[0-9]*.py"))
 SOURCES = [
     "engagement_db",
     "migrations",
@@ -122,7 +117,7 @@ def test_the_wheel_says_what_it_needs(wheel):
         "peewee",
         "peewee-migrate",
     ]
-    assert said.get_all("Provides-Extra") == ["postgres", "mysql", "test"]
+    assert said.get_all("Provides-Extra") == ["postgres", "psycopg", "mysql", "test", "dev"]
     (scripts,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
     assert "engagement-db = engagement_db.cli:main" in archive.read(scripts).decode()
 
