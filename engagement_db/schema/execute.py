@@ -109,7 +109,7 @@ class Run:
     def _execute(self, change: Change) -> None:
         self._execute_all(change.before)
         try:
-            execute(self.database, change.statement)
+            self._execute_gently(change)
         except peewee.PeeweeException:
             with suppress(peewee.PeeweeException):
                 self._execute_all(change.after)
@@ -125,6 +125,17 @@ class Run:
                 f"existing rows violate the constraint added by this step (first ids: {', '.join(found[:10])}). "
                 "Fix them, then run the same command again"
             )
+
+    def _execute_gently(self, change: Change) -> None:
+        try:
+            execute(self.database, change.statement)
+            return
+        except peewee.DatabaseError as error:
+            if change.fallback is None or error_code(error) not in self.server.not_online_codes:
+                raise
+        # Outside the handler, so that its own error is the one that is reported.
+        self.report("    the server cannot change this table at once: it rebuilds the table while writes continue")
+        execute(self.database, change.fallback)
 
     def _execute_all(self, statements: tuple[str, ...]) -> None:
         for statement in statements:

@@ -105,6 +105,9 @@ def _block(
     for change in changes:
         for statement in (*change.before, change.statement, *change.after):
             yield f"{statement};"
+        if change.fallback is not None:
+            yield "-- Where the server refuses that algorithm, run this, which is slower and lets writes continue too:"
+            yield f"-- {change.fallback};"
         if change.violations_query is not None:
             yield "-- This must return no row; any row violates the constraint just added:"
             yield f"{change.violations_query};"

@@ -85,7 +85,7 @@ class Dialect:
     duplicate_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that a lock was not granted in time?
     lock_timeout_codes: ClassVar[frozenset[int | str]] = frozenset()
-    # Which mean that the table cannot be altered while it is written to?
+    # Which mean that the table cannot be altered by the algorithm that the statement names?
     not_online_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that there is no index of that name?
     unknown_index_codes: ClassVar[frozenset[int | str]] = frozenset()

@@ -70,7 +70,7 @@ class Mysql(Server):
     retry_codes = frozenset({1205, 1213})
     duplicate_codes = frozenset({1062})
     lock_timeout_codes = frozenset({1205})
-    not_online_codes = frozenset({1845, 1846})
+    not_online_codes = frozenset({1845, 1846, 4092})
     unknown_index_codes = frozenset({1176})
     open_transactions_sql = (
         "SELECT t.processlist_id, t.processlist_user, t.processlist_host, MAX(x.timer_wait) / 1e12, "
@@ -122,7 +122,8 @@ class Mysql(Server):
             yield from super().create_table(table, live)
 
     def add_column(self, table: str, column: Column, key: ForeignKey | None) -> Iterator[Change]:
-        yield Change(f"{self.alter(table)} ADD COLUMN {ddl.column_definition(self, table, column)}, ALGORITHM=INSTANT")
+        statement = f"{self.alter(table)} ADD COLUMN {ddl.column_definition(self, table, column)}"
+        yield Change(f"{statement}, ALGORITHM=INSTANT", fallback=f"{statement}, {_ONLINE}")
 
     def drop_column(self, table: str, column: str, *, index: str | None, key: str | None) -> Iterator[Change]:
         # One statement, because the key needs the index, the index the column, and each DDL statement commits.
