@@ -59,6 +59,8 @@ from engagement_db.trust import (
     Problem,
     ProblemKind,
     Reconciliation,
+    ReleaseFailure,
+    ReleaseRun,
     Resolution,
     Total,
     TransactionChange,
@@ -71,6 +73,7 @@ from engagement_db.trust import (
     find_balance_problems,
     find_problems,
     reconcile,
+    release_due,
     release_queue,
 )
 
@@ -135,6 +138,8 @@ __all__ = [
     "ReferenceConflict",
     "Refused",
     "RefusedValue",
+    "ReleaseFailure",
+    "ReleaseRun",
     "Repair",
     "Resolution",
     "RowsAtStake",
@@ -164,6 +169,7 @@ __all__ = [
     "now",
     "open_database",
     "reconcile",
+    "release_due",
     "release_queue",
     "repair",
     "transaction",

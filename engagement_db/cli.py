@@ -13,6 +13,7 @@ import peewee
 
 from engagement_db import MODELS, servers
 from engagement_db.errors import ConfigurationError, EngagementError
+from engagement_db.orm.connect import bind_ctx
 from engagement_db.schema import adopt as adopting
 from engagement_db.schema import preview, runner, settings, skeleton
 from engagement_db.schema.check import detect_drift
@@ -20,6 +21,7 @@ from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.revision import Revision, declared
 from engagement_db.schema.stub_tables import STUB_TABLES, create_stub_tables
+from engagement_db.trust.release import QUEUE_LIMIT, release_due
 
 PENDING_EXIT_CODE = 1
 ERROR_EXIT_CODE = 2
@@ -328,6 +330,35 @@ def _print_lines(
         lines = preview.script_up(server, revisions, live, applied)
     for line in lines:
         click.echo(line)
+
+
+@main.command("release-due")
+@_database_options
+@click.option("--limit", type=click.IntRange(1, QUEUE_LIMIT), default=100, show_default=True, help="How many at most.")
+@click.option("--by", metavar="USER_ID", type=int, help="The user who releases them (default: the system itself).")
+@_json_option
+@click.pass_context
+def print_released(
+    context: click.Context, url: str | None, require_url: bool, limit: int, by: int | None, as_json: bool
+) -> None:
+    """Release the escrow transactions that are due.
+
+    Oldest first. For cron: any number may run side by side.
+
+    Exit codes: 0 released or nothing due, 1 some could not be released, 2 error.
+    """
+    target = settings.choose_target(url, require_url=require_url)
+    with _existing(target, "Releasing what is due in", aside=as_json) as database, bind_ctx(database):
+        run = release_due(limit, by=by)
+    failed = {failure.transaction.reference: str(failure.error) for failure in run.failed}
+    if as_json:
+        click.echo(json.dumps({"released": [row.reference for row in run.released], "failed": failed}, indent=2))
+    else:
+        for reference, reason in failed.items():
+            click.echo(f"- {reference}: {reason}")
+        click.echo(f"{len(run.released)} released, {len(failed)} failed.")
+    if failed:
+        context.exit(PENDING_EXIT_CODE)
 
 
 @main.command()

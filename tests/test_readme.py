@@ -48,7 +48,7 @@ def test_a_page_that_says_so_is_a_program_that_runs(tmp_path, name):
 
 
 def test_every_command_of_the_operators_table_exists(tmp_path):
-    commands = set(re.findall(r"`engagement-db (\w+)", README))
+    commands = set(re.findall(r"`engagement-db ([\w-]+)", README))
     assert commands >= {"migrate", "rollback", "status", "check", "sql", "adopt"}
     for command in commands:
         assert "Usage:" in run(sys.executable, "-m", "engagement_db.cli", command, "--help", folder=tmp_path)

@@ -7,7 +7,7 @@ from engagement_db.trust.disputes import DisputeCase, DisputeChange
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.moves import TransactionChange
 from engagement_db.trust.problems import Problem, ProblemKind
-from engagement_db.trust.release import release_queue
+from engagement_db.trust.release import ReleaseFailure, ReleaseRun, release_due, release_queue
 from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_by_owner, escrow_totals_by_project
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.words import (
@@ -39,6 +39,8 @@ __all__ = [
     "Problem",
     "ProblemKind",
     "Reconciliation",
+    "ReleaseFailure",
+    "ReleaseRun",
     "Resolution",
     "Total",
     "TransactionChange",
@@ -51,5 +53,6 @@ __all__ = [
     "find_balance_problems",
     "find_problems",
     "reconcile",
+    "release_due",
     "release_queue",
 ]

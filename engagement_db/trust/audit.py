@@ -120,7 +120,7 @@ def audit_trails(after: int = 0, page_size: int = AUDIT_PAGE) -> Iterator[AuditP
 
 
 def audit_account(account_id: int) -> tuple[Held, list[Problem]]:
-    """Return what an account should hold, and the problems of its transactions, which are locked."""
+    """Return what a locked account should hold, and the problems of its transactions, which are locked too."""
     row, position = EscrowTransaction, 0
     adoption = Adoption()
     held = Held()

@@ -25,6 +25,8 @@ from engagement_db.trust.words import AccountStatus, TransactionStatus
 
 PROBLEMS_LIMIT: Final = 1000
 
+# An account is closed when it is empty, and the first money activates a pending one.
+_HOLDING_NOTHING: Final = (AccountStatus.PENDING, AccountStatus.CLOSED)
 _HOLDS_NO_FUNDS: Final = tuple(status for status in TransactionStatus if status not in HOLDS_FUNDS)
 _ACCOUNTS: Final = EscrowAccount._meta.table_name
 _TRANSACTIONS: Final = EscrowTransaction._meta.table_name
@@ -163,7 +165,7 @@ def _account_problems(most: int) -> Iterator[Problem]:
     )
     balance, pending = units(account.current_balance), units(account.pending_release_total)
     is_wrong = ~balance.between(amount, amount + unknown_amount) | ~pending.between(net, net + unknown_net)
-    is_wrong |= (account.status == AccountStatus.CLOSED) & (balance != 0)
+    is_wrong |= account.status.in_(_HOLDING_NOTHING) & (amount != 0)
     columns = (account.id, account.status, balance, pending, amount, net, unknown_amount, unknown_net)
     query = account.select(*columns).join(held, peewee.JOIN.LEFT_OUTER, on=(held.c.account_id == account.id))
     # Without an order, which would lead MySQL to look up each account by its key.
@@ -182,8 +184,9 @@ def _balance_problems(key: int, status: str, balance: Any, pending: Any, held: H
         if not known <= found <= most:
             expected = f"{known} to {most}" if unknown else known
             yield Problem(ProblemKind.BALANCE, _ACCOUNTS, key, column, expected, found)
-    if status == AccountStatus.CLOSED and balance != 0:
-        yield Problem(ProblemKind.ACCOUNT_STATUS, _ACCOUNTS, key, "status", f"another, as it holds {balance}", status)
+    if status in _HOLDING_NOTHING and held.amount != 0:
+        expected = f"another, as it holds {held.amount}"
+        yield Problem(ProblemKind.ACCOUNT_STATUS, _ACCOUNTS, key, "status", expected, status)
 
 
 def _net_problems(most: int) -> Iterator[Problem]:

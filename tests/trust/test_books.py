@@ -60,9 +60,10 @@ def test_an_account_without_transactions_holds_nothing():
     assert [(p.id, p.expected, p.found) for p in edb.find_problems()] == [(home.id, 0, Decimal("0.0001"))]
 
 
-def test_a_closed_account_holds_nothing():
+@pytest.mark.parametrize("status", ["pending", "closed"])
+def test_a_pending_or_closed_account_holds_nothing(status):
     home = escrow.payment_in("funded").account
-    tamper(home, status="closed")
+    tamper(home, status=status)
     assert [(p.kind, p.id) for p in edb.find_problems()] == [(ProblemKind.ACCOUNT_STATUS, home.id)]
     assert [p.kind for p in edb.reconcile(home).problems] == [ProblemKind.ACCOUNT_STATUS]
 

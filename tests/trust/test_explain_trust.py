@@ -193,6 +193,10 @@ QUERIES = {
         },
     ),
     "release_queue": (lambda known: list(edb.release_queue()), {"escrow_transactions_status_scheduled_release_at"}),
+    "release_due": (
+        lambda known: edb.release_due(limit=1),
+        {"escrow_transactions_status_scheduled_release_at"},
+    ),
     "escrow_totals_by_owner": (
         lambda known: edb.escrow_totals_by_owner([known["person"]]),
         {"projects_owner_id_idx", "escrow_transactions_project_id"},

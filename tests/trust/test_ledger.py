@@ -498,14 +498,6 @@ def test_a_reference_taken_since_an_old_snapshot_is_answered_or_refused_as_conte
     assert outcome == first or isinstance(outcome, edb.Contention | peewee.OperationalError)
 
 
-# Queries
-
-
-def without_begin_and_commit(counted):
-    words = ("BEGIN", "START TRANSACTION", "COMMIT", "SAVEPOINT", "RELEASE", "SET TRANSACTION", "ROLLBACK")
-    return [query for query in counted.get_queries() if not query.msg[0].startswith(words)]
-
-
 def test_an_account_is_opened_once_whatever_a_snapshot_shows(database, server):
     skip_where_one_writes(server)
     person, other = escrow.user(), escrow.user()

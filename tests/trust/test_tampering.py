@@ -196,6 +196,7 @@ ACCOUNT_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
     ("pending_release_total", "emptied", Decimal(0), HOLDING_STATES),
     ("currency_code", "another", "EUR", TRANSACTION_STATES),
     ("status", "closed", "closed", HOLDING_STATES),
+    ("status", "pending", "pending", HOLDING_STATES),
 ]
 
 CASE_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
@@ -209,6 +210,10 @@ CASE_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
     ),
     ("customer_deadline_at", "moved", add_hours("customer_deadline_at", 9), CASE_STATES),
     ("customer_deadline_at", "removed", None, CASE_STATES),
+    ("provider_deadline_at", "added", now, CASE_STATES),
+    ("priority", "another", "low", CASE_STATES),
+    ("reason_code", "another", "fraud", CASE_STATES),
+    ("summary", "rewritten", "Nothing is wrong.", CASE_STATES),
     ("resolution_notes", "rewritten", "He was right.", ("settled", "withdrawn")),
     ("opened_at", "moved", add_hours("opened_at", -5), CASE_STATES),
     ("resolved_at", "moved", add_hours("resolved_at", 1), ("settled", "withdrawn")),
@@ -220,6 +225,7 @@ CASE_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
 EVENTS = {
     "opened": (0, CASE_STATES),
     "assigned": (2, CASE_STATES),
+    "deadlines set": (3, CASE_STATES),
     "under review": (4, CASE_STATES),
     "advanced": (5, ("disputed",)),
     "ended": (6, ("settled", "withdrawn")),
