@@ -1,6 +1,6 @@
 """The activity log: append-only, written by every verb of the feed in its own transaction."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import (
@@ -15,7 +15,11 @@ from engagement_db.orm.fields import (
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import Page
 from engagement_db.orm.rows import id_of, required
+from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
+
+if TYPE_CHECKING:
+    from engagement_db.feed.posts import FeedPost
 
 
 class FeedActivityLog(BaseModel):
@@ -59,13 +63,23 @@ class FeedActivityLog(BaseModel):
 
     @classmethod
     def record(
-        cls, action: str, *, actor: Any = None, post: Any = None, comment_id: int | None = None, metadata: Any = None
+        cls,
+        action: str,
+        *,
+        actor: User | int | None = None,
+        post: "FeedPost | int | None" = None,
+        comment_id: int | None = None,
+        metadata: object = None,
     ) -> "FeedActivityLog":
         """Add an entry within the current transaction, if any, and return it. The verbs of the feed call this."""
-        return cls.create(action=str(action), actor=actor, post=post, comment_id=comment_id, metadata=metadata)
+        entry = cls(action=str(action), actor=actor, post=post, comment_id=comment_id, metadata=metadata)
+        _INSERT.insert(entry)
+        return entry
 
     @classmethod
-    def history(cls, post: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
+    def history(
+        cls, post: "FeedPost | int", *, limit: int = 20, after: str | None = None, before: str | None = None
+    ) -> Page:
         """Return a page of the entries of a post, newest first.
 
         Uses ``feed_activity_logs_post_id_created_at``.
@@ -74,7 +88,9 @@ class FeedActivityLog(BaseModel):
         return page.where(cls.post == id_of(cls.post, post))
 
     @classmethod
-    def by_actor(cls, actor: Any, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
+    def by_actor(
+        cls, actor: User | int, *, limit: int = 20, after: str | None = None, before: str | None = None
+    ) -> Page:
         """Return a page of the entries of an actor, newest first.
 
         Uses ``feed_activity_logs_actor_id_created_at``.
@@ -90,3 +106,6 @@ class FeedActivityLog(BaseModel):
         """
         page = Page(cls, "action", "feed_activity_logs_action_created_at", limit, after, before)
         return page.where(cls.action == str(required(cls.action, action)))
+
+
+_INSERT: Final = Statement(lambda: FeedActivityLog.insert(parameters(*columns_of(FeedActivityLog)[1:])))

@@ -16,7 +16,8 @@ from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextFi
 from engagement_db.orm.models import BaseModel, verb_update
 from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, required_text, written
-from engagement_db.orm.transactions import locked
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
+from engagement_db.orm.transactions import share_locked
 from engagement_db.platform import User
 
 THREAD_LIMIT: Final = 1000
@@ -136,23 +137,22 @@ class FeedComment(BaseModel):
 
         def work() -> FeedComment:
             require_visible(post_id, sight)
-            if parent_id is not None:
-                cls._refuse_parent(parent_id, post_id)
-            comment = cls.create(post=post_id, user=user_id, parent=parent_id, body=text, metadata=metadata)
-            FeedActivityLog.record(
-                FeedAction.COMMENT_ADDED,
-                actor=user_id,
-                post=post_id,
-                comment_id=comment.id,
-                metadata=None if parent_id is None else {"parentId": parent_id},
-            )
+            comment = cls(post=post_id, user=user_id, parent=parent_id, body=text, metadata=metadata)
+            if parent_id is None:
+                _INSERT.insert(comment)
+            elif not _INSERT_REPLY.insert(comment):
+                cls._require_parent(parent_id, post_id)
+                _INSERT_REPLY.insert(comment)
+            details = None if parent_id is None else {"parentId": parent_id}
+            comment._log(FeedAction.COMMENT_ADDED, user_id, details)
             return comment
 
         return written(work, (cls.post, post_id), (cls.user, user_id))
 
     @classmethod
-    def _refuse_parent(cls, parent_id: int, post_id: int) -> None:
-        parent = locked(cls.select().where(cls.id == parent_id)).first()
+    def _require_parent(cls, parent_id: int, post_id: int) -> None:
+        """Raise the error that says why this is no parent of a reply; lock the parent if it is one by now."""
+        parent = share_locked(cls.select().where(cls.id == parent_id)).first()
         if parent is None:
             raise not_found(cls, parent_id, "parent")
         if parent.post_id != post_id:
@@ -163,7 +163,10 @@ class FeedComment(BaseModel):
         if parent.deleted_at is not None:
             raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.")
 
-    def soft_delete(self, by: Any, reason: str) -> bool:
+    def _log(self, action: FeedAction, actor: int | None, details: object = None) -> None:
+        FeedActivityLog.record(action, actor=actor, post=self.post_id, comment_id=self.id, metadata=details)
+
+    def soft_delete(self, by: User | int | None, reason: str) -> bool:
         """Mark the comment as deleted, keeping its row and its replies. Return False if it already was.
 
         ``by`` is the moderator or author, None for the system; ``reason``, up to 1000 characters, is logged.
@@ -175,7 +178,7 @@ class FeedComment(BaseModel):
             self.deleted_at = moment
         return done
 
-    def restore(self, by: Any, reason: str | None = None) -> bool:
+    def restore(self, by: User | int | None, reason: str | None = None) -> bool:
         """Make a deleted comment live again. Return False if it was not deleted. Raises as ``soft_delete`` does."""
         done = self._moderated(
             FeedAction.COMMENT_RESTORED, None, by, None if reason is None else _checked_reason(reason)
@@ -184,20 +187,20 @@ class FeedComment(BaseModel):
             self.deleted_at = None
         return done
 
-    def _moderated(self, action: FeedAction, deleted_at: datetime | None, by: Any, reason: str | None) -> bool:
+    def _moderated(
+        self, action: FeedAction, deleted_at: datetime | None, by: User | int | None, reason: str | None
+    ) -> bool:
         comment_id = required(FeedComment.id, self.id)
         actor = optional_id_of(FeedActivityLog.actor, by)
-        not_yet = FeedComment.deleted_at.is_null(deleted_at is not None)
+        move = _RESTORE if deleted_at is None else _SOFT_DELETE
 
         def work() -> bool:
-            update = verb_update(FeedComment, {"deleted_at": deleted_at})
-            moved = update.where(FeedComment.id == comment_id, not_yet).execute()
-            row = FeedComment.select(FeedComment.post).where(FeedComment.id == comment_id).first()
+            moved = move.count(id=comment_id, deleted_at=deleted_at, updated_at=now())
+            row = _FIND.first(id=comment_id)
             if row is None:
                 raise not_found(FeedComment, comment_id)
             if moved:
-                details = None if reason is None else {"reason": reason}
-                FeedActivityLog.record(action, actor=actor, post=row.post_id, comment_id=comment_id, metadata=details)
+                row[0]._log(action, actor, None if reason is None else {"reason": reason})
             return bool(moved)
 
         return written(work, (FeedActivityLog.actor, actor))
@@ -286,3 +289,26 @@ def _depth_first(rows: list[Any]) -> tuple[ThreadEntry, ...]:
         entries.append(ThreadEntry(row, row.depth))
         waiting.extend(children.get(row.id, []))
     return tuple(entries)
+
+
+def _moderate(is_live: bool) -> Any:
+    changes = parameters(FeedComment.deleted_at, FeedComment.updated_at)
+    row = (FeedComment.id == Parameter("id")) & FeedComment.deleted_at.is_null(is_live)
+    return verb_update(FeedComment, changes).where(row)
+
+
+_SOFT_DELETE: Final = Statement(lambda: _moderate(True))
+_RESTORE: Final = Statement(lambda: _moderate(False))
+_FIND: Final = Statement(lambda: FeedComment.select().where(FeedComment.id == Parameter("id")), FeedComment)
+_INSERT: Final = Statement(lambda: FeedComment.insert(parameters(*columns_of(FeedComment)[1:])))
+
+
+def _insert_reply() -> Any:
+    parent: Any = FeedComment.alias("parent")
+    columns = columns_of(FeedComment)[1:]
+    values = {**parameters(*columns), FeedComment.parent: parent.id}
+    is_open = (parent.id == Parameter("parent")) & (parent.post == Parameter("post")) & parent.deleted_at.is_null()
+    return FeedComment.insert_from(share_locked(parent.select(*values.values()).where(is_open)), columns)
+
+
+_INSERT_REPLY: Final = Statement(_insert_reply)

@@ -3,37 +3,42 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
 from engagement_db.errors import Contention
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost, require_visible
-from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
+from engagement_db.feed.visibility import EVERYTHING, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, ReactionType
-from engagement_db.orm.bound import now, target
+from engagement_db.orm.bound import now
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
-from engagement_db.orm.models import BaseModel
+from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.paging import PAGE_LIMIT
-from engagement_db.orm.rows import id_of, ids_of, require_rows, required
+from engagement_db.orm.rows import id_of, ids_of, required, written
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
 
-_REACTION_ATTEMPTS = 5
+_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True)
 class ReactionChange:
-    """Result of ``react``. ``previous`` is the type before, None if there was no reaction."""
+    """Result of ``react`` or ``toggle``: the types before and after, None for no reaction.
+
+    ``reaction`` is the row, also one that was removed.
+    """
 
     reaction: "FeedReaction"
     previous: ReactionType | None
+    current: ReactionType | None
 
     @property
     def changed(self) -> bool:
         """Whether anything was written."""
-        return bool(self.previous != self.reaction.reaction_type)
+        return self.previous != self.current
 
 
 class FeedReaction(BaseModel):
@@ -78,53 +83,72 @@ class FeedReaction(BaseModel):
         ``FeedPost.visible_to``), Contention if other sessions kept adding and removing the reaction. Nothing is
         changed on error.
         """
+        return cls._set(post, user, reaction_type, sight_of(FeedPost, viewer, connections), removes_same=False)
+
+    @classmethod
+    def toggle(
+        cls,
+        post: FeedPost | int,
+        user: User | int,
+        reaction_type: ReactionType | str = ReactionType.LIKE,
+        *,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+    ) -> ReactionChange:
+        """Remove ``user``'s reaction to ``post`` if it is this one; otherwise set it. Like, and like no more.
+
+        Otherwise as ``react``.
+        """
+        return cls._set(post, user, reaction_type, sight_of(FeedPost, viewer, connections), removes_same=True)
+
+    @classmethod
+    def _set(
+        cls,
+        post: FeedPost | int,
+        user: User | int,
+        reaction_type: ReactionType | str,
+        sight: Sight,
+        removes_same: bool,
+    ) -> ReactionChange:
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         wanted = ReactionType(cls.reaction_type.db_value(required(cls.reaction_type, reaction_type)))
-        sight = sight_of(FeedPost, viewer, connections)
 
         def work() -> ReactionChange:
             require_visible(post_id, sight)
-            for _ in range(_REACTION_ATTEMPTS):
-                reaction = cls._locked(post_id, user_id)
-                if reaction is not None:
-                    return reaction._change_to(wanted)
-                reaction = cls._added(post_id, user_id, wanted)
-                if reaction is not None:
-                    return ReactionChange(reaction, None)
+            for _ in range(_ATTEMPTS):
+                found = _FIND.first(post=post_id, user=user_id)
+                if found is not None:
+                    reaction: FeedReaction = found[0]
+                    is_removed = removes_same and reaction.reaction_type == wanted
+                    return reaction._remove() if is_removed else reaction._change_to(wanted)
+                added = cls(post=post_id, user=user_id, reaction_type=wanted)
+                if _INSERT.insert(added):
+                    added._log(FeedAction.REACTION_ADDED, reactionType=wanted)
+                    return ReactionChange(added, None, wanted)
             raise Contention(
                 f"the reaction of user {user_id} to post {post_id} was repeatedly added and removed by other sessions. "
                 "Nothing was changed; try again."
             )
 
-        return transaction(work)
-
-    @classmethod
-    def _locked(cls, post_id: int, user_id: int) -> "FeedReaction | None":
-        query = cls.select().where(cls.post == post_id, cls.user == user_id)
-        row: FeedReaction | None = locked(query).first()
-        return row
-
-    @classmethod
-    def _added(cls, post_id: int, user_id: int, wanted: ReactionType) -> "FeedReaction | None":
-        """Insert the row and return it; None if another session was first."""
-        try:
-            with target(cls._meta.database).atomic():
-                reaction = cls.create(post=post_id, user=user_id, reaction_type=wanted)
-        except peewee.IntegrityError:
-            require_rows((cls.post, post_id), (cls.user, user_id))
-            return None
-        details = {"reactionType": wanted.value}
-        FeedActivityLog.record(FeedAction.REACTION_ADDED, actor=user_id, post=post_id, metadata=details)
-        return reaction
+        return written(work, (cls.post, post_id), (cls.user, user_id))
 
     def _change_to(self, wanted: ReactionType) -> ReactionChange:
         previous = self.reaction_type
         if previous != wanted:
-            self.reaction_type = wanted
-            self.save(only=[FeedReaction.reaction_type])
-            details = {"reactionType": wanted.value, "previousType": previous.value}
-            FeedActivityLog.record(FeedAction.REACTION_CHANGED, actor=self.user_id, post=self.post_id, metadata=details)
-        return ReactionChange(self, previous)
+            changes = {"reaction_type": wanted, "updated_at": now()}
+            update_of(FeedReaction, tuple(changes)).execute(id=self.id, **changes)
+            assign(self, changes)
+            self._log(FeedAction.REACTION_CHANGED, reactionType=wanted, previousType=previous)
+        return ReactionChange(self, previous, wanted)
+
+    def _remove(self) -> ReactionChange:
+        _DELETE.execute(id=self.id)
+        self._log(FeedAction.REACTION_REMOVED, reactionType=self.reaction_type)
+        return ReactionChange(self, self.reaction_type, None)
+
+    def _log(self, action: FeedAction, **types: ReactionType) -> None:
+        details = {name: str(value) for name, value in types.items()}
+        FeedActivityLog.record(action, actor=self.user_id, post=self.post_id, metadata=details)
 
     @classmethod
     def unreact(cls, post: FeedPost | int, user: User | int) -> bool:
@@ -135,12 +159,8 @@ class FeedReaction(BaseModel):
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
 
         def work() -> bool:
-            row = cls._locked(post_id, user_id)
-            if row is None or not row.delete_instance():
-                return False
-            details = {"reactionType": row.reaction_type.value}
-            FeedActivityLog.record(FeedAction.REACTION_REMOVED, actor=user_id, post=post_id, metadata=details)
-            return True
+            found = _FIND.first(post=post_id, user=user_id)
+            return found is not None and found[0]._remove().changed
 
         return transaction(work)
 
@@ -163,3 +183,16 @@ class FeedReaction(BaseModel):
             for post_id, reaction_type, number in rows:
                 counts[post_id][reaction_type] = number
         return counts
+
+
+_FIND: Final = Statement(
+    lambda: locked(
+        FeedReaction.select().where(FeedReaction.post == Parameter("post"), FeedReaction.user == Parameter("user"))
+    ),
+    FeedReaction,
+)
+_INSERT: Final = Statement(
+    lambda: FeedReaction.insert(parameters(*columns_of(FeedReaction)[1:])),
+    unique=(FeedReaction.post, FeedReaction.user),
+)
+_DELETE: Final = Statement(lambda: peewee.ModelDelete(FeedReaction).where(FeedReaction.id == Parameter("id")))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
@@ -16,6 +16,7 @@ from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDat
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import instant_bound, validate_limit
 from engagement_db.orm.rows import id_of, required, written
+from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 
 
@@ -62,13 +63,14 @@ class FeedShare(BaseModel):
         ``FeedPost.visible_to``).
         """
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
+        name = required(cls.channel, channel)
         sight = sight_of(FeedPost, viewer, connections)
 
         def work() -> FeedShare:
             require_visible(post_id, sight)
-            name = required(cls.channel, channel)
-            share = cls.create(post=post_id, user=user_id, channel=name, message=message)
-            details = {"channel": channel, "shareId": share.id}
+            share = cls(post=post_id, user=user_id, channel=name, message=message)
+            _INSERT.insert(share)
+            details = {"channel": name, "shareId": share.id}
             FeedActivityLog.record(FeedAction.POST_SHARED, actor=user_id, post=post_id, metadata=details)
             return share
 
@@ -94,3 +96,6 @@ class FeedShare(BaseModel):
         )
         rows: Any = query.tuples()
         return Counter(dict(rows))
+
+
+_INSERT: Final = Statement(lambda: FeedShare.insert(parameters(*columns_of(FeedShare)[1:])))

@@ -82,7 +82,8 @@ class Statement:
     def insert(self, row: Any) -> bool:
         """Execute the INSERT of ``row`` and give it its id; return False if its unique key is already taken.
 
-        Raises IntegrityError for any other constraint. After False the transaction can go on.
+        An INSERT from a SELECT returns False too if the SELECT has no row. Raises IntegrityError for any other
+        constraint. After False the transaction can go on.
         """
         server = servers.of(current())
         try:
@@ -91,7 +92,10 @@ class Statement:
             if error_code(error) not in server.duplicate_codes:
                 raise
             return False
-        inserted = cursor.fetchone() if server.names_conflict_target else (cursor.lastrowid,)
+        # Without a row lastrowid is that of an earlier statement.
+        inserted = (cursor.lastrowid,) if cursor.rowcount else None
+        if server.names_conflict_target:
+            inserted = cursor.fetchone()
         if inserted is None:
             return False
         row.id = int(inserted[0])

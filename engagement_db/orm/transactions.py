@@ -97,3 +97,12 @@ def locked(query: Any) -> Any:
     """
     server = servers.of(current())
     return query.for_update(server.row_lock) if server.supports_for_update else query
+
+
+def share_locked(query: Any) -> Any:
+    """Return the SELECT with a lock on its rows against changes that others may hold at the same time.
+
+    Where rows cannot be locked it is the query itself, as for ``locked``.
+    """
+    server = servers.of(current())
+    return query.for_update(server.shared_row_lock) if server.supports_for_update else query

@@ -62,6 +62,8 @@ class Dialect:
     supports_for_update: ClassVar[bool] = True
     # Which clause locks rows against changes, and not against new rows that refer to them?
     row_lock: ClassVar[str] = "FOR UPDATE"
+    # Which clause locks rows against changes, and not against the same lock of others?
+    shared_row_lock: ClassVar[str] = "LOCK IN SHARE MODE"
     # Must an INSERT name the unique key that may be taken already, because an error would abort its transaction?
     names_conflict_target: ClassVar[bool] = False
 

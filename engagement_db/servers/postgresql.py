@@ -53,6 +53,7 @@ class Postgresql(Server):
     driver_parses_json = True
     odd_value_sql = {Money: "{column} = 'NaN'"}
     row_lock = "FOR NO KEY UPDATE"
+    shared_row_lock = "FOR SHARE"
     names_conflict_target = True
     assumes_even_spread = True
     stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"

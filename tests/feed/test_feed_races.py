@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from itertools import pairwise
@@ -11,7 +12,9 @@ import feed_workers
 import pytest
 from people import a_post, somebody
 
+import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedReaction, ReactionType
+from engagement_db.orm.urls import open_database
 
 WORKERS = 8
 KILLED_WORKERS = 3
@@ -120,3 +123,51 @@ def test_no_reply_slips_under_a_comment_that_is_being_deleted(crew, database):
     assert counts["comment_added"] == 1 + replies
     is_deleted = FeedComment.get_by_id(comment.id).deleted_at is not None
     assert counts["comment_deleted"] - counts["comment_restored"] == is_deleted
+
+
+@pytest.fixture
+def beside(url_of_tables):
+    """A function that runs a call in a second session while the first is in its transaction; it returns a thread."""
+    threads = []
+
+    def run(call):
+        def work():
+            other = open_database(url_of_tables)
+            with edb.bind_ctx(other), other.connection_context():
+                call()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield run
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+
+
+def test_two_replies_to_one_comment_do_not_wait_for_each_other(server, database, beside):
+    if server.name == "sqlite":
+        pytest.skip("one writer at a time: there every write waits for every other")
+    ada = somebody()
+    comment = FeedComment.reply(a_post(ada), ada, "root")
+    with database.atomic():
+        FeedComment.reply(comment.post_id, ada, "first", parent=comment)
+        other = beside(lambda: FeedComment.reply(comment.post_id, ada, "second", parent=comment))
+        other.join(PATIENCE_SECONDS)
+        assert not other.is_alive()
+    assert FeedComment.select().count() == 3
+
+
+def test_a_deletion_waits_for_a_reply_to_the_comment(server, database, beside):
+    if server.name == "sqlite":
+        pytest.skip("one writer at a time: there every write waits for every other")
+    ada = somebody()
+    comment = FeedComment.reply(a_post(ada), ada, "root")
+    with database.atomic():
+        FeedComment.reply(comment.post_id, ada, "first", parent=comment)
+        deletion = beside(lambda: comment.soft_delete(ada, "spam"))
+        deletion.join(1)
+        assert deletion.is_alive()
+    deletion.join(PATIENCE_SECONDS)
+    assert FeedComment.get_by_id(comment.id).deleted_at is not None

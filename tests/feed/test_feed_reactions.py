@@ -23,7 +23,7 @@ def post(ada):
 def test_a_first_reaction_is_added(post, ada):
     change = FeedReaction.react(post, ada, ReactionType.LOVE)
     assert change.changed
-    assert change.previous is None
+    assert (change.previous, change.current) == (None, ReactionType.LOVE)
     assert FeedReaction.get() == change.reaction
     assert FeedReaction.get().reaction_type is ReactionType.LOVE
 
@@ -72,6 +72,27 @@ def test_unreact_leaves_the_reactions_of_others_alone(post, ada):
         (post.id, bob.id),
         (other.id, ada.id),
     }
+
+
+def test_toggle_sets_the_reaction_and_removes_the_same_one(post, ada):
+    changes = [FeedReaction.toggle(post, ada, kind) for kind in ("like", "love", "love", "love")]
+    assert [(change.previous, change.current) for change in changes] == [
+        (None, ReactionType.LIKE),
+        (ReactionType.LIKE, ReactionType.LOVE),
+        (ReactionType.LOVE, None),
+        (None, ReactionType.LOVE),
+    ]
+    assert all(change.changed for change in changes)
+    assert [row.reaction_type for row in FeedReaction.select()] == [ReactionType.LOVE]
+    assert logged_actions() == ["reaction_added", "reaction_changed", "reaction_removed", "reaction_added"]
+
+
+def test_toggle_refuses_what_react_refuses(post, ada):
+    with pytest.raises(edb.NotFound, match="users 1000000 does not exist"):
+        FeedReaction.toggle(post, 10**6)
+    with pytest.raises(edb.RefusedValue, match="feed_reactions.reactionType"):
+        FeedReaction.toggle(post, ada, "hate")
+    assert logged_actions() == []
 
 
 def test_each_change_of_a_reaction_is_in_the_log(post, ada):

@@ -243,6 +243,18 @@ def test_row_lock_blocks_changes_and_lets_rows_refer(live, dialect, url):
             other.execute_sql(f"INSERT INTO claims ({dialect.quoted('parentId')}) VALUES (1)")
 
 
+def test_shared_row_lock_blocks_changes_and_not_itself(claims, dialect, url):
+    if not dialect.supports_for_update:
+        pytest.skip("does not apply to SQLite: rows are not locked one by one")
+    claims.execute_sql("INSERT INTO claims (id) VALUES (1)")
+    query = "SELECT id FROM claims"
+    with second_session(url) as other, claims.atomic():
+        claims.execute_sql(f"{query} {dialect.shared_row_lock}")
+        # Would wait for ever.
+        assert len(other.execute_sql(f"{query} {dialect.shared_row_lock}").fetchall()) == 1
+        assert other.execute_sql(f"{query} {dialect.row_lock} SKIP LOCKED").fetchall() in ([], ())
+
+
 def test_names_conflict_target(claims, dialect):
     """An error ends the transaction, or leaves it as it was."""
     claims.execute_sql("INSERT INTO claims (id) VALUES (1)")
