@@ -57,16 +57,17 @@ class CaseHistory:
             self._state.update(
                 {name: payload[name] for name in _OPENED_WITH if isinstance(payload, dict) and name in payload}
             )
-        times = [self.case["opened_at"], event["event_at"]]
-        if all(isinstance(time, datetime) for time in times) and abs(times[0] - times[1]) > CLOCK_SKEW:
-            self._add(ProblemKind.CONTRADICTION, "opened_at", times[1], times[0])
-        if event["actor"] not in (None, self.case["opened_by"]):
-            self._add(ProblemKind.CONTRADICTION, "opened_by", event["actor"], self.case["opened_by"])
+        self._state["opened_at"] = event["event_at"]
+        if event["actor"] is not None:
+            self._state["opened_by"] = event["actor"]
 
     def _follow(self, event: Row) -> None:
         metadata = event["metadata"] if isinstance(event["metadata"], dict) else {}
         before, after = metadata.get("from"), metadata.get("to")
-        if isinstance(after, dict):
+        if metadata.get("action") == "repair" and isinstance(after, dict):
+            # A repair starts from what somebody else made of the row.
+            self._record(event, {}, after)
+        elif isinstance(after, dict):
             self._record(event, before if isinstance(before, dict) else {}, after)
         elif isinstance(after, str) and before is None:
             self._record(event, {}, {"status": after})
@@ -102,6 +103,8 @@ class CaseHistory:
             found = self.case.get(name)
             if isinstance(found, Unknown) or (found is None and name == "assigned_to"):
                 continue
+            if name == "opened_at" and _is_close(found, _time(value)):
+                continue
             if name.endswith("_at"):
                 self.findings.compare_time(ProblemKind.CONTRADICTION, DisputeCase, self.case, name, _time(value))
             elif name in self.case and found != value:
@@ -129,6 +132,11 @@ def _opens(event: Row) -> bool:
 
 def is_active(case: Row) -> bool:
     return case["status"] in ACTIVE_DISPUTE
+
+
+def _is_close(time: datetime | None, other: datetime | None) -> bool:
+    """Whether two times are the same but for the clocks of the machines that wrote them."""
+    return time is not None and other is not None and abs(time - other) <= CLOCK_SKEW
 
 
 def _time(value: object) -> datetime | None:

@@ -92,6 +92,7 @@ class Replay:
         self._settled: dict[str, datetime | None] = {}
         self._settlements: list[str] = []
         self._first: Entry | None = None
+        self._initiated: dict[str, Any] = {}
         self._last_at: datetime | None = None
 
     def run(self) -> None:
@@ -124,6 +125,7 @@ class Replay:
         if number == 1:
             self.is_complete = entry.is_first
             self._first = entry
+            self._initiated = {**entry.payload, "created_at": entry.at}
             if not entry.is_first and not self._adoption.is_after(self.row):
                 self._broken("the initiation as entry 1", entry.after or "another action")
         elif entry.is_first:
@@ -188,6 +190,7 @@ class Replay:
         self._settlements = [entry.after] if entry.after in _SETTLED else []
         for name in entry.repaired:
             self.unknown.discard(name)
+            self._initiated[name] = entry.repaired[name]
             if name in TERMINAL_TIMESTAMPS.values():
                 self._settled[name] = _time(entry.repaired[name])
 
@@ -213,7 +216,8 @@ class Replay:
                     )
         first = self._first
         if first is not None and first.is_ours and first.is_first:
-            self.findings.compare_time(ProblemKind.CONTRADICTION, EscrowTransaction, row, "created_at", first.at)
+            created_at = _time(self._initiated["created_at"])
+            self.findings.compare_time(ProblemKind.CONTRADICTION, EscrowTransaction, row, "created_at", created_at)
             self._compare_payload(first)
         updated_at = row["updated_at"]
         if self._last_at is not None and isinstance(updated_at, datetime) and updated_at < self._last_at - SAME_TIME:
@@ -221,10 +225,10 @@ class Replay:
 
     def _compare_payload(self, first: Entry) -> None:
         for name, may_vanish in _KEPT.items():
-            if name not in first.payload or (may_vanish and self.row[name] is None):
+            if name not in self._initiated or (may_vanish and self.row[name] is None):
                 continue
-            if self.row[name] != first.payload[name]:
-                self._add(ProblemKind.CONTRADICTION, name, first.payload[name], self.row[name])
+            if self.row[name] != self._initiated[name]:
+                self._add(ProblemKind.CONTRADICTION, name, self._initiated[name], self.row[name])
         for name in ("amount", "fee_amount"):
             amount = exact(first.payload.get(name))
             if amount is not None and name in first.recorded and first.recorded[name] != amount:
@@ -281,6 +285,8 @@ def _entry(document: Mapping[str, Any]) -> Entry:
 
 
 def _time(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
     if not isinstance(value, str):
         return None
     try:

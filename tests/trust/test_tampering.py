@@ -320,3 +320,39 @@ def test_a_deleted_transaction_that_held_money_is_missed_by_its_account(books, s
         delete(case)
     delete(row)
     assert named(edb.find_problems()) == {("escrow_accounts", row.account_id)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "states"),
+    every([row for row in TRANSACTION_TAMPERING if row[0] not in ("audit_trail", "updated_at")]),
+)
+def test_a_repair_of_a_tampered_transaction_leaves_no_problem(books, name, value, states):
+    for state, row, _ in tampered(books, books.transactions, name, value, states):
+        edb.repair(EscrowTransaction.get_by_id(row.id), by=None, reason="set back", **{name: getattr(row, name)})
+        assert edb.find_problems() == [], state
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "states"), every([row for row in CASE_TAMPERING if row[0] != "escrow_transaction"])
+)
+def test_a_repair_of_a_tampered_case_leaves_no_problem(books, name, value, states):
+    for state, case, _ in tampered(books, books.cases, name, value, states):
+        edb.repair(DisputeCase.get_by_id(case.id), by=None, reason="set back", **{name: getattr(case, name)})
+        assert edb.find_problems() == [], state
+
+
+def test_a_repair_to_another_value_is_what_the_books_expect_from_then_on(books):
+    row = EscrowTransaction.get_by_id(books.transactions["released"].id)
+    new = {
+        "account": books.other.id,
+        "type": "gig",
+        "counterparty": None,
+        "created_at": row.created_at - timedelta(days=1),
+    }
+    edb.repair(row, by=None, reason="entered wrongly", **new)
+    case = books.cases["settled"]
+    edb.repair(case, by=None, reason="entered wrongly", opened_at=case.opened_at - timedelta(days=1), priority="low")
+    assert edb.find_problems() == []
+    write(row, "type", "project")
+    write(case, "priority", "medium")
+    assert named(edb.find_problems()) == {("escrow_transactions", row.id), ("dispute_cases", case.id)}
