@@ -24,6 +24,7 @@ _ANOTHER_DATABASE: Final = (
     "The revisions add tables to a database of the platform, which has users, projects and gigs: name that database, "
     "or let the platform's own migrations run first. Then run the same command again."
 )
+_REQUIREMENTS: Final = "Change the platform's tables as these sentences say, then run the same command again."
 _CONFLICTS: Final = (
     "Rename or drop what conflicts (for tables that Sequelize created, run `engagement-db adopt` instead), "
     "then run the same command again."
@@ -112,12 +113,11 @@ class Revision:
         found = [(step, list(step.conflicts(catalog, server))) for step in self.steps]
         conflicts = [sentence for _, sentences in found for sentence in sentences]
         if conflicts:
-            lacks_tables = any(sentences and isinstance(step, RequireTables) for step, sentences in found)
-            raise SchemaConflict(
-                f"{self.name} cannot be applied; nothing was changed:",
-                conflicts,
-                _ANOTHER_DATABASE if lacks_tables else _CONFLICTS,
-            )
+            lacking = [step for step, sentences in found if sentences and isinstance(step, RequireTables)]
+            advice = _REQUIREMENTS if lacking else _CONFLICTS
+            if any(step.is_any_missing(catalog) for step in lacking):
+                advice = _ANOTHER_DATABASE
+            raise SchemaConflict(f"{self.name} cannot be applied; nothing was changed:", conflicts, advice)
 
     def require_revertible(self, catalog: Catalog, server: Server, leaving: frozenset[str] = frozenset()) -> None:
         """Raise SchemaConflict if an object depends on one to be dropped, except those named in ``leaving``."""

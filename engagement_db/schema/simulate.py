@@ -46,6 +46,9 @@ class SimulatedCatalog(Catalog):
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         return self.live.existing_object(name, of_index=of_index)
 
+    def reference_obstacles(self, table: str) -> tuple[str, ...]:
+        return self.live.reference_obstacles(table)
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         return self.live.dependents(table, column) if self.live.table(table) else ()
 

@@ -118,11 +118,26 @@ class RequireTables(_Step):
             table = catalog.table(name)
             key = table.column("id") if table else None
             if table is None:
-                yield f"the platform's table {name} is missing"
+                yield self._not_found(name, catalog.existing_object(name))
             elif key is None:
                 yield f"{name} has no column id"
             elif not isinstance(key.type, Id | Integer):
                 yield f"{name}.id is {describe_type(key.type)}; an integer foreign key cannot reference it"
+            else:
+                yield from catalog.reference_obstacles(name)
+
+    @staticmethod
+    def _not_found(name: str, existing: str | None) -> str:
+        if existing is None:
+            return f"the platform's table {name} is missing"
+        kind = existing.removeprefix("the ").partition(f" {name}")[0]
+        if kind == "table":
+            return f"the platform's table {name} has its name in another case; rename it to {name}"
+        return f"{name} is a {kind}, which no foreign key can reference; make it a table"
+
+    def is_any_missing(self, catalog: Catalog) -> bool:
+        """Return whether the database has nothing by the name of one of the tables: it may be another database."""
+        return any(catalog.existing_object(name) is None for name in self.names)
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         yield from ()

@@ -67,6 +67,10 @@ class Catalog:
         """Return the existing object whose name a new table, or a new index, cannot take, or None."""
         return None
 
+    def reference_obstacles(self, table: str) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why no foreign key can reference the table's ``id``."""
+        return ()
+
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         """Return the objects that depend on the table, or on one column of it.
 
@@ -138,6 +142,11 @@ class Reader(Catalog):
             f"GROUP BY {', '.join(names)} HAVING COUNT(*) > 1 ORDER BY 1 LIMIT 10"
         )
         return tuple(f"{first} and {last}" for first, last in found)
+
+
+def not_unique(table: str) -> str:
+    """Return the sentence about an ``id`` that foreign keys cannot reference for want of a unique key."""
+    return f"{table}.id is not unique by itself, so no foreign key can reference it; make it the primary key"
 
 
 def described(name: str, kind: str, owner: str) -> str:

@@ -11,7 +11,7 @@ import peewee
 from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
-from engagement_db.servers.catalog import Dependent, Reader, default_value, described, mentions
+from engagement_db.servers.catalog import Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.tables import (
     Check,
     Column,
@@ -273,13 +273,13 @@ class MysqlCatalog(Reader):
 
     def _indexes(self, table: str) -> Iterable[Index]:
         found: dict[str, Index] = {}
-        for name, not_unique, column, part in self.rows(
+        for name, has_duplicates, column, part in self.rows(
             "SELECT index_name, non_unique, column_name, sub_part FROM information_schema.statistics "
             "WHERE table_schema = DATABASE() AND table_name = %s AND index_name <> 'PRIMARY' "
             "ORDER BY index_name, seq_in_index",
             table,
         ):
-            index = found.get(name, Index(name, (), not not_unique))
+            index = found.get(name, Index(name, (), not has_duplicates))
             column = column or "an expression"
             column = column if part is None else f"{column}({part})"
             found[name] = replace(index, columns=(*index.columns, column))
@@ -330,6 +330,30 @@ class MysqlCatalog(Reader):
             name,
         )
         return described(name, found[0][0], name) if found else None
+
+    def reference_obstacles(self, table: str) -> tuple[str, ...]:
+        found = []
+        for engine, options in self.rows(
+            "SELECT engine, create_options FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            table,
+        ):
+            if engine != "InnoDB":
+                found.append(
+                    f"{table} is stored by {engine}, which has no foreign keys; "
+                    f"run ALTER TABLE {self.dialect.quoted(table)} ENGINE=InnoDB"
+                )
+            if "partitioned" in _decoded(options or ""):
+                found.append(
+                    f"{table} is partitioned, so no foreign key can reference it; "
+                    f"run ALTER TABLE {self.dialect.quoted(table)} REMOVE PARTITIONING"
+                )
+        is_unique = self.rows(
+            "SELECT 1 FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = %s "
+            "AND non_unique = 0 GROUP BY index_name HAVING COUNT(*) = 1 AND MAX(column_name) = 'id'",
+            table,
+        )
+        return (*found, *(() if is_unique else (not_unique(table),)))
 
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         views = self.rows(

@@ -10,7 +10,7 @@ import peewee
 from engagement_db.expressions import normalized
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
-from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions
+from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.tables import (
     Check,
     Column,
@@ -313,6 +313,24 @@ class PostgresqlCatalog(Reader):
             name,
         )
         return described(name, *found[0]) if found else None
+
+    def reference_obstacles(self, table: str) -> tuple[str, ...]:
+        found = []
+        for persistence, is_unique in self.rows(
+            "SELECT c.relpersistence::text, EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid "
+            "AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL "
+            "AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) "
+            "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'id' WHERE c.oid = %s",
+            self._oid(table),
+        ):
+            if persistence == "u":
+                found.append(
+                    f"{table} is unlogged, so no logged table can reference it; "
+                    f"run ALTER TABLE {self.dialect.quoted(table)} SET LOGGED"
+                )
+            if not is_unique:
+                found.append(not_unique(table))
+        return tuple(found)
 
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         oid = self._oid(table)

@@ -10,7 +10,7 @@ import peewee
 from engagement_db.expressions import literal, normalized
 from engagement_db.servers import ddl, sqlite_text
 from engagement_db.servers.base import Change, Server, first_value, migration_busy
-from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions
+from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.servers.driver import error_code
 from engagement_db.tables import (
     Check,
@@ -233,6 +233,15 @@ class SqliteCatalog(Reader):
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         found = self.rows("SELECT type, tbl_name FROM sqlite_master WHERE name = ? COLLATE NOCASE", name)
         return described(name, *found[0]) if found else None
+
+    def reference_obstacles(self, table: str) -> tuple[str, ...]:
+        keys = [tuple(row[1] for row in self.rows(f'PRAGMA table_info("{table}")') if row[5])]
+        keys += [
+            self._index_columns(index, bool(partial))
+            for _, index, unique, _, partial in self.rows(f'PRAGMA index_list("{table}")')
+            if unique
+        ]
+        return () if ("id",) in keys else (not_unique(table),)
 
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         found = []

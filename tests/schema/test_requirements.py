@@ -1,0 +1,98 @@
+"""What the platform's database must offer: each lack is found before the first change, and named with its remedy."""
+
+import contextlib
+from dataclasses import dataclass
+
+import pytest
+from platform_database import execute, family
+
+from engagement_db.errors import SchemaConflict
+from engagement_db.orm.urls import open_database
+from engagement_db.schema import runner
+from engagement_db.schema.stub_tables import create_stub_tables
+
+EVERYWHERE = ("sqlite", "postgres", "mariadb", "mysql")
+MYSQL = ("mariadb", "mysql")
+NO_GIGS = "DROP TABLE gigs"
+
+
+@dataclass(frozen=True)
+class State:
+    """A state of the platform's database: the SQL that leads to it, and what a migration must say of it."""
+
+    name: str
+    said: tuple[str, ...]
+    statements: tuple[str, ...]
+    servers: tuple[str, ...] = EVERYWHERE
+
+
+UNIQUE = ("gigs.id is not unique by itself", "make it the primary key")
+STATES = (
+    State("an id without a key", UNIQUE, (NO_GIGS, "CREATE TABLE gigs (id INTEGER NOT NULL, title VARCHAR(9))")),
+    State(
+        "an id that is part of a key",
+        UNIQUE,
+        (NO_GIGS, "CREATE TABLE gigs (id INTEGER NOT NULL, region INTEGER NOT NULL, PRIMARY KEY (id, region))"),
+    ),
+    State(
+        "an id that is unique in some rows",
+        UNIQUE,
+        (NO_GIGS, "CREATE TABLE gigs (id INTEGER NOT NULL)", "CREATE UNIQUE INDEX g ON gigs (id) WHERE id > 0"),
+        ("sqlite", "postgres"),
+    ),
+    State(
+        "an id that is unique at the end of a transaction",
+        UNIQUE,
+        (NO_GIGS, "CREATE TABLE gigs (id INTEGER NOT NULL UNIQUE DEFERRABLE)"),
+        ("postgres",),
+    ),
+    State(
+        "an unlogged table",
+        ("gigs is unlogged", "SET LOGGED"),
+        ("ALTER TABLE gigs SET UNLOGGED",),
+        ("postgres",),
+    ),
+    State(
+        "a table of another engine",
+        ("gigs is stored by MyISAM", "ENGINE=InnoDB"),
+        ("ALTER TABLE gigs ENGINE=MyISAM",),
+        MYSQL,
+    ),
+    State(
+        "a partitioned table",
+        ("gigs is partitioned", "REMOVE PARTITIONING"),
+        ("ALTER TABLE gigs PARTITION BY HASH (id) PARTITIONS 2",),
+        MYSQL,
+    ),
+    State(
+        "a view",
+        ("gigs is a view", "no foreign key can reference"),
+        ("ALTER TABLE gigs RENAME TO all_gigs", "CREATE VIEW gigs AS SELECT * FROM all_gigs"),
+    ),
+    State(
+        "a table whose name is in another case",
+        ("the platform's table gigs has its name in another case", "rename it to gigs"),
+        ("ALTER TABLE gigs RENAME TO all_gigs", "ALTER TABLE all_gigs RENAME TO Gigs"),
+        ("sqlite",),
+    ),
+)
+
+
+@pytest.fixture
+def stubs(url):
+    with contextlib.closing(open_database(url)) as database:
+        create_stub_tables(database)
+        yield database
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_what_the_platform_lacks_is_named_before_anything_is_changed(stubs, url, state):
+    if family(url) not in state.servers:
+        pytest.skip("this server has no such state")
+    execute(url, *state.statements)
+    with pytest.raises(SchemaConflict, match="nothing was changed") as refused:
+        runner.migrate(stubs)
+    (sentence,) = refused.value.differences
+    assert all(words in sentence for words in state.said), sentence
+    assert "name that database" not in str(refused.value)
+    assert not stubs.table_exists("feed_posts")
