@@ -2,6 +2,7 @@
 
 from engagement_db.errors import (
     ConfigurationError,
+    ConnectionLost,
     Contention,
     EngagementError,
     HistoryError,
@@ -9,6 +10,8 @@ from engagement_db.errors import (
     MigrationBusy,
     MigrationError,
     NotFound,
+    NotWritable,
+    OutcomeUnknown,
     Protected,
     ReferenceConflict,
     Refused,
@@ -105,6 +108,7 @@ __all__ = [
     "ActorType",
     "AuditPage",
     "ConfigurationError",
+    "ConnectionLost",
     "Contention",
     "DisputeCase",
     "DisputeChange",
@@ -127,6 +131,8 @@ __all__ = [
     "MigrationBusy",
     "MigrationError",
     "NotFound",
+    "NotWritable",
+    "OutcomeUnknown",
     "Page",
     "Problem",
     "ProblemKind",

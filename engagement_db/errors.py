@@ -11,6 +11,9 @@
     │   ├── Protected           a column that only verbs change, a row that is never changed or deleted
     │   └── ReferenceConflict   one idempotency key, two different payloads
     ├── Contention              other transactions kept winning; nothing was changed, try again
+    ├── ConnectionLost          no connection to the server; nothing was committed (also a peewee.OperationalError)
+    │   └── OutcomeUnknown      it was lost during a commit, so whether that took place is not known
+    ├── NotWritable             a standby, or a server that is read only (also a peewee.OperationalError)
     └── MigrationError
         ├── SchemaConflict      something is there in another shape; nothing was changed
         ├── MigrationBusy       another process holds the migration lock, or a table stays locked
@@ -22,6 +25,9 @@ A caller that wants one net catches ``EngagementError``.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
+
+import peewee
 
 
 class EngagementError(Exception):
@@ -29,8 +35,10 @@ class EngagementError(Exception):
 
     ``table``, ``column`` and ``attribute`` (the column's name in Python), ``id`` and ``status`` of the row, and
     ``allowed`` (what would have been accepted) say where it happened. They are None, or empty, where they do not
-    apply.
+    apply. ``retryable`` says that the same call may succeed later, and can be repeated as it is.
     """
+
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,7 +106,41 @@ class ReferenceConflict(Refused):
 
 
 class Contention(EngagementError):
-    """Other transactions kept winning until the retries ran out; nothing was changed, try again later."""
+    """Other transactions kept winning until the retries ran out; nothing was changed, try again later.
+
+    Inside a transaction of the caller nothing is retried: the whole of it has to be rolled back and run again.
+    """
+
+    retryable = True
+
+
+class ConnectionLost(EngagementError, peewee.OperationalError):
+    """There is no connection to the server any more, or none could be opened; nothing was committed.
+
+    The next call opens another connection. Inside a transaction of the caller the whole of it has to be run again.
+    """
+
+    retryable = True
+    outcome_known: ClassVar[bool] = True
+
+
+class OutcomeUnknown(ConnectionLost):
+    """The connection was lost before the server answered a commit; whether that took place is not known.
+
+    A verb that changes nothing when it was done before can be repeated. Before any other call, look at the rows.
+    """
+
+    retryable = False
+    outcome_known = False
+
+
+class NotWritable(EngagementError, peewee.OperationalError):
+    """The server takes no writes: a standby, a server that is read only, a node outside its cluster.
+
+    Nothing was changed. Connect to the primary, or call again when this server takes writes.
+    """
+
+    retryable = True
 
 
 class MigrationError(EngagementError):

@@ -16,13 +16,15 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 # A module imports from the floors below its own, and from nowhere else in the package.
 FLOORS = [
     {"errors", "expressions", "tables"},
-    {"servers.dialect", "servers.driver", "servers.sqlite_text"},
+    {"servers.driver", "servers.sqlite_text"},
+    {"servers.dialect"},
     {"servers.ddl", "servers.catalog"},
     {"servers.base"},
     {"servers.sqlite", "servers.postgresql", "servers.mysql"},
     {"servers"},
     {"orm.fields"},
     {"orm.bound", "orm.sessions"},
+    {"orm.failures"},
     {"orm.cursors", "orm.loading", "orm.protection", "orm.transactions", "orm.urls"},
     {"orm.models", "orm.keyset"},
     {"orm.connect", "orm.odd_values", "orm.paging", "orm.rows", "orm.statements"},

@@ -6,7 +6,7 @@ from typing import Any
 import peewee
 
 from engagement_db.orm.bound import proxy, refuse_in_scope, scope, target
-from engagement_db.orm.sessions import set_up_sessions
+from engagement_db.orm.failures import prepare
 from engagement_db.orm.urls import open_database
 
 
@@ -37,7 +37,7 @@ def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     """
     refuse_in_scope()
     database = target(database)
-    set_up_sessions(database)
+    prepare(database)
     proxy.initialize(database)
     return database
 
@@ -54,5 +54,5 @@ def bind_ctx(database: peewee.Database | peewee.Proxy) -> contextlib.AbstractCon
     Raises ConfigurationError, at once, for a database that ``bind`` would not take.
     """
     database = target(database)
-    set_up_sessions(database)
+    prepare(database)
     return scope(database)

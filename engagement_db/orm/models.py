@@ -9,6 +9,7 @@ import peewee
 from engagement_db import servers, tables
 from engagement_db.errors import Refused
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
+from engagement_db.orm.failures import prepare
 from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
 from engagement_db.orm.protection import (
     ProtectedDelete,
@@ -17,7 +18,6 @@ from engagement_db.orm.protection import (
     require_deletable,
     require_no_records,
 )
-from engagement_db.orm.sessions import set_up_sessions
 from engagement_db.servers.driver import execute
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Metadata(BoundMetadata):
         """
         refuse_in_scope()
         if database is not None and not isinstance(database, peewee.Proxy):
-            set_up_sessions(database)
+            prepare(database)
         super().set_database(database)
         # The schema manager's own reference would outlast a scope.
         model: Any = self.model

@@ -7,7 +7,7 @@ from typing import Any, Final
 import peewee
 
 from engagement_db import servers
-from engagement_db.errors import ConfigurationError
+from engagement_db.errors import ConfigurationError, ConnectionLost
 from engagement_db.orm.fields import load_json
 from engagement_db.servers.dialect import Dialect
 from engagement_db.servers.driver import error_code
@@ -23,7 +23,7 @@ def set_up_sessions(database: peewee.Database) -> None:
     dialect = servers.family(database)
     if getattr(database, "_engagement_db_sessions", False):
         return
-    if hasattr(database, "aconnect"):
+    if is_async(database):
         _set_up_async_sessions(database, dialect)
         return
     if database.in_transaction():
@@ -55,10 +55,15 @@ def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
     acquire = hooked._acquire_conn_async
 
     async def acquire_connection() -> Any:
+        if database.in_transaction():
+            # peewee would carry on outside the transaction.
+            raise ConnectionLost(
+                "the connection was lost inside a transaction. Nothing was committed; run the transaction again."
+            )
         connection = await acquire()
         try:
             for statement in dialect.session:
-                await connection.execute(statement)
+                await _execute_patiently_async(dialect, connection, statement)
         except BaseException:
             await hooked._release_conn(connection)
             raise
@@ -74,6 +79,11 @@ def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
 
         hooked.register_adapters = register_adapters
     hooked._engagement_db_sessions = True
+
+
+def is_async(database: peewee.Database) -> bool:
+    """Whether this is one of peewee's asyncio databases."""
+    return hasattr(database, "aconnect")
 
 
 def is_asyncpg(database: peewee.Database) -> bool:
@@ -114,6 +124,20 @@ def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
             if error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.01, 0.05))
+
+
+async def _execute_patiently_async(dialect: Dialect, connection: Any, statement: str) -> None:
+    import asyncio
+
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            await connection.execute(statement)
+            return
+        except Exception as error:
+            if error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(random.uniform(0.01, 0.05))
 
 
 def _keep_json_null(connection: Any) -> None:

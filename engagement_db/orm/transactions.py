@@ -1,18 +1,19 @@
 """Transactions that are retried when they lose a race, and reads that lock."""
 
 import random
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import peewee
 
 from engagement_db import servers
-from engagement_db.errors import Contention
+from engagement_db.errors import ConnectionLost, Contention
 from engagement_db.orm.bound import current, scope, target
-from engagement_db.orm.sessions import is_asyncpg, set_up_sessions
-from engagement_db.servers.dialect import Dialect
-from engagement_db.servers.driver import error_code, server_message
+from engagement_db.orm.failures import failure, prepare
+from engagement_db.orm.sessions import is_async, is_asyncpg
+from engagement_db.servers.driver import is_from_driver, own_code, server_message
 
 Result = TypeVar("Result")
 
@@ -33,60 +34,137 @@ def transaction(
     Inside a caller's transaction of that database ``work`` joins it, behind a savepoint, and runs once: only the
     outermost transaction can be run again as a whole. Outside, a transaction that loses to another
     (deadlock, serialization failure, lock wait) is run again, at most ``retries`` times (0 or more),
-    after a growing, random pause; so ``work`` must have no effect outside the database.
+    after a growing, random pause; so ``work`` must have no effect outside the database. A connection that turns out
+    to be lost when the transaction begins is replaced, once.
 
-    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out; ConfigurationError,
-    before any statement, when the models are bound to several databases.
+    Raises what ``work`` raises, everything rolled back; Contention when the retries ran out, when the server's time
+    limit canceled a statement, or when the transaction of the caller has to be run again; ConnectionLost, and
+    OutcomeUnknown where the server did not answer the commit; NotWritable; ConfigurationError, before any statement,
+    when the models are bound to several databases.
     """
     if database is None:
         database = current()
     else:
         database = target(database)
-        set_up_sessions(database)
+        prepare(database)
     with scope(database):
-        if database.in_transaction():
-            with database.atomic():
-                return work()
-        return _retry(work, retries, database)
+        return _join(work, database) if database.in_transaction() else _retry(work, retries, database)
+
+
+def _join(work: Callable[[], Result], database: peewee.Database) -> Result:
+    before = sys.exc_info()[1]
+    try:
+        with database.atomic():
+            return work()
+    except Exception as error:
+        found = failure(database, error, may_be_committed=False)
+        if found is not None:
+            raise found from error
+        if _lost_race(database, error, before) or _was_canceled(database, error, before):
+            raise Contention(
+                f"the transaction around this call has to be run again as a whole: {server_message(error)}. "
+                "Roll it back first."
+            ) from error
+        raise
 
 
 def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) -> Result:
-    dialect = servers.of(database)
-    for attempt in range(retries + 1):
+    before = sys.exc_info()[1]
+    lost, reconnected = 0, False
+    while True:
+        attempt = _Attempt()
         try:
-            with _outermost(database, dialect):
-                return work()
-        except peewee.DatabaseError as error:
-            if not _lost_to_another(error, dialect):
+            return attempt.run(work, database)
+        except Exception as error:
+            if attempt.is_committed:
                 raise
-            if attempt == retries:
+            found = failure(database, error, may_be_committed=attempt.is_finished)
+            if isinstance(found or error, ConnectionLost) and not attempt.has_begun and not reconnected:
+                reconnected = True
+                continue
+            if found is not None:
+                raise found from error
+            if _was_canceled(database, error, before):
+                raise Contention(
+                    f"the server canceled a statement: {server_message(error)}. Nothing was changed; try again."
+                ) from error
+            if isinstance(error, ConnectionLost) or not _lost_race(database, error, before):
+                raise
+            if lost == retries:
                 raise Contention(
                     f"gave up after {retries + 1} attempts, each lost to another transaction: "
                     f"{server_message(error)}. Nothing was changed; try again."
                 ) from error
-            time.sleep(random.uniform(0.5, 1.0) * 0.01 * 2**attempt)
-    raise AssertionError("unreachable")
+        _pause(database, random.uniform(0.5, 1.0) * 0.01 * 2**lost)
+        lost += 1
 
 
-def _lost_to_another(error: BaseException | None, dialect: Dialect) -> bool:
-    """Whether this error, or one behind it, says that the transaction lost a race.
+class _Attempt:
+    """One run of a transaction, and how far it came."""
 
-    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee, on its way out, then rolls back to
-    one that is gone, and that error covers the first.
-    """
-    while error is not None:
-        if error_code(error) in dialect.retry_codes:
-            return True
-        error = error.__context__
-    return False
+    has_begun = is_finished = is_committed = False
+
+    def run(self, work: Callable[[], Result], database: peewee.Database) -> Result:
+        with _outermost(database):
+            self.has_begun = True
+            database.after_commit(self._note_commit)
+            result = work()
+            self.is_finished = True
+        return result
+
+    def _note_commit(self) -> None:
+        # What fails from here on is what the caller wanted done after the commit.
+        self.is_committed = True
 
 
-def _outermost(database: peewee.Database, dialect: Dialect) -> Any:
-    """Return the transaction block to enter, at the dialect's own isolation."""
+def _outermost(database: peewee.Database) -> Any:
+    """Return the transaction block to enter, at the server's usual isolation."""
+    begin = servers.family(database).begin
     if is_asyncpg(database):
         # asyncpg takes the level as a keyword, in its own spelling: "read_committed".
-        return database.atomic(isolation=dialect.begin[0].lower().replace(" ", "_"))
-    return database.atomic(*dialect.begin)
+        return database.atomic(isolation=begin[0].lower().replace(" ", "_"))
+    return database.atomic(*begin)
+
+
+def _lost_race(database: peewee.Database, error: BaseException, before: BaseException | None) -> bool:
+    server = servers.family(database)
+    return any(isinstance(link, Contention) or server.lost_race(link) for link in _errors_since(before, error))
+
+
+def _was_canceled(database: peewee.Database, error: BaseException, before: BaseException | None) -> bool:
+    codes = servers.family(database).canceled_codes
+    return any(own_code(link) in codes for link in _errors_since(before, error))
+
+
+def _errors_since(before: BaseException | None, error: BaseException) -> Iterator[BaseException]:
+    """Yield the error that ended an attempt, and those behind it that the attempt raised itself.
+
+    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee, on its way out, then rolls back to
+    one that is gone, and that error covers the first. ``before`` is the error that the caller was handling.
+    """
+    link: BaseException | None = error
+    if not (isinstance(error, peewee.PeeweeException | Contention) or is_from_driver(error)):
+        return
+    while link is not None and link is not before:
+        yield link
+        link = link.__context__
+
+
+def _pause(database: peewee.Database, seconds: float) -> None:
+    if is_async(database):
+        import asyncio
+
+        from playhouse.pwasyncio import await_
+
+        await_(asyncio.sleep(seconds))
+    elif not _is_on_event_loop():
+        time.sleep(seconds)
+
+
+def _is_on_event_loop() -> bool:
+    """Whether an asyncio loop runs in this thread, which a pause would stop."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def locked(query: Any) -> Any:

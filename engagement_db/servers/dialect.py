@@ -6,6 +6,7 @@ from typing import ClassVar
 import peewee
 
 from engagement_db.expressions import literal
+from engagement_db.servers.driver import own_code
 from engagement_db.tables import Column, ColumnType, Enum, Integer, Other, Text, Varchar
 
 
@@ -85,6 +86,16 @@ class Dialect:
     retry_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that a unique key is taken already?
     duplicate_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # After which is the whole transaction rolled back, so that further statements would be executed outside it?
+    rollback_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that a time limit or an operator canceled the statement?
+    canceled_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that the server takes no writes?
+    not_writable_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that the connection is of no use any more, although the driver does not know yet?
+    lost_connection_codes: ClassVar[frozenset[int | str]] = frozenset()
+    # Which mean that a COMMIT may have taken place or not?
+    unknown_outcome_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that a lock was not granted in time?
     lock_timeout_codes: ClassVar[frozenset[int | str]] = frozenset()
     # Which mean that the table cannot be altered by the algorithm that the statement names?
@@ -94,6 +105,10 @@ class Dialect:
 
     def __repr__(self) -> str:
         return f"<{self.display_name}>"
+
+    def lost_race(self, error: BaseException) -> bool:
+        """Whether this error itself means that the transaction lost a race and may be run again."""
+        return own_code(error) in self.retry_codes
 
     def quoted(self, identifier: str) -> str:
         """Return the identifier in this server's quotes."""

@@ -12,6 +12,7 @@ from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
 from engagement_db.servers.catalog import Dependent, Reader, default_value, described, mentions, not_unique
+from engagement_db.servers.driver import own_code, own_message
 from engagement_db.tables import (
     Check,
     Column,
@@ -31,6 +32,7 @@ from engagement_db.tables import (
     sort,
 )
 
+_WRAPPING_CODES: Final = frozenset({1030, 1180})
 _LOCK_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 256), 32))"
 # Without a copy of the table, and with neither readers nor writers kept waiting.
 _ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
@@ -67,8 +69,16 @@ class Mysql(Server):
     lock_attempt_seconds = 1
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
-    retry_codes = frozenset({1205, 1213})
     duplicate_codes = frozenset({1062})
+    # 3101: Group Replication rolled back a transaction that another member's had overtaken.
+    retry_codes = frozenset({1205, 1213, 3101})
+    rollback_codes = frozenset({1213})
+    canceled_codes = frozenset({1317, 3024})
+    # 1290: started read-only; 1792, 1836: a read-only transaction, mode; 3100: a member that left its group.
+    not_writable_codes = frozenset({1290, 1792, 1836, 3100})
+    # 1053: shutdown; 2006, 2013, 2055: the driver's own; 3169: killed; 4031: inactive for too long.
+    lost_connection_codes = frozenset({1053, 2006, 2013, 2055, 3169, 4031})
+    unknown_outcome_codes = frozenset({1180})
     lock_timeout_codes = frozenset({1205})
     not_online_codes = frozenset({1845, 1846, 4092})
     unknown_index_codes = frozenset({1176})
@@ -84,6 +94,12 @@ class Mysql(Server):
 
     def literal(self, value: str) -> str:
         return literal(value.replace("\\", "\\\\"))
+
+    def lost_race(self, error: BaseException) -> bool:
+        # The engine's error 149, a deadlock, inside another: a transaction that lost its certification.
+        return super().lost_race(error) or (
+            own_code(error) in _WRAPPING_CODES and re.search(r"\b149\b", own_message(error)) is not None
+        )
 
     def read(self, database: peewee.Database) -> "MysqlCatalog":
         return MysqlCatalog(database, self)
@@ -194,6 +210,11 @@ class Mariadb(Mysql):
     table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin"
     # 1020: a row changed since it was read (innodb_snapshot_isolation, on by default from 11.6).
     retry_codes = frozenset({1020, 1205, 1213})
+    canceled_codes = frozenset({1317, 1969})
+    # 1047: a node that left its Galera cluster.
+    not_writable_codes = frozenset({1047, 1290, 1792, 1836})
+    # 1927: killed.
+    lost_connection_codes = frozenset({1053, 1927, 2006, 2013, 2055})
     # performance_schema is off by default, so the tables are not reported.
     open_transactions_sql = (
         "SELECT p.id, p.user, p.host, GREATEST(TIMESTAMPDIFF(SECOND, "

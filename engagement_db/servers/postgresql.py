@@ -63,7 +63,12 @@ class Postgresql(Server):
     lock_attempt_seconds = 0.05
     drivers = ("psycopg2", "psycopg")
     extra = "postgres"
-    retry_codes = frozenset({"40001", "40P01"})
+    # 55P03: the session's own lock_timeout.
+    retry_codes = frozenset({"40001", "40P01", "55P03"})
+    canceled_codes = frozenset({"57014"})
+    not_writable_codes = frozenset({"25006"})
+    lost_connection_codes = frozenset({"08000", "08003", "08006", "25P03", "25P04", "57P01", "57P02", "57P05"})
+    unknown_outcome_codes = frozenset({"08007", "40003"})
     lock_timeout_codes = frozenset({"55P03"})
     open_transactions_sql = (
         "SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), "

@@ -72,6 +72,7 @@ class Sqlite(Server):
     drivers = ("sqlite3",)
     retry_codes = frozenset({5, 6, 261, 517})
     duplicate_codes = frozenset({1555, 2067})
+    not_writable_codes = frozenset({8, 264, 520, 776, 1032, 1288, 1544})
     lock_timeout_codes = frozenset({5, 261, 517})
 
     def enum_sql(self, table: str, column: str, labels: tuple[str, ...]) -> str:

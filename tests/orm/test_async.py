@@ -1,6 +1,7 @@
 """An async service on the same models: peewee's own asyncio bridge over aiosqlite and asyncpg."""
 
 import asyncio
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -8,7 +9,7 @@ from people import a_post, somebody
 from playhouse.pwasyncio import AsyncPostgresqlDatabase, AsyncSqliteDatabase
 
 import engagement_db as edb
-from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction
+from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, servers
 
 READERS = 8
 
@@ -184,3 +185,102 @@ def test_tasks_with_a_database_each_do_not_meet(tmp_path, async_database):
             await tenant.close_pool()
 
     assert run(async_database, work) == ([3, 3, 3], [3, 3, 3])
+
+
+async def longest_pause_while(work):
+    """Run the coroutine, and return its error or result with the longest time for which the loop stood still."""
+    pauses = [0.0]
+
+    async def tick():
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.005)
+            pauses.append(time.perf_counter() - last)
+            last = time.perf_counter()
+
+    ticking = asyncio.create_task(tick())
+    try:
+        (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    finally:
+        ticking.cancel()
+    return outcome, max(pauses)
+
+
+def test_retries_do_not_stop_the_loop(server, async_database, url_of_tables):
+    holder = edb.open_database(url_of_tables)
+
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody)
+
+        async def rename():
+            async with database:
+                settings = {"sqlite": "PRAGMA busy_timeout = 0", "postgres": "SET lock_timeout = '5ms'"}
+                await database.aexecute_sql(settings[server.name])
+                change = edb.User.update(first_name="grace").where(edb.User.id == ada.id)
+                await database.run(edb.transaction, change.execute)
+
+        with holder.connection_context(), holder.atomic(*servers.of(holder).begin):
+            holder.execute_sql(f"UPDATE users SET email = email WHERE id = {ada.id}")
+            started = time.perf_counter()
+            outcome, pause = await longest_pause_while(rename())
+            waited = time.perf_counter() - started
+        assert isinstance(outcome, edb.Contention)
+        assert waited > 1
+        assert pause < 0.3
+
+    run(async_database, work)
+
+
+def test_waiting_for_a_lock_of_the_file_does_not_stop_the_loop(server, async_database, url_of_tables):
+    if server.name != "sqlite":
+        pytest.skip("only SQLite locks the whole file")
+    holder = edb.open_database(url_of_tables)
+
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody)
+            with holder.connection_context():
+                block = holder.atomic("EXCLUSIVE")
+                block.__enter__()
+                waiting = asyncio.create_task(longest_pause_while(database.run(edb.EscrowAccount.open, ada, "stripe")))
+                await asyncio.sleep(0.5)
+                block.__exit__(None, None, None)
+                account, pause = await waiting
+            assert account.user_id == ada.id
+            assert pause < 0.3
+
+    run(async_database, work)
+
+
+def test_connection_lost_inside_a_transaction_of_an_async_service_leaves_nothing(server, async_database, url_of_tables):
+    if server.name == "sqlite":
+        pytest.skip("a file is not reached over a network")
+    admin = edb.open_database(url_of_tables)
+
+    async def work(database):
+        async with database:
+            ada = await database.run(somebody)
+
+            def lose_connection():
+                number = servers.of(database).session_id(database)
+                with admin.connection_context():
+                    admin.execute_sql(f"SELECT pg_terminate_backend({number})")
+
+            def write():
+                post = a_post(ada, "first")
+                lose_connection()
+                try:
+                    FeedReaction.react(post, ada)
+                except edb.ConnectionLost:
+                    # Another connection would write this outside the transaction.
+                    a_post(ada, "second")
+
+            with pytest.raises(edb.ConnectionLost):
+                await database.run(edb.transaction, write)
+            assert await database.count(FeedPost.select()) == 0
+            post = await database.run(a_post, ada)
+            await database.run(lose_connection)
+            assert (await database.run(FeedReaction.react, post, ada)).changed
+
+    run(async_database, work)

@@ -1,14 +1,16 @@
 """A TCP proxy that stands between one command and its server and can strike between any two statements.
 
 It counts the statements on the wire, so nothing of what the driver sends escapes it: session settings,
-BEGIN, SAVEPOINT and COMMIT count like every other. Everything runs in the caller's thread.
+BEGIN, SAVEPOINT and COMMIT count like every other.
 """
 
+import contextlib
 import os
 import re
 import select
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -82,19 +84,36 @@ class CutProxy:
         self._point, self._strike = point, strike
         ended = os.pidfd_open(process)
         try:
-            while True:
-                sockets = [self._listener, *(end for each in self._sessions for end in (each.client, each.server))]
-                readable, _, _ = select.select([ended, *sockets], [], [])
-                if ended in readable:
-                    return
-                if self._listener in readable:
-                    self._accept()
-                for session in list(self._sessions):
-                    for end in (session.client, session.server):
-                        if end in readable and session in self._sessions:
-                            self._pass_on(session, end)
+            self._pass_on_until(ended)
         finally:
             os.close(ended)
+
+    @contextlib.contextmanager
+    def watching(self, point: Point | None = None) -> Iterator[None]:
+        """Pass everything on inside the block, for clients in this process; at ``point`` cut the connection."""
+        self._point, self._strike = point, lambda: None
+        ended, end = os.pipe()
+        thread = threading.Thread(target=self._pass_on_until, args=[ended])
+        thread.start()
+        try:
+            yield
+        finally:
+            os.close(end)
+            thread.join()
+            os.close(ended)
+
+    def _pass_on_until(self, ended: int) -> None:
+        while True:
+            sockets = [self._listener, *(end for each in self._sessions for end in (each.client, each.server))]
+            readable, _, _ = select.select([ended, *sockets], [], [])
+            if ended in readable:
+                return
+            if self._listener in readable:
+                self._accept()
+            for session in list(self._sessions):
+                for end in (session.client, session.server):
+                    if end in readable and session in self._sessions:
+                        self._pass_on(session, end)
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()

@@ -1,0 +1,226 @@
+"""What a transaction retries, what it reports, and what it leaves."""
+
+import asyncio
+import contextlib
+import threading
+import time
+
+import peewee
+import pytest
+from people import a_post, somebody
+
+import engagement_db as edb
+from engagement_db import servers
+from engagement_db.orm.urls import open_database
+
+
+@pytest.fixture
+def other(url_of_tables):
+    """Another session on the same tables."""
+    other = open_database(url_of_tables)
+    with other.connection_context():
+        yield other
+
+
+@pytest.fixture
+def impatient(server, database):
+    """The database; its statements wait for a lock for a moment only."""
+    settings = {"sqlite": "PRAGMA busy_timeout = 20", "postgres": "SET lock_timeout = '20ms'"}
+    database.execute_sql(settings.get(server.name, "SET SESSION innodb_lock_wait_timeout = 1"))
+    return database
+
+
+@contextlib.contextmanager
+def holding(other, user):
+    """Another session has written to the user's row, and does not end its transaction."""
+    with other.atomic(*servers.of(other).begin):
+        other.execute_sql(f"UPDATE users SET email = email WHERE id = {user.id}")
+        yield
+
+
+def renamed(user, name):
+    return edb.User.update(first_name=name).where(edb.User.id == user.id).execute()
+
+
+def counted(work):
+    """The function, and a list with an entry for each call."""
+    calls = []
+
+    def counting():
+        calls.append(len(calls))
+        return work()
+
+    return counting, calls
+
+
+def test_lock_that_is_not_granted_in_time_is_contention(impatient, other):
+    user = somebody()
+    work, calls = counted(lambda: renamed(user, "grace"))
+    with holding(other, user), pytest.raises(edb.Contention, match="gave up after 3 attempts") as lost:
+        edb.transaction(work, retries=2)
+    assert lost.value.retryable
+    assert len(calls) <= 3  # SQLite refuses the transaction before it begins.
+    assert edb.transaction(work) == 1
+
+
+def test_transaction_of_the_caller_that_lost_is_contention_and_not_retried(server, impatient, other):
+    user = somebody()
+    work, calls = counted(lambda: renamed(user, "grace"))
+    with (
+        holding(other, user),
+        pytest.raises(edb.Contention, match="has to be run again as a whole"),
+        impatient.atomic(),
+    ):
+        edb.transaction(work)
+    assert len(calls) == 1
+
+
+def test_outermost_transaction_is_run_again_when_a_nested_one_lost(server, impatient, other):
+    user = somebody()
+    held = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(holding(other, user))
+
+        def work():
+            if held.is_set():
+                stack.close()
+            held.set()
+            return edb.transaction(lambda: renamed(user, "grace"))
+
+        if server.name == "sqlite":
+            # There the write lock comes first, with the transaction.
+            stack.close()
+        assert edb.transaction(work) == 1
+    assert edb.User.get_by_id(user.id).first_name == "grace"
+
+
+def test_error_that_the_caller_handles_is_not_one_of_the_attempt(impatient, other):
+    user = somebody()
+    work, calls = counted(lambda: edb.FeedPost.create(user=10**6, content="nobody's"))
+    try:
+        with holding(other, user):
+            renamed(user, "grace")
+    except peewee.OperationalError:
+        with pytest.raises(peewee.IntegrityError):
+            edb.transaction(work)
+    assert len(calls) == 1
+
+
+def test_what_fails_after_the_commit_is_not_run_again(database):
+    def refused():
+        raise edb.Contention("told of the commit")
+
+    def work():
+        database.after_commit(refused)
+        return somebody()
+
+    # On SQLite peewee's attempt to roll back fails as well, and covers the first error.
+    with pytest.raises((edb.Contention, peewee.OperationalError)):
+        edb.transaction(work)
+    assert edb.User.select().count() == 1
+
+
+def test_nothing_sleeps_in_the_thread_of_a_running_loop(impatient, other, monkeypatch):
+    user = somebody()
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    async def service():
+        edb.transaction(lambda: renamed(user, "grace"), retries=1)
+
+    with holding(other, user):
+        with pytest.raises(edb.Contention):
+            asyncio.run(service())
+        assert slept == []
+        with pytest.raises(edb.Contention):
+            edb.transaction(lambda: renamed(user, "grace"), retries=1)
+        assert len(slept) == 1
+
+
+def test_statement_over_its_time_limit_is_contention_at_once(server, database):
+    limits = {
+        "postgres": ("SET statement_timeout = '50ms'", "SELECT pg_sleep(5)"),
+        "mariadb": ("SET SESSION max_statement_time = 0.05", "SELECT SLEEP(5)"),
+        "mysql": (
+            "SET SESSION max_execution_time = 50",
+            "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, users WHERE SLEEP(5)",
+        ),
+    }
+    if server.name not in limits:
+        pytest.skip("SQLite has no time limit for a statement")
+    limit, statement = limits[server.name]
+    somebody()
+    database.execute_sql(limit)
+    work, calls = counted(lambda: database.execute_sql(statement).fetchall())
+    with pytest.raises(edb.Contention, match="canceled a statement"):
+        edb.transaction(work)
+    assert len(calls) == 1
+
+
+def test_block_that_goes_on_after_a_deadlock_is_written_whole_or_not_at_all(server, database, other):
+    """MySQL and MariaDB roll back the whole transaction, so that what follows would be committed by itself."""
+    if server.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time, and no deadlock between rows")
+    first, second = somebody("first"), somebody("second")
+    both_hold = threading.Barrier(2)
+    ended = []
+
+    def rival():
+        with other.connection_context(), other.atomic():
+            # The heavier transaction survives.
+            for number in range(20):
+                other.execute_sql(f"UPDATE users SET email = 'rival {number}' WHERE id = {second.id}")
+                other.execute_sql(
+                    "INSERT INTO feed_shares (" + quoted(server, "postId", "userId", "channel") + ")"
+                    f" SELECT id, {second.id}, 'email' FROM feed_posts"
+                )
+            both_hold.wait(20)
+            other.execute_sql(f"UPDATE users SET email = 'rival' WHERE id = {first.id}")
+            ended.append(True)
+
+    a_post(second)
+    thread = threading.Thread(target=rival)
+    thread.start()
+    database.execute_sql("SET deadlock_timeout = '50ms'" if server.name == "postgres" else "SELECT 1")
+    try:
+        with database.atomic():
+            somebody("written before")
+            renamed(first, "mine")
+            both_hold.wait(20)
+            with contextlib.suppress(peewee.OperationalError, edb.Contention), database.atomic():
+                renamed(second, "mine")
+                raise AssertionError("this session was not the victim")
+            somebody("written after")
+        expected = ["mine", "second", "written after", "written before"]
+    except edb.Contention:
+        expected = ["first", "second"]
+    thread.join(60)
+    assert ended
+    assert sorted(user.first_name for user in edb.User.select()) == expected
+    somebody("the next transaction is a new one")
+
+
+def quoted(server, *names):
+    quote = "`" if server.name in ("mariadb", "mysql") else '"'
+    return ", ".join(f"{quote}{name}{quote}" for name in names)
+
+
+def make_read_only(server, database):
+    """The session takes no writes, as that of a standby or of a read-only server."""
+    settings = {"sqlite": "PRAGMA query_only = ON", "postgres": "SET default_transaction_read_only = on"}
+    database.execute_sql(settings.get(server.name, "SET SESSION TRANSACTION READ ONLY"))
+
+
+def test_server_that_takes_no_writes_is_one_error(server, database):
+    author = somebody()
+    post = a_post(author)
+    make_read_only(server, database)
+    for write in (lambda: edb.FeedReaction.react(post, author), lambda: edb.EscrowAccount.open(author, "stripe")):
+        with pytest.raises(edb.NotWritable, match="Nothing was changed. Connect to the primary") as refused:
+            write()
+        assert isinstance(refused.value, peewee.OperationalError)
+        with pytest.raises(edb.NotWritable), database.atomic():
+            write()
+    with pytest.raises(edb.NotWritable):
+        somebody()
+    assert [entry.content for entry in edb.FeedPost.timeline()] == ["hello"]
