@@ -6,6 +6,7 @@ from engagement_db.trust.books import Reconciliation, find_balance_problems, fin
 from engagement_db.trust.disputes import DisputeCase, DisputeChange
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.moves import TransactionChange
+from engagement_db.trust.overview import CaseCount, DueTotal, TrustOverview, trust_overview
 from engagement_db.trust.problems import Problem, ProblemKind
 from engagement_db.trust.release import ReleaseFailure, ReleaseRun, release_due, release_queue
 from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_by_owner, escrow_totals_by_project
@@ -28,12 +29,14 @@ __all__ = [
     "ActionType",
     "ActorType",
     "AuditPage",
+    "CaseCount",
     "DisputeCase",
     "DisputeChange",
     "DisputeEvent",
     "DisputePriority",
     "DisputeStage",
     "DisputeStatus",
+    "DueTotal",
     "EscrowAccount",
     "EscrowTransaction",
     "Problem",
@@ -46,6 +49,7 @@ __all__ = [
     "TransactionChange",
     "TransactionStatus",
     "TransactionType",
+    "TrustOverview",
     "audit_trails",
     "escrow_totals",
     "escrow_totals_by_owner",
@@ -55,4 +59,5 @@ __all__ = [
     "reconcile",
     "release_due",
     "release_queue",
+    "trust_overview",
 ]

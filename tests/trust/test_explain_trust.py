@@ -233,6 +233,15 @@ def test_the_books_are_added_up_in_one_reading_of_both_tables(server, crowd):
         assert plan.rows_read <= 3 * ROWS
 
 
+def test_an_overview_reads_every_transaction_once_and_else_what_is_active_or_due(server, crowd):
+    totals, cases, due = plans_of(server.name, crowd, lambda: edb.trust_overview(1))
+    assert totals.rows_read <= 3 * ROWS
+    assert cases.indexes == {"dispute_cases_status"}
+    assert due.indexes == {"escrow_transactions_status_scheduled_release_at"}
+    assert cases.scanned_tables == due.scanned_tables == set()
+    assert max(cases.rows_read, due.rows_read) <= FEW_ROWS
+
+
 def test_a_page_of_an_audit_reads_what_belongs_to_its_transactions(server, crowd):
     plans = plans_of(server.name, crowd, lambda: next(edb.audit_trails(after=ROWS // 2, page_size=100)))
     for plan in plans:
