@@ -108,8 +108,8 @@ class Revision:
         self._run(run, plan, in_one=True, nothing_left="already reverted")
 
     def require_applicable(self, catalog: Catalog, server: Server) -> None:
-        """Raise SchemaConflict if the server is too old, or an object exists with another definition."""
-        self._require_version(catalog, server)
+        """Raise SchemaConflict if the server or the session cannot apply it, or an object exists in another shape."""
+        self._require_server(catalog, server)
         found = [(step, list(step.conflicts(catalog, server))) for step in self.steps]
         conflicts = [sentence for _, sentences in found for sentence in sentences]
         if conflicts:
@@ -140,14 +140,15 @@ class Revision:
     def _changing_steps(self) -> list[Step]:
         return [step for step in self.steps if not isinstance(step, RequireTables)]
 
-    def _require_version(self, catalog: Catalog, server: Server) -> None:
+    def _require_server(self, catalog: Catalog, server: Server) -> None:
         version, minimum = catalog.version(), server.minimum_version
+        refused = f"{self.name} cannot be applied; nothing was changed:"
         if version < minimum:
-            raise SchemaConflict(
-                f"{self.name} cannot be applied; nothing was changed:",
-                [f"{server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"],
-                "Upgrade the server first.",
-            )
+            too_old = f"{server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"
+            raise SchemaConflict(refused, [too_old], "Upgrade the server first.")
+        obstacles = catalog.obstacles()
+        if obstacles:
+            raise SchemaConflict(refused, obstacles, "Then run the same command again.")
 
     def _run(self, run: Run, plan: Callable[[], Plan], *, in_one: bool, nothing_left: str) -> None:
         state = _RunState()

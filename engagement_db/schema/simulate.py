@@ -46,6 +46,12 @@ class SimulatedCatalog(Catalog):
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         return self.live.existing_object(name, of_index=of_index)
 
+    def obstacles(self) -> tuple[str, ...]:
+        return self.live.obstacles()
+
+    def alter_obstacles(self, table: str) -> tuple[str, ...]:
+        return self.live.alter_obstacles(table)
+
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         return self.live.reference_obstacles(table)
 

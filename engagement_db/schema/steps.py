@@ -258,6 +258,8 @@ class AddColumn(_Step):
             return
         yield from server.type_conflicts(catalog, self._added)
         has_column = live.column(self.column.name) is not None
+        if not has_column:
+            yield from catalog.alter_obstacles(self.table)
         for difference in differences(self._added, live):
             if difference.kind is Kind.EXTRA:
                 continue

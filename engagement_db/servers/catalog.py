@@ -67,6 +67,14 @@ class Catalog:
         """Return the existing object whose name a new table, or a new index, cannot take, or None."""
         return None
 
+    def obstacles(self) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why this session can create no table."""
+        return ()
+
+    def alter_obstacles(self, table: str) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why the table can take no column with an index."""
+        return ()
+
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         """Return a sentence with its remedy for each reason why no foreign key can reference the table's ``id``."""
         return ()

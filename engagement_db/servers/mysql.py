@@ -36,6 +36,7 @@ _WRAPPING_CODES: Final = frozenset({1030, 1180})
 _LOCK_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 256), 32))"
 # Without a copy of the table, and with neither readers nor writers kept waiting.
 _ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
+_INDEX_LIMIT: Final = 64
 
 
 class Mysql(Server):
@@ -351,6 +352,16 @@ class MysqlCatalog(Reader):
             name,
         )
         return described(name, found[0][0], name) if found else None
+
+    def alter_obstacles(self, table: str) -> tuple[str, ...]:
+        ((keys,),) = self.rows(
+            "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            table,
+        )
+        if keys < _INDEX_LIMIT:
+            return ()
+        return (f"{table} has {keys} indexes, and InnoDB allows no more; drop one that is not needed",)
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         found = []

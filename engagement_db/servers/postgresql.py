@@ -319,12 +319,46 @@ class PostgresqlCatalog(Reader):
         )
         return described(name, *found[0]) if found else None
 
+    def obstacles(self) -> tuple[str, ...]:
+        ((schema, path, user, can_create, read_only),) = self.rows(
+            "SELECT current_schema(), current_setting('search_path'), current_user, "
+            "has_schema_privilege(current_schema(), 'CREATE'), current_setting('transaction_read_only') = 'on'"
+        )
+        found = []
+        if read_only:
+            found.append(
+                "this session is read-only (default_transaction_read_only, or the server is a standby); "
+                "turn that off, or name the primary server"
+            )
+        if schema is None:
+            found.append(f"no schema of the search_path ({path}) exists; create one or set another search_path")
+        elif not can_create:
+            found.append(
+                f"{user} cannot create tables in the schema {schema}; "
+                f"run GRANT CREATE ON SCHEMA {self.dialect.quoted(schema)} TO {self.dialect.quoted(user)}"
+            )
+        return tuple(found)
+
+    def alter_obstacles(self, table: str) -> tuple[str, ...]:
+        found = []
+        for kind, owner, user, is_owner in self.rows(
+            "SELECT relkind::text, pg_get_userbyid(relowner), current_user, pg_has_role(relowner, 'USAGE') "
+            "FROM pg_class WHERE oid = %s",
+            self._oid(table),
+        ):
+            if kind == "p":
+                found.append(f"{table} is partitioned, so no index of it can be built while writes continue")
+            if not is_owner:
+                found.append(f"{user} cannot alter {table}, which belongs to {owner}; migrate as {owner}")
+        return tuple(found)
+
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         found = []
-        for persistence, is_unique in self.rows(
-            "SELECT c.relpersistence::text, EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid "
-            "AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL "
-            "AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) "
+        for persistence, user, may_reference, is_unique in self.rows(
+            "SELECT c.relpersistence::text, current_user, has_table_privilege(c.oid, 'REFERENCES'), "
+            "EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate "
+            "AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 1 "
+            "AND i.indkey[0] = a.attnum) "
             "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'id' WHERE c.oid = %s",
             self._oid(table),
         ):
@@ -332,6 +366,11 @@ class PostgresqlCatalog(Reader):
                 found.append(
                     f"{table} is unlogged, so no logged table can reference it; "
                     f"run ALTER TABLE {self.dialect.quoted(table)} SET LOGGED"
+                )
+            if not may_reference:
+                found.append(
+                    f"{user} cannot reference {table}; "
+                    f"run GRANT REFERENCES ON {self.dialect.quoted(table)} TO {self.dialect.quoted(user)}"
                 )
             if not is_unique:
                 found.append(not_unique(table))

@@ -1,6 +1,7 @@
 """What the platform's database must offer: each lack is found before the first change, and named with its remedy."""
 
 import contextlib
+import secrets
 from dataclasses import dataclass
 
 import pytest
@@ -65,6 +66,21 @@ STATES = (
         MYSQL,
     ),
     State(
+        "a partitioned table that is to get a column",
+        ("projects is partitioned", "no index"),
+        (
+            "DROP TABLE projects",
+            "CREATE TABLE projects (id INTEGER PRIMARY KEY, title TEXT) PARTITION BY RANGE (id)",
+        ),
+        ("postgres",),
+    ),
+    State(
+        "a table with all the indexes that it can have",
+        ("projects has 64 indexes", "drop one"),
+        tuple(f"CREATE INDEX spare_{number} ON projects (id)" for number in range(63)),
+        MYSQL,
+    ),
+    State(
         "a view",
         ("gigs is a view", "no foreign key can reference"),
         ("ALTER TABLE gigs RENAME TO all_gigs", "CREATE VIEW gigs AS SELECT * FROM all_gigs"),
@@ -85,14 +101,63 @@ def stubs(url):
         yield database
 
 
+def sentences(database):
+    """What a migration says that it lacks."""
+    with pytest.raises(SchemaConflict, match="nothing was changed") as refused:
+        runner.migrate(database)
+    assert "name that database" not in str(refused.value)
+    assert not database.table_exists("feed_posts")
+    return refused.value.differences
+
+
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 def test_what_the_platform_lacks_is_named_before_anything_is_changed(stubs, url, state):
     if family(url) not in state.servers:
         pytest.skip("this server has no such state")
     execute(url, *state.statements)
-    with pytest.raises(SchemaConflict, match="nothing was changed") as refused:
-        runner.migrate(stubs)
-    (sentence,) = refused.value.differences
+    (sentence,) = sentences(stubs)
     assert all(words in sentence for words in state.said), sentence
-    assert "name that database" not in str(refused.value)
-    assert not stubs.table_exists("feed_posts")
+
+
+@pytest.fixture
+def role(stubs, url):
+    """A role that may read the platform's tables and nothing else, and is run as."""
+    if family(url) != "postgres":
+        pytest.skip("only PostgreSQL lets a session be another role")
+    name = f"engagement_db_reader_{secrets.token_hex(4)}"
+    execute(url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", f"CREATE ROLE {name}")
+    execute(url, f"GRANT SELECT ON users, projects, gigs TO {name}")
+    yield name
+    execute(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_each_right_that_a_role_lacks_is_named_with_its_grant(role, url):
+    with contextlib.closing(open_database(url, options=f"-c role={role}")) as database:
+        (sentence,) = sentences(database)
+        remedy = f'GRANT CREATE ON SCHEMA "public" TO "{role}"'
+        assert sentence.endswith(remedy)
+        execute(url, remedy)
+        for table in ("users", "projects", "gigs"):
+            remedy = f'GRANT REFERENCES ON "{table}" TO "{role}"'
+            assert remedy in sentences(database)[0]
+            execute(url, remedy)
+        (sentence,) = sentences(database)
+        assert sentence == f"{role} cannot alter projects, which belongs to postgres; migrate as postgres"
+        execute(url, f"ALTER TABLE projects OWNER TO {role}")
+        assert runner.migrate(database) == runner.names()
+        runner.rollback(database, to=runner.BASE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("default_transaction_read_only=on", "this session is read-only"),
+        ("search_path=nowhere", "no schema of the search_path (nowhere) exists; create one"),
+    ],
+)
+def test_a_session_that_can_create_nothing_says_why(stubs, url, setting, said):
+    if family(url) != "postgres":
+        pytest.skip("these are settings of PostgreSQL")
+    with contextlib.closing(open_database(url, options=f"-c {setting}")) as database:
+        (sentence,) = sentences(database)
+    assert said in sentence
