@@ -57,7 +57,7 @@ class Postgresql(Server):
     shared_row_lock = "FOR SHARE"
     names_conflict_target = True
     assumes_even_spread = True
-    stale_reads_query = "SELECT current_setting('transaction_isolation') = 'repeatable read'"
+    stale_reads_query = "SELECT current_setting('transaction_isolation') IN ('repeatable read', 'serializable')"
     # Expressions come back from the catalog in one spelling.
     session = ("SET TIME ZONE 'UTC'", "SET quote_all_identifiers = off")
     begin = ("READ COMMITTED",)
