@@ -178,7 +178,7 @@ class CreateTable(BaseStep):
         live = catalog.table(self.table.name)
         yield from server.type_conflicts(catalog, self.table)
         for index in self._missing_indexes(live):
-            yield from _index_name_conflicts(catalog, self.table.name, index)
+            yield from _index_name_conflicts(catalog, server, self.table.name, index)
         if live is None:
             existing = catalog.existing_object(self.table.name)
             if existing is not None:
@@ -267,6 +267,8 @@ class AddColumn(BaseStep):
         has_column = live.column(self.column.name) is not None
         if not has_column:
             yield from catalog.alter_obstacles(self.table)
+            names = [column.name for column in live.columns]
+            yield from _case_conflicts(server, "column", self.table, self.column.name, names)
         can_add_key = not has_column or not server.adds_column_with_key
         for item in judge(self._added, catalog, server, is_whole=False):
             kind, missing = item.difference.kind, item.difference.missing
@@ -274,7 +276,7 @@ class AddColumn(BaseStep):
             if item.is_breaking and not to_come:
                 yield item.unmarked
         if self.index is not None and equivalent(self.index, live) is None:
-            yield from _index_name_conflicts(catalog, self.table, self.index)
+            yield from _index_name_conflicts(catalog, server, self.table, self.index)
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         if catalog.column(self.table, self.column.name) is None:
@@ -345,7 +347,7 @@ class AddIndex(BaseStep):
         yield from self._other_definition(live)
         if equivalent(self.index, live) is not None:
             return
-        yield from _index_name_conflicts(catalog, self.table, self.index)
+        yield from _index_name_conflicts(catalog, server, self.table, self.index)
         if self.index.unique and live.index(self.index.name) is None:
             columns = self.index.columns
             found = catalog.duplicate_ids(self.table, columns) if all(map(live.column, columns)) else ()
@@ -520,11 +522,21 @@ def _table(tables: Tables, name: str) -> Table:
     return tables.get(name, Table(name, ()))
 
 
-def _index_name_conflicts(catalog: Catalog, table: str, index: Index) -> Iterator[str]:
+def _index_name_conflicts(catalog: Catalog, server: Server, table: str, index: Index) -> Iterator[str]:
     if catalog.index(table, index.name) is None:
         existing = catalog.existing_object(index.name, of_index=True)
+        live = catalog.table(table)
         if existing is not None:
             yield f"the name {index.name} is already taken by {existing}"
+        elif live is not None:
+            yield from _case_conflicts(server, "index", table, index.name, [other.name for other in live.indexes])
+
+
+def _case_conflicts(server: Server, kind: str, table: str, name: str, existing: list[str]) -> Iterator[str]:
+    """Yield a sentence for an existing name that is the same as ``name`` to the server, but for its case."""
+    for other in existing if server.ignores_case_of_names else ():
+        if other.lower() == name.lower() and other != name:
+            yield f"{table} has the {kind} {other}, the same name as {name} to {server.display_name}; rename it"
 
 
 def require_tables(*names: str) -> RequireTables:

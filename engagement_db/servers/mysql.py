@@ -66,6 +66,7 @@ class Mysql(Server):
     table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin"
     transactional_ddl = False
     has_inline_indexes = True
+    ignores_case_of_names = True
     charset = "utf8mb4"
     # The mode as a whole, because others change what a statement means (ORACLE, NO_BACKSLASH_ESCAPES); then what would
     # refuse a change without a key or cut a result short.

@@ -67,6 +67,7 @@ class Sqlite(Server):
         Json: "NOT json_valid({column})",
     }
     supports_for_update = False
+    ignores_case_of_names = True
     session = ("PRAGMA foreign_keys = ON", "PRAGMA journal_mode = WAL")
     begin = ("IMMEDIATE",)
     drivers = ("sqlite3",)
