@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import peewee
 import pytest
 import servers
+from commands import FIRST_THREE, copy_scripts
 from peewee_migrate import models as peewee_migrate_models
 
 import engagement_db as edb
+from engagement_db.schema import runner
 
 CHOSEN_SERVERS = [name.strip() for name in os.environ.get("TEST_SERVERS", ",".join(servers.NAMES)).split(",")]
 
@@ -120,6 +122,18 @@ def database(server: servers.Server, url_of_tables: str) -> Iterator[peewee.Data
             # Not model.delete(), because some tables keep every row.
             peewee.ModelDelete(model).execute()
         yield database
+
+
+@pytest.fixture(scope="module")
+def first_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The revisions 001 to 003 are all that there are, whatever was released since."""
+    scripts = copy_scripts(tmp_path_factory.mktemp("scripts"))
+    for path in scripts.glob("[0-9]*.py"):
+        if path.stem not in FIRST_THREE:
+            path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "scripts_directory", lambda: scripts)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from commands import Result, copy_scripts, pw_migrate, said
+from commands import FIRST_THREE, Result, copy_scripts, pw_migrate, said
 from independent_catalog import everything, history, snapshot, unlike
 from peewee_migrate import Router
 from platform_database import build, execute, query
@@ -13,7 +13,8 @@ from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.stub_tables import create_stub_tables
 
-REVISIONS = runner.names()
+REVISIONS = FIRST_THREE
+pytestmark = pytest.mark.usefixtures("first_three")
 FEED, TRUST, OWNER = REVISIONS
 
 FOURTH = '''"""An index for a list that came later."""

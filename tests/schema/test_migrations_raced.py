@@ -10,7 +10,7 @@ from pathlib import Path
 import deploy
 import pytest
 import servers
-from commands import copy_scripts
+from commands import FIRST_THREE, copy_scripts
 from cut_proxy import CutProxy, Point
 from deploy import Deployer, Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows
@@ -23,7 +23,8 @@ from engagement_db.schema.settings import LOCK_TIMEOUT_VARIABLE
 from engagement_db.servers import named as named_server
 from engagement_db.servers import of as server_of
 
-REVISIONS = runner.names()
+REVISIONS = FIRST_THREE
+pytestmark = pytest.mark.usefixtures("first_three")
 EIGHT = 8
 ROUNDS = 3
 # Long against the short lock waits (0.05 s and 1 s) and what a laden machine adds.

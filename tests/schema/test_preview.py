@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import deploy
 import pytest
-from commands import copy_scripts
+from commands import FIRST_THREE, copy_scripts
 from independent_catalog import everything, snapshot, unlike
 from platform_database import build, execute, family
 from revision_examples import EXAMPLES, OUR_ROWS
@@ -22,7 +22,8 @@ from engagement_db.orm.urls import open_database
 from engagement_db.schema import history, preview, runner
 
 DIALECTS = [dialect.name for dialect in servers.ALL]
-REVISIONS = runner.names()
+REVISIONS = FIRST_THREE
+pytestmark = pytest.mark.usefixtures("first_three")
 
 
 def feed(url: str, script: str) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from engagement_db.schema import runner
 
+# Tests with the fixture `first_three` have only these, and may put revisions of their own beside them.
+FIRST_THREE = runner.names()[:3]
+
 Result = subprocess.CompletedProcess[str]
 
 

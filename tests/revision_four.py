@@ -1,0 +1,108 @@
+"""Copy the project and add a revision four, as a contributor would: `python tests/revision_four.py FOLDER`.
+
+The revision has a column, an index, an enum label and a table, and the models have the fields that go with them. The
+environment `revision-four` then runs the suite in the copy, without the tests that have `contract` in their name.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+
+SCRIPT = '''"""Shares belong to a campaign, escrow pays for bounties, and posts can be bookmarked."""
+
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.steps import add_column, add_enum_label, create_table, require_tables
+from engagement_db.tables import NOW, enum, index, key, references, table, time, unique, varchar
+
+bookmarks = table(
+    "feed_bookmarks",
+    key(),
+    references("postId", "feed_posts", on_delete="CASCADE"),
+    references("userId", "users", on_delete="CASCADE"),
+    time("createdAt", default=NOW),
+    unique("postId", "userId"),
+    index("userId"),
+)
+types = enum("type", ["project", "gig", "milestone", "retainer"], default="project")
+
+revision = Revision(
+    "004_campaigns",
+    require_tables("users"),
+    add_column("feed_shares", varchar("campaign", 40, null=True), index="feed_shares_campaign"),
+    add_enum_label("escrow_transactions", types, "bounty"),
+    create_table(bookmarks),
+)
+migrate = revision.migrate
+rollback = revision.rollback
+'''
+
+MODEL = '''"""Posts that somebody wants to find again."""
+
+from engagement_db.feed.posts import FeedPost
+from engagement_db.orm.bound import now
+from engagement_db.orm.fields import KeyField, ReferenceField, UTCDateTimeField
+from engagement_db.orm.models import BaseModel
+from engagement_db.platform import User
+
+
+class FeedBookmark(BaseModel):
+    """A post that a user keeps."""
+
+    post_id: int
+    user_id: int
+    id = KeyField()
+    post = ReferenceField(
+        FeedPost, column_name="postId", object_id_name="post_id", backref="bookmarks", on_delete="CASCADE"
+    )
+    user = ReferenceField(
+        User, column_name="userId", object_id_name="user_id", backref="feed_bookmarks", on_delete="CASCADE"
+    )
+    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+
+    class Meta:
+        table_name = "feed_bookmarks"
+        indexes = (
+            (("post", "user"), True),
+            (("user",), False),
+        )
+'''
+
+# (file, what is there, what comes in its place)
+EDITS = [
+    ("feed/shares.py", r"(    message = .*\n)", r"\1    campaign = VarcharField(max_length=40, null=True)\n"),
+    ("feed/shares.py", r'(            \(\("user",\), False\),\n)', r'\1            (("campaign",), False),\n'),
+    ("trust/words.py", r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),
+    (
+        "feed/__init__.py",
+        r"(from engagement_db.feed.comments)",
+        r"from engagement_db.feed.bookmarks import FeedBookmark\n\1",
+    ),
+    ("feed/__init__.py", r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    ("__init__.py", r"(    FeedComment,\n)", r"    FeedBookmark,\n\1"),
+    (
+        "__init__.py",
+        r"(MODELS = \((?:.*\n)*?    FeedPost,\n(?:.*\n)*?)(    FeedBookmark,\n)((?:.*\n)*?)(    EscrowAccount,\n)",
+        r"\1\3\2\4",
+    ),
+    ("__init__.py", r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+]
+
+
+def main(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "node_modules", folder.name)
+    shutil.copytree(PROJECT, folder, ignore=ignored)
+    (folder / "migrations" / "004_campaigns.py").write_text(SCRIPT)
+    (folder / "engagement_db" / "feed" / "bookmarks.py").write_text(MODEL)
+    for name, found, replaced in EDITS:
+        path = folder / "engagement_db" / name
+        text, count = re.subn(found, replaced, path.read_text())
+        assert count, f"{name} has nothing like {found}"
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
