@@ -260,14 +260,12 @@ class EscrowTransaction(BaseModel):
 
         def work() -> EscrowTransaction:
             row = _initiated(payment, currency_code)
-            if row is not payment and row.status in _BEFORE_ESCROW:
-                row, _ = lock_transaction(row.id, with_account=True)
-            for verb in ("fund", "hold"):
-                if row.status in TRANSITIONS[verb].sources:
-                    apply_transition(row, verb, Actor(row.initiated_by_id))
-            return row
+            return _in_escrow(row) if row is payment else row
 
-        return written(work, *_parents(payment))
+        row = written(work, *_parents(payment))
+        if row.status not in (TransactionStatus.INITIATED, TransactionStatus.FUNDED):
+            return row
+        return transaction(lambda: _in_escrow(lock_transaction(row.id, with_account=True)[0]))
 
     def fund(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
         """Fund the transaction: add its amount to the account's balance, its net amount to the pending release total.
@@ -386,9 +384,6 @@ class EscrowTransaction(BaseModel):
         return replace(change, transaction=self)
 
 
-_BEFORE_ESCROW: Final = (TransactionStatus.INITIATED, TransactionStatus.FUNDED)
-
-
 def _lock(*models: type[peewee.Model]) -> Statement:
     def build() -> Any:
         query = EscrowTransaction.select(*columns_of(*models), known_user(Parameter("actor_id")))
@@ -430,6 +425,14 @@ def lock_transaction(
     if with_account:
         assign(row, {"account": rows[1]})
     return row, Actor(actor_id, exists=known_id == actor_id)
+
+
+def _in_escrow(row: EscrowTransaction) -> EscrowTransaction:
+    """Fund and hold a transaction that is locked with its account, as far as that is not done."""
+    for verb in ("fund", "hold"):
+        if row.status in TRANSITIONS[verb].sources:
+            apply_transition(row, verb, Actor(row.initiated_by_id))
+    return row
 
 
 def _payment(
