@@ -16,6 +16,7 @@ CURSOR_VERSION: Final = 1
 _CURSOR_LENGTH = 200
 _CHECKSUM_BYTES = 6
 _NUMBER = "="
+_BLOB = "#"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -26,7 +27,9 @@ Position = tuple[str | int, int]
 def position_of(field: UTCDateTimeField, time: Any, key: int) -> Position:
     """Return the position of a row: its time as the driver returned it, and its id."""
     if _is_text(field):
-        # SQLite sorts a number, which another client wrote, before every text.
+        # Another client may have written a number or a blob.
+        if isinstance(time, bytes):
+            return f"{_BLOB}{time.hex()}", key
         return time if isinstance(time, str) else f"{_NUMBER}{time!r}", key
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     return (aware - _EPOCH) // _MICROSECOND, key
@@ -36,7 +39,11 @@ def values_of(field: UTCDateTimeField, position: Position) -> tuple[Any, int]:
     """Return the time and the id of a position, to compare columns with. Raises RefusedValue for an impossible time."""
     time, key = position
     if isinstance(time, str):
-        stored = float(time.removeprefix(_NUMBER)) if time.startswith(_NUMBER) else time
+        stored: float | bytes | str = time
+        if time.startswith(_NUMBER):
+            stored = float(time.removeprefix(_NUMBER))
+        elif time.startswith(_BLOB):
+            stored = bytes.fromhex(time.removeprefix(_BLOB))
         return peewee.Value(stored, converter=False), key
     try:
         return _EPOCH + time * _MICROSECOND, key

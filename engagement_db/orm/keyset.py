@@ -199,6 +199,10 @@ class Keyset(peewee.Select):
             return database.execute(wide)
 
     def __sql__(self, ctx: Any) -> Any:
+        if ctx.subquery and ctx.scope != peewee.SCOPE_SOURCE:
+            # MySQL and MariaDB take no LIMIT inside IN, but in a derived table.
+            page: Any = self.clone()
+            return peewee.Select([page.alias("page")], [peewee.SQL("*")]).__sql__(ctx)
         if not self._branches:
             return super().__sql__(ctx)  # type: ignore[no-untyped-call]
         # Counted, or used inside another query: one SELECT that has the rows of all branches.
@@ -208,8 +212,9 @@ class Keyset(peewee.Select):
 
 
 def _order(row: Any) -> Any:
-    # SQLite sorts a number, which another client wrote, before every text.
-    return isinstance(row[-2], str), row[-2], row[-1]
+    # SQLite sorts a number, which another client wrote, before every text, and a blob after it.
+    rank = 1 if isinstance(row[-2], str) else 2 if isinstance(row[-2], bytes) else 0
+    return rank, row[-2], row[-1]
 
 
 def _narrowed(query: Any, *conditions: peewee.Node | None) -> Any:

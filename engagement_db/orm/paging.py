@@ -110,6 +110,28 @@ class Page(ModelSelect, Keyset):
         page._branches = branches
         return page
 
+    def first(self, database: Any = None, n: int = 1) -> Any:
+        """Return the newest row of the page, or None; with ``n`` above 1 a list of up to ``n`` rows.
+
+        Reads the whole page, which keeps its rows and its cursors.
+        """
+        return self.peek(database, n)
+
+    def get(self, database: Any = None) -> Any:
+        """Return the newest row of the page. Raises DoesNotExist if the page is empty."""
+        row = self.first(database)
+        if row is None:
+            raise self.model.DoesNotExist(f"the page of {self.model._meta.table_name} is empty.")
+        return row
+
+    def offset(self, value: Any = None) -> "Page":
+        """Raise Refused: a page starts at a cursor."""
+        raise Refused("a page starts at a cursor, not at an offset; pass after or before.")
+
+    def paginate(self, page: Any, paginate_by: Any = 20) -> "Page":
+        """Raise Refused: a page starts at a cursor."""
+        return self.offset(page)
+
     def limit(self, value: Any = None) -> "Page":
         """Return the page with another number of rows, 1 to 200."""
         return super().limit(validate_limit(self.model._meta.table_name, value))
