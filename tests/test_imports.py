@@ -36,7 +36,7 @@ FLOORS = [
     {"feed.reactions", "feed.comments", "feed.shares", "trust.moves", "trust.problems"},
     {"feed", "trust.transactions"},
     {"trust.disputes", "trust.totals", "trust.release", "trust.replay"},
-    {"trust.case_history", "trust.overview"},
+    {"trust.case_history", "trust.listings", "trust.overview"},
     {"trust.audit"},
     {"trust.books"},
     {"trust"},

@@ -5,6 +5,7 @@ from engagement_db.trust.audit import AuditPage, audit_trails
 from engagement_db.trust.books import Reconciliation, find_balance_problems, find_problems, reconcile
 from engagement_db.trust.disputes import DisputeCase, DisputeChange
 from engagement_db.trust.events import DisputeEvent
+from engagement_db.trust.listings import Listing, case_timeline, list_accounts, list_cases, list_transactions
 from engagement_db.trust.moves import TransactionChange
 from engagement_db.trust.overview import CaseCount, DueTotal, TrustOverview, trust_overview
 from engagement_db.trust.problems import Problem, ProblemKind
@@ -39,6 +40,7 @@ __all__ = [
     "DueTotal",
     "EscrowAccount",
     "EscrowTransaction",
+    "Listing",
     "Problem",
     "ProblemKind",
     "Reconciliation",
@@ -51,11 +53,15 @@ __all__ = [
     "TransactionType",
     "TrustOverview",
     "audit_trails",
+    "case_timeline",
     "escrow_totals",
     "escrow_totals_by_owner",
     "escrow_totals_by_project",
     "find_balance_problems",
     "find_problems",
+    "list_accounts",
+    "list_cases",
+    "list_transactions",
     "reconcile",
     "release_due",
     "release_queue",
