@@ -115,8 +115,8 @@ def actor_id_of(by: Any) -> int | None:
 
     Raises RefusedValue for a row that is not stored.
     """
-    key: int | None = None if by is None else User.id.db_value(by)
-    return key
+    field: Any = User.id
+    return optional_id_of(field, by)
 
 
 def resolve_actor_id(by: Any) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from engagement_db.errors import Refused
 from engagement_db.orm.bound import now
+from engagement_db.orm.fields import shown
 from engagement_db.orm.models import BaseModel, store
 from engagement_db.orm.protection import reject_rewrite
 from engagement_db.orm.rows import copy_state, not_found, stored_value
@@ -53,6 +54,8 @@ def repair(row: Row, *, by: User | int | None, reason: str, **columns: Any) -> R
     history; NotFound for a row or user that does not exist; TypeError for an unknown column; Protected for an
     append-only table. Nothing is changed on error. Uses primary keys.
     """
+    if not isinstance(row, BaseModel):
+        raise TypeError(f"a repair takes a row of engagement_db, not {shown(row)}.")
     model, key = type(row), row.get_id()  # type: ignore[no-untyped-call]
     if model._meta.append_only:  # type: ignore[attr-defined]
         reject_rewrite(model, key)

@@ -14,7 +14,7 @@ from engagement_db.orm.fields import (
 )
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import Page
-from engagement_db.orm.rows import id_of, required
+from engagement_db.orm.rows import id_of, stored_value
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 
@@ -105,7 +105,7 @@ class FeedActivityLog(BaseModel):
         Uses ``feed_activity_logs_action_created_at``.
         """
         page = Page(cls, "action", "feed_activity_logs_action_created_at", limit, after, before)
-        return page.where(cls.action == str(required(cls.action, action)))
+        return page.where(cls.action == stored_value(cls.action, action))
 
 
 _INSERT: Final = Statement(lambda: FeedActivityLog.insert(parameters(*columns_of(FeedActivityLog)[1:])))

@@ -15,7 +15,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
 from engagement_db.orm.models import BaseModel, verb_update
 from engagement_db.orm.paging import Page, validate_limit
-from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, required_text, written
+from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, required_text, stored_value, written
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import share_locked
 from engagement_db.platform import User
@@ -134,10 +134,11 @@ class FeedComment(BaseModel):
         parent_id = optional_id_of(cls.parent, parent)
         sight = sight_of(FeedPost, viewer, connections)
         text = required_text(cls.body, required(cls.body, body))
+        document = stored_value(cls.metadata, metadata)
 
         def work() -> FeedComment:
             require_visible(post_id, sight)
-            comment = cls(post=post_id, user=user_id, parent=parent_id, body=text, metadata=metadata)
+            comment = cls(post=post_id, user=user_id, parent=parent_id, body=text, metadata=document)
             if parent_id is None:
                 _INSERT.insert(comment)
             elif not _INSERT_REPLY.insert(comment):

@@ -9,7 +9,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.fields import EnumField, JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField
 from engagement_db.orm.keyset import Branch
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import id_of, not_found
+from engagement_db.orm.rows import id_of, not_found, stored_value
 from engagement_db.platform import User
 
 
@@ -70,7 +70,7 @@ class FeedPost(BaseModel):
         for a cursor of another query.
         """
         sight = sight_of(cls, viewer, connections)
-        wanted = None if visibility is None else Visibility(cls.visibility.db_value(visibility))
+        wanted = None if visibility is None else Visibility(stored_value(cls.visibility, visibility))
         page = TimelinePage(cls, "timeline", "feed_posts_created_at", limit, after, before).with_parent(cls.user)
         page._viewer = sight.viewer
         if author is not None:

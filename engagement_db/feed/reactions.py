@@ -16,7 +16,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
 from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.paging import PAGE_LIMIT
-from engagement_db.orm.rows import id_of, ids_of, required, written
+from engagement_db.orm.rows import id_of, ids_of, required, stored_value, written
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
@@ -111,7 +111,7 @@ class FeedReaction(BaseModel):
         removes_same: bool,
     ) -> ReactionChange:
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
-        wanted = ReactionType(cls.reaction_type.db_value(required(cls.reaction_type, reaction_type)))
+        wanted = ReactionType(stored_value(cls.reaction_type, required(cls.reaction_type, reaction_type)))
 
         def work() -> ReactionChange:
             require_visible(post_id, sight)

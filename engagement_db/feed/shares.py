@@ -15,7 +15,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, reject
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import instant_bound, validate_limit
-from engagement_db.orm.rows import id_of, required, written
+from engagement_db.orm.rows import id_of, required, stored_value, written
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 
@@ -65,10 +65,12 @@ class FeedShare(BaseModel):
         post_id, user_id = id_of(cls.post, post), id_of(cls.user, user)
         name = required(cls.channel, channel)
         sight = sight_of(FeedPost, viewer, connections)
+        name = stored_value(cls.channel, required(cls.channel, channel))
+        text = stored_value(cls.message, message)
 
         def work() -> FeedShare:
             require_visible(post_id, sight)
-            share = cls(post=post_id, user=user_id, channel=name, message=message)
+            share = cls(post=post_id, user=user_id, channel=name, message=text)
             _INSERT.insert(share)
             details = {"channel": name, "shareId": share.id}
             FeedActivityLog.record(FeedAction.POST_SHARED, actor=user_id, post=post_id, metadata=details)
@@ -85,13 +87,15 @@ class FeedShare(BaseModel):
         """
         table = cls._meta.table_name
         validate_limit(table, len(channels), name="channels")
-        start = instant_bound(cls.created_at, required(cls.created_at, since))
-        end = instant_bound(cls.created_at, required(cls.created_at, until))
+        names = [stored_value(cls.channel, required(cls.channel, channel)) for channel in channels]
+        since = stored_value(cls.created_at, required(cls.created_at, since))
+        until = stored_value(cls.created_at, required(cls.created_at, until))
+        start, end = instant_bound(cls.created_at, since), instant_bound(cls.created_at, until)
         if until < since:
             reject(cls.created_at, f"the range from {since} to {until} ends before it starts; swap the two")
         query = (
             cls.select(cls.channel, peewee.fn.COUNT(cls.id))
-            .where(cls.channel.in_(list(channels)), cls.created_at >= start, cls.created_at < end)
+            .where(cls.channel.in_(names), cls.created_at >= start, cls.created_at < end)
             .group_by(cls.channel)
         )
         rows: Any = query.tuples()

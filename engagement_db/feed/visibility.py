@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import peewee
 
 from engagement_db.feed.words import Visibility
-from engagement_db.orm.fields import reject
+from engagement_db.orm.fields import reject, shown
 from engagement_db.orm.keyset import Branch
 from engagement_db.orm.rows import id_of, ids_of
 from engagement_db.platform import User
@@ -86,7 +86,7 @@ def sight_of(posts: "type[FeedPost]", viewer: Viewer, connections: Connections) 
     EVERYTHING, and for more than 10,000 of them.
     """
     if isinstance(connections, str | bytes) or not isinstance(connections, Iterable):
-        reject(posts.user, f"connections are users or their ids in a list, not {connections!r}")
+        reject(posts.user, f"connections are users or their ids in a list, not {shown(connections)}")
     ids = ids_of(posts.user, connections, CONNECTIONS_LIMIT)
     if viewer is None or isinstance(viewer, Audience):
         if ids:

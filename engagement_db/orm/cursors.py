@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import peewee
 
 from engagement_db.errors import RefusedValue
-from engagement_db.orm.fields import UTCDateTimeField
+from engagement_db.orm.fields import UTCDateTimeField, shown
 
 CURSOR_VERSION: Final = 1
 _CURSOR_LENGTH = 200
@@ -110,7 +110,5 @@ def _content(cursor: object) -> list[Any] | None:
 
 
 def _refuse_cursor(table: str, cursor: object, reason: str) -> NoReturn:
-    shown = repr(cursor)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     cure = "pass next_cursor of a page of the same query, or None to start again"
-    raise RefusedValue(table, "cursor", f"{shown} {reason}; {cure}")
+    raise RefusedValue(table, "cursor", f"{shown(cursor)} {reason}; {cure}")

@@ -81,10 +81,11 @@ def reject(field: peewee.Field, reason: str) -> NoReturn:
     raise RefusedValue(field.model._meta.table_name, field.column_name, reason)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return the value as an error shows it, in at most 60 characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of thousands of digits.
+    except (RecursionError, ValueError):  # Python writes no integer of thousands of digits.
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -96,7 +97,7 @@ def _is_sql(value: object) -> bool:
 
 def _clean_text(field: peewee.Field, value: object) -> str:
     if not isinstance(value, str):
-        reject(field, f"{_shown(value)} is not text; pass a str")
+        reject(field, f"{shown(value)} is not text; pass a str")
     if "\x00" in value:
         reject(field, "the text holds a NUL character, which PostgreSQL cannot store; remove it")
     try:
@@ -212,9 +213,9 @@ def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | N
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        reject(field, f"{_shown(value)} is not an id; pass a row or a whole number")
+        reject(field, f"{shown(value)} is not an id; pass a row or a whole number")
     if not -_KEY_LIMIT <= value < _KEY_LIMIT:
-        reject(field, f"{_shown(value)} does not fit a four byte integer")
+        reject(field, f"{shown(value)} does not fit a four byte integer")
     return value
 
 
@@ -268,10 +269,11 @@ class EnumField(_Converting, peewee.CharField):
         if isinstance(value, Unknown) and value.expected is self.enum:
             return str(value)
         try:
-            return self.enum(value).value
+            # Only text is looked up, because the error of an enum shows the whole value.
+            return self.enum(value if isinstance(value, str) else "").value
         except ValueError:
             labels = ", ".join(member.value for member in self.enum)
-            reject(self, f"{_shown(value)} is not one of {labels}")
+            reject(self, f"{shown(value)} is not one of {labels}")
 
     def python_value(self, value: Any) -> Any:
         if value is None:
@@ -294,7 +296,7 @@ class UTCDateTimeField(_Converting, peewee.DateTimeField):
         if _is_sql(value):
             return value
         if not isinstance(value, datetime):
-            reject(self, f"{_shown(value)} is not a time; pass an aware datetime")
+            reject(self, f"{shown(value)} is not a time; pass an aware datetime")
         if value.utcoffset() is None:
             reject(self, f"{value!r} is naive; say which zone it is in, as datetime.now(UTC) does")
         try:
@@ -358,17 +360,17 @@ class MoneyField(_Converting, peewee.DecimalField):
     def exact(self, value: Any) -> Decimal:
         """Return ``value`` with four places; raises RefusedValue when the column would not keep it exactly."""
         if isinstance(value, bool) or not isinstance(value, Decimal | int):
-            reject(self, f"{_shown(value)} is not exact; pass a Decimal or an int")
+            reject(self, f"{shown(value)} is not exact; pass a Decimal or an int")
         # The caller's decimal context may round or trap; nothing below consults it.
         amount = Decimal(value)
         if not amount.is_finite():
             reject(self, f"{amount} is not an amount")
         if amount.copy_abs() >= _MONEY_LIMIT:
             digits = MONEY_DIGITS - MONEY_PLACES
-            reject(self, f"{_shown(value)} is too large; at most {digits} digits stand before the point")
+            reject(self, f"{shown(value)} is too large; at most {digits} digits stand before the point")
         exact = amount.quantize(_CENT, context=_EXACT)
         if exact != amount:
-            reject(self, f"{_shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
+            reject(self, f"{shown(value)} has more than {MONEY_PLACES} decimal places; round it first")
         if self._keeps_doubles() and Decimal(repr(float(exact))) != exact:
             reject(self, f"{amount} has more significant digits than SQLite keeps (15)")
         return exact if exact else _ZERO
@@ -473,14 +475,14 @@ class JsonField(_Converting, peewee.JSONField):
 
     def _dump(self, value: object) -> str:
         if isinstance(value, Unknown):
-            reject(self, f"{_shown(value)} is a stored text that is not JSON; pass a document instead")
+            reject(self, f"{shown(value)} is a stored text that is not JSON; pass a document instead")
         try:
             _check_document(value, JSON_DEPTH)
             # Without spaces, as JSON.stringify writes: equal documents are equal text.
             document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null)
             document.encode()
         except (TypeError, ValueError) as error:
-            reject(self, f"{_shown(value)} is not JSON that every server keeps: {error}")
+            reject(self, f"{shown(value)} is not JSON that every server keeps: {error}")
         if _NUL.search(document):
             reject(self, "the document holds a NUL character, which PostgreSQL cannot store; remove it")
         return document
@@ -491,7 +493,7 @@ class JsonField(_Converting, peewee.JSONField):
         document = self._dump(value)
         is_large = isinstance(value, int) and not -_SQLITE_INTEGERS <= value < _SQLITE_INTEGERS
         if (is_large or isinstance(value, float)) and self._converts_numbers():
-            reject(self, f"SQLite may turn the bare number {_shown(value)} into another; put it into an array")
+            reject(self, f"SQLite may turn the bare number {shown(value)} into another; put it into an array")
         return document
 
     def _converts_numbers(self) -> bool:
@@ -527,7 +529,7 @@ def _check_document(value: object, depth: int) -> None:
         if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):
-                    raise TypeError(f"the key {_shown(key)} is not text")
+                    raise TypeError(f"the key {shown(key)} is not text")
         for item in value.values() if isinstance(value, dict) else value:
             _check_document(item, depth - 1)
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -7,7 +7,7 @@ import peewee
 
 from engagement_db.errors import Refused, RefusedValue
 from engagement_db.orm.cursors import Position, decode_cursor, encode_cursor, values_of
-from engagement_db.orm.fields import ReferenceField, UTCDateTimeField
+from engagement_db.orm.fields import ReferenceField, UTCDateTimeField, shown
 from engagement_db.orm.keyset import Branch, Keyset
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PAGE_LIMIT: Final = 200
 def validate_limit(table: str, limit: object, most: int = PAGE_LIMIT, name: str = "limit") -> int:
     """Return ``limit`` if it is a whole number from 1 to ``most``; raises RefusedValue otherwise."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
-        raise RefusedValue(table, name, f"{limit!r} is not a whole number from 1 to {most}")
+        raise RefusedValue(table, name, f"{shown(limit)} is not a whole number from 1 to {most}")
     return limit
 
 

@@ -1,19 +1,23 @@
 """Rows and their ids: which id an argument stands for, whether its row exists, and what a row holds after a verb."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import MAXYEAR, datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 import peewee
 
 from engagement_db.errors import NotFound
+from engagement_db.orm.bound import now
 from engagement_db.orm.fields import (
     Reference,
     TextField,
+    Unknown,
     VarcharField,
     changed_documents,
     forget_documents,
     reject,
+    shown,
 )
 from engagement_db.orm.transactions import transaction
 
@@ -41,9 +45,9 @@ def required(field: peewee.Field, value: Result | None) -> Result:
 
 def required_text(field: VarcharField | TextField, value: str) -> str:
     """Return the text as it is stored; raises RefusedValue for a blank one too."""
-    text = field.db_value(value)
+    text = None if value is None else stored_value(field, value)
     if not isinstance(text, str) or not text.strip():
-        reject(field, f"{value!r} is blank; it has to say something")
+        reject(field, f"{shown(value)} is blank; it has to say something")
     return text
 
 
@@ -57,18 +61,21 @@ def id_of(field: Reference, row: Any) -> int:
 
 def optional_id_of(field: Reference, row: Any) -> int | None:
     """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
-    if row is None:
-        return None
-    key: int = field.db_value(row)
+    if isinstance(row, peewee.Node) and not isinstance(row, peewee.Model):
+        reject(field, "an SQL expression is not a row; pass a row or its id")
+    key: int | None = None if row is None else field.db_value(row)
     return key
 
 
 def ids_of(field: Reference, rows: Iterable[Any], most: int) -> list[int]:
     """Return the ids of up to ``most`` rows or ids, each once; raises RefusedValue for more."""
-    keys = list({id_of(field, row): None for row in rows})
-    if len(keys) > most:
-        reject(field, f"{len(keys)} rows are too many at once; ask for at most {most}")
-    return keys
+    keys: dict[int, None] = {}
+    for row in rows:
+        keys[id_of(field, row)] = None
+        # Stop here, because the iterable may be endless.
+        if len(keys) > most:
+            reject(field, f"{len(keys)} rows are too many at once; ask for at most {most}")
+    return list(keys)
 
 
 def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFound:
@@ -107,8 +114,23 @@ def stored_value(field: Any, value: Any) -> Any:
     """Return what a row holds once ``value`` is written; raises RefusedValue for what the column does not take."""
     if isinstance(value, peewee.Node) and not isinstance(value, peewee.Model):
         reject(field, "an SQL expression is not a value; pass the value")
+    if isinstance(value, Unknown):
+        reject(field, f"{shown(value)} was stored by another client; pass a value of the column")
+    if not field.null:
+        required(field, value)
     field.db_value(value)
     return field.assigned(value)
+
+
+def moment_of(field: Any, at: datetime | None) -> datetime:
+    """Return the time ``at``, by default now, as a row holds it; raises RefusedValue for what is no aware time.
+
+    The years 1 and 9999 are refused too, so that days can be added and taken away.
+    """
+    moment: datetime = now() if at is None else stored_value(field, at)
+    if not 1 < moment.year < MAXYEAR:
+        reject(field, f"{shown(at)} leaves no room for a range of days")
+    return moment
 
 
 def differences(row: peewee.Model, wanted: Mapping[str, Any]) -> dict[str, Any]:

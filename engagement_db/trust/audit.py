@@ -14,7 +14,7 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.orm.bound import current
-from engagement_db.orm.fields import Unknown, reject
+from engagement_db.orm.fields import Unknown, reject, shown
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.transactions import locked
 from engagement_db.trust.accounts import EscrowAccount
@@ -103,7 +103,7 @@ def audit_trails(after: int = 0, page_size: int = AUDIT_PAGE) -> Iterator[AuditP
     """
     size = validate_limit(EscrowTransaction._meta.table_name, page_size, AUDIT_PAGE_LIMIT, "page_size")
     if isinstance(after, bool) or not isinstance(after, int) or after < 0:
-        reject(EscrowTransaction.id, f"{after!r} is not the position of a page")
+        reject(EscrowTransaction.id, f"{shown(after)} is not the position of a page")
     last_id = EscrowTransaction.select(peewee.fn.MAX(EscrowTransaction.id)).scalar() or 0
     adoption = Adoption()
     position = after

@@ -10,7 +10,7 @@ import peewee
 from engagement_db.orm.bound import current, now
 from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
-from engagement_db.orm.rows import copy_state
+from engagement_db.orm.rows import copy_state, id_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.trust.accounts import EscrowAccount, locked_account
 from engagement_db.trust.audit import Held, audit_account, audit_trails
@@ -91,7 +91,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
     escrow_transactions_account_id, dispute_cases_escrow_transaction_id and
     dispute_events_dispute_case_id_event_at.
     """
-    key = EscrowTransaction.account.db_value(account)
+    key = id_of(EscrowTransaction.account, account)
 
     def work() -> Reconciliation:
         # The verbs lock a transaction before its account.

@@ -21,6 +21,7 @@ from engagement_db.orm.fields import (
     UTCDateTimeField,
     VarcharField,
     reject,
+    shown,
 )
 from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import (
@@ -33,7 +34,9 @@ from engagement_db.orm.rows import (
     not_found,
     optional_id_of,
     require_rows,
+    required,
     required_text,
+    stored_value,
     written,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
@@ -162,10 +165,10 @@ class DisputeCase(Queues, BaseModel):
             "opened_by": id_of(cls.opened_by, opened_by),
             "reason_code": required_text(cls.reason_code, reason_code),
             "summary": required_text(cls.summary, summary),
-            "priority": priority,
-            "customer_deadline_at": customer_deadline_at,
-            "provider_deadline_at": provider_deadline_at,
-            "metadata": metadata,
+            "priority": stored_value(cls.priority, required(cls.priority, priority)),
+            "customer_deadline_at": stored_value(cls.customer_deadline_at, customer_deadline_at),
+            "provider_deadline_at": stored_value(cls.provider_deadline_at, provider_deadline_at),
+            "metadata": stored_value(cls.metadata, metadata),
         }
         opened = cls(escrow_transaction=key, **values)
         payload = payload_of(opened, values)
@@ -225,11 +228,12 @@ class DisputeCase(Queues, BaseModel):
         or for an event without content; RefusedValue for a value that does not fit; NotFound for a case or user that
         does not exist. Nothing is changed on error. Uses primary keys.
         """
-        action = ActionType(DisputeEvent.action_type.db_value(action_type))
+        action = ActionType(stored_value(DisputeEvent.action_type, required(DisputeEvent.action_type, action_type)))
         if action not in RECORDED:
             raise Refused(f"{action} is written by the verb that performs it; record takes {', '.join(RECORDED)}.")
         if action == ActionType.EVIDENCE_UPLOAD and not (evidence_key or evidence_url):
             raise Refused("evidence needs an evidence_key or evidence_url. Nothing was recorded.")
+        notes = stored_value(DisputeEvent.notes, notes)
         if action != ActionType.EVIDENCE_UPLOAD and not (notes and notes.strip()):
             raise Refused(f"a {action} needs notes. Nothing was recorded.")
         actor_id = actor_id_of(by)
@@ -311,7 +315,7 @@ class DisputeCase(Queues, BaseModel):
         Returns and raises what ``assign`` does, and RefusedValue for a naive time.
         """
         deadlines = {
-            name: field.python_value(field.db_value(value))
+            name: stored_value(field, value)
             for name, field, value in (
                 ("customer_deadline_at", DisputeCase.customer_deadline_at, customer_deadline_at),
                 ("provider_deadline_at", DisputeCase.provider_deadline_at, provider_deadline_at),
@@ -327,7 +331,7 @@ class DisputeCase(Queues, BaseModel):
         Returns and raises what ``assign`` does, and Refused for settled and closed, which ``resolve`` and
         ``withdraw`` set.
         """
-        status = DisputeStatus(DisputeCase.status.db_value(status))
+        status = DisputeStatus(stored_value(DisputeCase.status, required(DisputeCase.status, status)))
         if status not in ACTIVE_DISPUTE:
             raise Refused(f"a case becomes {status} together with its money: call resolve or withdraw.")
         return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
@@ -340,7 +344,7 @@ class DisputeCase(Queues, BaseModel):
         Returns and raises what ``assign`` does, InvalidTransition for an earlier stage, and Refused for resolved,
         which ``resolve`` and ``withdraw`` set.
         """
-        stage = DisputeStage(DisputeCase.stage.db_value(stage))
+        stage = DisputeStage(stored_value(DisputeCase.stage, required(DisputeCase.stage, stage)))
         if stage == DisputeStage.RESOLVED:
             raise Refused("a case is resolved together with its money: call resolve or withdraw.")
 
@@ -371,8 +375,8 @@ class DisputeCase(Queues, BaseModel):
         RefusedValue for a value that does not fit; NotFound for a case or user that does not exist. Nothing is changed
         on error.
         """
-        if resolution not in tuple(Resolution):
-            reject(DisputeCase.status, f"{resolution!r} does not settle a case; release or refund does")
+        if not isinstance(resolution, str) or resolution not in tuple(Resolution):
+            reject(DisputeCase.status, f"{shown(resolution)} does not settle a case; release or refund does")
         required_text(DisputeCase.resolution_notes, notes)
         return self._end(DisputeStatus.SETTLED, str(resolution), notes, by, actor_type)
 

@@ -15,6 +15,7 @@ from engagement_db.orm.fields import (
     VarcharField,
 )
 from engagement_db.orm.models import BaseModel
+from engagement_db.orm.rows import given, required, stored_value
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 from engagement_db.trust.words import ActionType, ActorType
@@ -75,12 +76,12 @@ def write_event(
     event = DisputeEvent(
         dispute_case=case_id,
         actor=actor_id,
-        actor_type=actor_type,
+        actor_type=stored_value(DisputeEvent.actor_type, required(DisputeEvent.actor_type, actor_type)),
         action_type=action,
         event_at=at,
         created_at=at,
         updated_at=at,
-        **values,
+        **given(DisputeEvent, **values),
     )
     _INSERT.insert(event)
     return event

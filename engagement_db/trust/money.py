@@ -3,7 +3,7 @@
 from decimal import Context, Decimal
 from typing import Final
 
-from engagement_db.orm.fields import MoneyField, VarcharField, reject
+from engagement_db.orm.fields import MoneyField, VarcharField, reject, shown
 from engagement_db.orm.rows import required_text
 from engagement_db.trust.currencies import DECIMAL_PLACES
 
@@ -15,7 +15,9 @@ def require_currency(field: VarcharField, code: str) -> str:
     """Return an ISO 4217 currency code; raises RefusedValue for any other text."""
     text = required_text(field, code)
     if text not in DECIMAL_PLACES:
-        reject(field, f"{text!r} is not a currency code of ISO 4217, which has three capital letters, for example USD")
+        reject(
+            field, f"{shown(text)} is not a currency code of ISO 4217, which has three capital letters, for example USD"
+        )
     return text
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.orm.bound import now
 from engagement_db.orm.paging import instant_bound, validate_limit
+from engagement_db.orm.rows import moment_of
 from engagement_db.trust.disputes import DisputeCase
 from engagement_db.trust.money import EXACT
 from engagement_db.trust.totals import Total, escrow_totals, money, units
@@ -69,7 +69,7 @@ def trust_overview(due_within_days: int = 14, *, at: datetime | None = None) -> 
     escrow_transactions_status_scheduled_release_at. Raises RefusedValue for a number of days out of bounds.
     """
     days = validate_limit(EscrowTransaction._meta.table_name, due_within_days, DAYS_LIMIT, "due_within_days")
-    start = at or now()
+    start = moment_of(EscrowTransaction.scheduled_release_at, at)
     return TrustOverview(start, escrow_totals(), _cases(start), _due(start, days))
 
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.orm.bound import now
 from engagement_db.orm.paging import validate_limit
+from engagement_db.orm.rows import moment_of, optional_id_of
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, PRIORITIES
 
 QUEUE_LIMIT: Final = 1000
@@ -41,7 +41,7 @@ class Queues:
 
         At most ``limit`` rows, 1 to 1000. Walks dispute_cases_status.
         """
-        at = at or now()
+        at = moment_of(cls.customer_deadline_at, at)
         late = (cls.customer_deadline_at < at) | (cls.provider_deadline_at < at)
         return cls._active(limit).where(late).order_by(*cls._by_deadline())
 
@@ -53,7 +53,7 @@ class Queues:
         one deadline and due by the other is in both queues. At most ``limit`` rows, 1 to 1000. Walks
         dispute_cases_status.
         """
-        start = at or now()
+        start = moment_of(cls.customer_deadline_at, at)
         end = start + timedelta(hours=validate_limit(cls._meta.table_name, hours, HOURS_LIMIT, "hours"))
         due = cls.customer_deadline_at.between(start, end) | cls.provider_deadline_at.between(start, end)
         return cls._active(limit).where(due).order_by(*cls._by_deadline())
@@ -64,7 +64,7 @@ class Queues:
 
         At most ``limit`` rows, 1 to 1000. Walks dispute_cases_assigned_to_id.
         """
-        return cls.queue(limit).where(cls.assigned_to == cls.assigned_to.db_value(user))
+        return cls.queue(limit).where(cls.assigned_to == optional_id_of(cls.assigned_to, user))
 
     @classmethod
     def _active(cls, limit: int) -> Any:

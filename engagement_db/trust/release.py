@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from engagement_db import servers
 from engagement_db.errors import Contention, EngagementError, Refused, RefusedValue
-from engagement_db.orm.bound import current, now
+from engagement_db.orm.bound import current
 from engagement_db.orm.models import assign
 from engagement_db.orm.paging import validate_limit
+from engagement_db.orm.rows import moment_of
 from engagement_db.orm.transactions import transaction
 from engagement_db.platform import Actor, User, resolve_actor_id
 from engagement_db.trust.accounts import locked_account
@@ -43,7 +44,7 @@ def release_queue(at: datetime | None = None, limit: int = 100) -> Any:
     Uses escrow_transactions_status_scheduled_release_at.
     """
     most = validate_limit(EscrowTransaction._meta.table_name, limit, QUEUE_LIMIT)
-    return _due(EscrowTransaction.select(), at or now()).limit(most)
+    return _due(EscrowTransaction.select(), moment_of(EscrowTransaction.scheduled_release_at, at)).limit(most)
 
 
 def release_due(limit: int = 100, *, by: User | int | None = None, at: datetime | None = None) -> ReleaseRun:
@@ -60,7 +61,7 @@ def release_due(limit: int = 100, *, by: User | int | None = None, at: datetime 
     escrow_transactions_status_scheduled_release_at and primary keys.
     """
     most = validate_limit(EscrowTransaction._meta.table_name, limit, QUEUE_LIMIT)
-    actor, due_at = Actor(resolve_actor_id(by)), at or now()
+    actor, due_at = Actor(resolve_actor_id(by)), moment_of(EscrowTransaction.scheduled_release_at, at)
     released: list[EscrowTransaction] = []
     failed: list[ReleaseFailure] = []
     while len(released) + len(failed) < most:

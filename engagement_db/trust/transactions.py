@@ -36,6 +36,7 @@ from engagement_db.orm.rows import (
     not_found,
     optional_id_of,
     required_text,
+    stored_value,
     written,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
@@ -467,7 +468,7 @@ def _payment(
         **values,
     )
     for name in values:
-        row._meta.fields[name].db_value(values[name])
+        stored_value(row._meta.fields[name], values[name])
     return payment
 
 
