@@ -2,11 +2,13 @@
 
 import threading
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import escrow
 import pytest
 
 import engagement_db as edb
+from engagement_db.orm.urls import open_database
 
 
 @pytest.fixture
@@ -136,3 +138,36 @@ def test_a_transaction_and_its_account_are_locked_in_the_order_of_node(rows):
         edb.EscrowAccount.select().where(edb.EscrowAccount.id == home).for_update().get()
     assert other.result().changed
     assert escrow.books(payment.account) == (Decimal(0), Decimal(0))
+
+
+@pytest.fixture
+def limited(database, url_of_tables, server):
+    """The database as a role that may only read the platform's tables."""
+    if server.name != "postgres":
+        pytest.skip("the right is the same everywhere; roles are made in other words on each server")
+    database.execute_sql("CREATE ROLE clerk LOGIN")
+    database.execute_sql("GRANT SELECT ON users, projects, gigs TO clerk")
+    ours = "escrow_accounts, escrow_transactions, dispute_cases, dispute_events"
+    database.execute_sql(f"GRANT SELECT, INSERT, UPDATE ON {ours} TO clerk")
+    database.execute_sql("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO clerk")
+    parts = urlsplit(url_of_tables)
+    address = parts.netloc.rpartition("@")[2]
+    clerk = open_database(parts._replace(netloc=f"clerk@{address}").geturl())
+    with clerk.connection_context(), edb.bind_ctx(clerk):
+        yield clerk
+    database.execute_sql("DROP OWNED BY clerk")
+    database.execute_sql("DROP ROLE clerk")
+
+
+def test_the_verbs_need_no_more_than_to_read_the_platforms_tables(database, limited):
+    with edb.bind_ctx(database):
+        person = escrow.user()
+    home = edb.EscrowAccount.open(person, "stripe")
+    payment = edb.EscrowTransaction.deposit(home, reference="R", amount=5, initiated_by=person)
+    case = escrow.dispute(payment)
+    case.assign(person, by=person)
+    case.resolve("refund", "Yes.", by=person)
+    home.close()
+    with pytest.raises(edb.NotFound):
+        edb.EscrowAccount.open(2_000_000_000, "stripe")
+    assert edb.reconcile(home).adds_up
