@@ -20,6 +20,7 @@ from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.revision import Revision, declared
+from engagement_db.schema.simulate import Simulation
 from engagement_db.schema.stub_tables import STUB_TABLES, create_stub_tables
 from engagement_db.trust.release import QUEUE_LIMIT, release_due
 
@@ -140,13 +141,15 @@ def _print_plan(target: settings.Target, to: str | None) -> None:
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
         server = servers.family(settings.unconnected(target))
-        plan = preview.plan(server, runner.select_pending(revisions, (), to), None, (), stubs)
+        pending = runner.select_pending(revisions, (), to)
+        plan = preview.plan(Simulation(revisions, server, servers.Catalog(), (), stubs), pending)
     else:
         with _database(target, "Dry run on") as database:
             current = runner.status(database)
             current.require_consistent()
             pending = runner.select_pending(revisions, current.applied, to)
-            plan = preview.plan(servers.of(database), pending, servers.read(database), current.applied, stubs)
+            live = servers.read(database)
+            plan = preview.plan(Simulation(revisions, servers.of(database), live, current.applied, stubs), pending)
     for revision, title, is_applied in plan:
         click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
     names = list(dict.fromkeys(revision for revision, _, _ in plan))
@@ -257,7 +260,7 @@ def check(context: click.Context, url: str | None, require_url: bool, as_json: b
 @_database_options
 @_lock_timeout_option
 @click.option("--dry-run", is_flag=True, help="Only inspect; record nothing.")
-@click.option("--align", is_flag=True, help="Also add missing indexes, and missing checks that no row violates.")
+@click.option("--align", is_flag=True, help="Also make the safe changes: columns, indexes, checks, NOT NULL.")
 @_json_option
 @click.pass_context
 def adopt(

@@ -34,8 +34,13 @@ _ATOM: Final = 9
 
 def tokens(sql: str) -> list[Token]:
     """Return the (kind, token) pairs of ``sql`` without its comments; kinds are text, name, number, word and sign."""
+    return [(match.lastgroup or "", match.group()) for match in matches(sql)]
+
+
+def matches(sql: str) -> list[re.Match[str]]:
+    """Return the tokens of ``sql`` with their places in it; the kind of each is its ``lastgroup``."""
     found = re.finditer(_TOKEN, sql, re.VERBOSE | re.DOTALL)
-    return [(match.lastgroup or "", match.group()) for match in found if match.lastgroup != "comment"]
+    return [match for match in found if match.lastgroup != "comment"]
 
 
 def unquoted(token: str) -> str:

@@ -5,10 +5,11 @@ Wherever a verb or a query takes a row, it also takes the row's id.
 """
 
 from engagement_db.feed.activity import FeedActivityLog
-from engagement_db.feed.comments import FeedComment, Thread, ThreadEntry
+from engagement_db.feed.comments import FeedComment
 from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
 from engagement_db.feed.shares import FeedShare
+from engagement_db.feed.threads import Thread, ThreadEntry
 from engagement_db.feed.timeline import TimelineEntry, TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, EVERYTHING
 from engagement_db.feed.words import FeedAction, ReactionType, Visibility

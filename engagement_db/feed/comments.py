@@ -1,15 +1,21 @@
 """Comments, their moderation and threads."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import peewee
-
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
-from engagement_db.feed.posts import FeedPost, if_visible, require_visible
-from engagement_db.feed.visibility import EVERYTHING, Connections, Sight, Viewer, sight_of
+from engagement_db.feed.posts import FeedPost, if_visible, is_in_sight, require_visible
+from engagement_db.feed.threads import (
+    THREAD_DEPTH,
+    THREAD_LIMIT,
+    Thread,
+    load_comments,
+    thread_by_levels,
+    whole_thread,
+    with_authors,
+)
+from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
@@ -20,30 +26,7 @@ from engagement_db.orm.statements import Parameter, Statement, columns_of, param
 from engagement_db.orm.transactions import share_locked
 from engagement_db.platform import User
 
-THREAD_LIMIT: Final = 1000
-THREAD_DEPTH: Final = 50
 REASON_CHARACTERS: Final = 1000
-
-
-@dataclass(frozen=True)
-class ThreadEntry:
-    """A comment in its place in the tree; comments on the post itself have depth 1."""
-
-    comment: "FeedComment"
-    depth: int
-
-    @property
-    def is_placeholder(self) -> bool:
-        """Whether the comment is deleted and is listed, without its body, only as the parent of live replies."""
-        return self.comment.deleted_at is not None
-
-
-@dataclass(frozen=True)
-class Thread:
-    """The comments of a post, each after its parent; ``complete`` is False if the limit cut some off."""
-
-    entries: tuple[ThreadEntry, ...]
-    complete: bool
 
 
 class FeedComment(BaseModel):
@@ -101,11 +84,11 @@ class FeedComment(BaseModel):
     ) -> Page:
         """Return a page of a post's comments, newest first, whatever they reply to.
 
-        Deleted comments are left out unless ``with_deleted``; all are if ``viewer`` may not see the post (see
-        ``FeedPost.visible_to``). Uses ``feed_comments_post_id_created_at``. Raises RefusedValue for a limit outside
-        1 to 200 or a cursor of another query.
+        Comments bring their authors. Deleted ones are left out unless ``with_deleted``; all are if ``viewer`` may
+        not see the post (see ``FeedPost.visible_to``). Uses ``feed_comments_post_id_created_at``. Raises
+        RefusedValue for a limit outside 1 to 200 or a cursor of another query.
         """
-        page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before)
+        page = Page(cls, "comments", "feed_comments_post_id_created_at", limit, after, before).with_parent(cls.user)
         post_id, sight = id_of(cls.post, post), sight_of(FeedPost, viewer, connections)
         page = page.where(cls.post == post_id)
         if not sight.is_unlimited:
@@ -209,87 +192,56 @@ class FeedComment(BaseModel):
     @classmethod
     def thread(
         cls,
-        post: FeedPost | int,
+        post: FeedPost | int | None = None,
         *,
+        under: "FeedComment | int | None" = None,
         depth: int = 10,
         limit: int = 500,
+        after: str | None = None,
         viewer: Viewer = EVERYTHING,
         connections: Connections = (),
     ) -> Thread:
-        """Return the tree of a post's comments: each after its parent, siblings by age. One query.
+        """Return the tree of a post's comments, or of those below ``under``: each after its parent, siblings by age.
 
-        A deleted comment is kept as a placeholder, without its body, while it has a live reply below it.
-        ``depth`` is 1 to 50 levels; deeper ones are left out. ``limit`` is 1 to 1000 rows: of more, the top
-        levels are kept, and the oldest of each level, so that every comment has its parent. The thread is empty
-        if ``viewer`` may not see the post (see ``FeedPost.visible_to``).
+        A deleted comment is kept as a placeholder, without its body, while it has a live reply below it. Comments
+        bring their authors. The thread is empty if ``viewer`` may not see the post (see ``FeedPost.visible_to``).
 
-        Uses ``feed_comments_post_id_created_at`` for the first level, ``feed_comments_parent_id`` for the
-        deeper ones.
+        ``depth`` is 1 to 50 levels, ``limit`` 1 to 1000 comments. Of more, the top levels are kept, and the oldest of
+        each level, so that every comment has its parent; ``complete`` is False then. The rest follows with ``after``,
+        which takes ``next_cursor``, and with ``under`` for each entry that ``has_more``.
+
+        One query of at most ``limit`` comments, on ``feed_comments_post_id_created_at``, if the post has no more;
+        otherwise one a level until the limit is reached, on that index and ``feed_comments_parent_id``. Raises
+        NotFound if ``under`` does not exist, RefusedValue without post and ``under``, for a depth or limit out of
+        bounds and for a cursor of another query.
         """
         table = cls._meta.table_name
         validate_limit(table, depth, THREAD_DEPTH, "depth")
         validate_limit(table, limit, THREAD_LIMIT)
-        post_id, sight = id_of(cls.post, post), sight_of(FeedPost, viewer, connections)
-        rows = list(_thread_query(post_id, depth, limit + 1, sight))
-        return Thread(_depth_first(rows[:limit]), complete=len(rows) <= limit)
+        sight = sight_of(FeedPost, viewer, connections)
+        under_id = optional_id_of(cls.parent, under)
+        post_id = optional_id_of(cls.post, post)
+        if under_id is not None:
+            found = _FIND.first(id=under_id)
+            if found is None:
+                raise not_found(cls, under_id, "under")
+            if post_id is not None and post_id != found[0].post_id:
+                reject(cls.parent, f"comment {under_id} belongs to post {found[0].post_id}, not to post {post_id}")
+            post_id = found[0].post_id
+        post_id = required(cls.post, post_id)
+        if not is_in_sight(post_id, sight):
+            return Thread((), complete=True)
+        if under_id is None and after is None:
+            rows = _FIRST.execute(post=post_id, limit=limit + 1).fetchall()
+            if len(rows) <= limit:
+                return whole_thread(load_comments(cls, rows), depth)
+        return thread_by_levels(cls, post_id, under_id, depth, limit, after)
 
 
 def _checked_reason(reason: str) -> str:
     if not isinstance(reason, str) or not 1 <= len(reason) <= REASON_CHARACTERS:
         reject(FeedActivityLog.metadata, f"a reason is a text of 1 to {REASON_CHARACTERS} characters")
     return reason
-
-
-def _thread_query(post_id: int, depth: int, limit: int, sight: Sight) -> Any:
-    """Return the tree's rows, level by level and by age within, each with its ``depth``."""
-    first = FeedComment.select(FeedComment.id, peewee.SQL("1").alias("depth")).where(
-        FeedComment.post == post_id, FeedComment.parent.is_null(), _is_visible(FeedComment)
-    )
-    if not sight.is_unlimited:
-        first = first.where(if_visible(post_id, sight))
-    level = first.cte("level", recursive=True, columns=("id", "depth"))
-    reply = FeedComment.alias("reply")
-    deeper = (
-        reply.select(reply.id, level.c.depth + 1)
-        .join(level, on=(reply.parent == level.c.id))
-        .where(level.c.depth < depth, _is_visible(reply))
-    )
-    tree = level.union_all(deeper)
-    is_live = FeedComment.deleted_at.is_null()
-    hidden = {
-        field.name: peewee.Case(None, [(is_live, field)]).alias(field.name)
-        for field in (FeedComment.body, FeedComment.metadata)
-    }
-    columns = [hidden.get(field.name, field) for field in FeedComment._meta.sorted_fields]
-    return (
-        FeedComment.select(*columns, tree.c.depth)
-        .join(tree, on=(FeedComment.id == tree.c.id))
-        .order_by(tree.c.depth, FeedComment.created_at, FeedComment.id)
-        .limit(limit)
-        .with_cte(tree)
-        .objects()
-    )
-
-
-def _is_visible(comment: Any) -> Any:
-    answer = FeedComment.alias("answer")
-    has_answers = peewee.fn.EXISTS(answer.select(peewee.SQL("1")).where(answer.parent == comment.id))
-    return comment.deleted_at.is_null() | has_answers
-
-
-def _depth_first(rows: list[Any]) -> tuple[ThreadEntry, ...]:
-    """Return each row after its parent, without deleted rows that have no live reply below them."""
-    children: dict[int | None, list[Any]] = {}
-    for row in reversed(rows):
-        if row.deleted_at is None or row.id in children:
-            children.setdefault(row.parent_id, []).append(row)
-    entries = []
-    waiting = children.get(None, [])
-    while waiting:
-        row = waiting.pop()
-        entries.append(ThreadEntry(row, row.depth))
-        waiting.extend(children.get(row.id, []))
-    return tuple(entries)
 
 
 def _moderate(is_live: bool) -> Any:
@@ -313,3 +265,6 @@ def _insert_reply() -> Any:
 
 
 _INSERT_REPLY: Final = Statement(_insert_reply)
+_FIRST: Final = Statement(
+    lambda: with_authors(FeedComment).where(FeedComment.post == Parameter("post")).limit(Parameter("limit"))
+)

@@ -88,8 +88,14 @@ def if_visible(post: int, sight: Sight) -> peewee.Node:
     return peewee.fn.EXISTS(FeedPost.select(peewee.SQL("1")).where(FeedPost.id == post, sight.predicate(FeedPost)))
 
 
+def is_in_sight(post: int, sight: Sight) -> bool:
+    """Return whether the post is in sight; without asking if all are. Uses the primary key."""
+    if sight.is_unlimited:
+        return True
+    return FeedPost.select(FeedPost.id).where(FeedPost.id == post, sight.predicate(FeedPost)).exists()
+
+
 def require_visible(post: int, sight: Sight) -> None:
-    """Raise NotFound unless the post is in sight: hidden or missing, it looks the same. Uses the primary key."""
-    query = FeedPost.select(FeedPost.id).where(FeedPost.id == post, sight.predicate(FeedPost))
-    if not sight.is_unlimited and not query.exists():
+    """Raise NotFound unless the post is in sight: hidden or missing, it looks the same."""
+    if not is_in_sight(post, sight):
         raise not_found(FeedPost, post)

@@ -7,8 +7,9 @@ from typing import Any, Final, TypeVar
 
 import peewee
 
-from engagement_db.errors import NotFound
-from engagement_db.orm.bound import now
+from engagement_db import servers
+from engagement_db.errors import Contention, NotFound
+from engagement_db.orm.bound import current, now
 from engagement_db.orm.fields import (
     Reference,
     TextField,
@@ -78,10 +79,40 @@ def ids_of(field: Reference, rows: Iterable[Any], most: int) -> list[int]:
     return list(keys)
 
 
-def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFound:
-    """Return the error that says which row is missing, and in which role it was named."""
+def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFound | Contention:
+    """Return the error that says which row is missing, and in which role it was named.
+
+    It is Contention where the snapshot of the caller's transaction hides the row, or may hide it.
+    """
     named = f"{role}: " if role else ""
-    return NotFound(f"{named}{model._meta.table_name} {key} does not exist; nothing was changed.")
+    table = model._meta.table_name
+    if _is_hidden(model, key):
+        return Contention(
+            f"{named}{table} {key} is not in the snapshot of the transaction around this call. It may have been "
+            "written since; roll the transaction back and run all of it again. Nothing was changed.",
+            table=table,
+        )
+    return NotFound(f"{named}{table} {key} does not exist; nothing was changed.")
+
+
+def _is_hidden(model: Any, key: object) -> bool:
+    """Whether another session may have written the row since the transaction that is open took its snapshot."""
+    database = current()
+    if not database.in_transaction():
+        return False
+    server = servers.of(database)
+    if server.stale_reads_query is not None and database.execute_sql(server.stale_reads_query).fetchone()[0]:
+        return True
+    try:
+        if server.supports_for_update:
+            return bool(model.select(model.id).where(model.id == key).for_update().first())
+        # A write is refused where the snapshot is not the latest.
+        peewee.ModelUpdate(model, {model.id: model.id}).where(peewee.SQL("0")).execute()
+    except peewee.DatabaseError as error:
+        if server.lost_race(error):
+            return True
+        raise
+    return False
 
 
 def require_rows(*parents: tuple[Reference, int | None]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import peewee
 
 from engagement_db import servers
-from engagement_db.schema.compare import ClassifiedDifference, Difference, Kind, Severity, classify
+from engagement_db.schema.compare import Difference, Kind
+from engagement_db.schema.severity import ClassifiedDifference, Severity, classify
 from engagement_db.schema.stub_tables import STUB_TABLES
 from engagement_db.tables import Column, Id, Integer, Table
 

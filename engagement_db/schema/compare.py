@@ -1,4 +1,4 @@
-"""Differences between a declared and a live table, and the severity of each."""
+"""Differences between a declared and a live table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Final
 
 from engagement_db.expressions import same
-from engagement_db.servers.dialect import Dialect
 from engagement_db.tables import (
     Check,
     Column,
@@ -16,11 +15,8 @@ from engagement_db.tables import (
     Id,
     Index,
     Integer,
-    Json,
-    Now,
     Other,
     Table,
-    Text,
     Timestamp,
     Varchar,
 )
@@ -39,18 +35,6 @@ class Kind(StrEnum):
     CHECK = "check"
     COLLATION = "collation"
     EXTRA = "extra"
-
-
-class Severity(StrEnum):
-    """How bad a difference is.
-
-    ``HARMLESS``: every row and every query of the library works all the same. ``FIXABLE``: so they
-    do, and ``engagement-db adopt --align`` removes the difference. ``BREAKING``: something fails.
-    """
-
-    HARMLESS = "harmless"
-    FIXABLE = "fixable"
-    BREAKING = "breaking"
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ class Difference:
             case Index() as index, Index() as found_index:
                 return replace(found_index, valid=True) == index
             case Check() as check, Check() as found_check:
-                return found_check.name == check.name and _same_rule(check, found_check)
+                return found_check.name == check.name and same_rule(check, found_check)
             case _:
                 return False
 
@@ -110,37 +94,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.table}{'' if self.name == self.table else '.' + self.name}: {self.message}"
-
-
-@dataclass(frozen=True)
-class ClassifiedDifference:
-    """A difference and its severity.
-
-    ``violations`` counts the rows that violate the missing check, ``duplicates`` names those with equal values
-    under the missing unique index: the first and the last id of up to ten values.
-    """
-
-    difference: Difference
-    severity: Severity
-    violations: int = 0
-    duplicates: tuple[str, ...] = ()
-
-    @property
-    def message(self) -> str:
-        """What differs, without the place."""
-        return self.difference.message + self._violated
-
-    @property
-    def _violated(self) -> str:
-        if self.duplicates:
-            return f", and rows hold equal values: those with id {'; '.join(self.duplicates)}"
-        if not self.violations:
-            return ""
-        return ", and 1 row violates it" if self.violations == 1 else f", and {self.violations:,} rows violate it"
-
-    def __str__(self) -> str:
-        mark = "" if self.severity is Severity.BREAKING else f" ({self.severity})"
-        return f"{self.difference}{self._violated}{mark}"
 
 
 def added(before: Table | None, after: Table) -> Table:
@@ -166,7 +119,8 @@ def differences(declared: Table, live: Table | None) -> Iterator[Difference]:
     yield from _extra(live.name, (column for column in live.columns if declared.column(column.name) is None))
     for key in declared.foreign_keys:
         found_key = live.foreign_key(key.column)
-        if found_key != key:
+        # A missing column is reported once, and comes with its key.
+        if found_key != key and live.column(key.column) is not None:
             yield Difference(live.name, Kind.KEY, key, found_key)
     yield from _extra(live.name, (key for key in live.foreign_keys if declared.foreign_key(key.column) is None))
     for index in declared.indexes:
@@ -176,7 +130,7 @@ def differences(declared: Table, live: Table | None) -> Iterator[Difference]:
     yield from _extra(live.name, (index for index in live.indexes if declared.index(index.name) is None))
     for check in declared.checks:
         found_check = live.check(check.name)
-        if found_check is None or not found_check.validated or not _same_rule(check, found_check):
+        if found_check is None or not found_check.validated or not same_rule(check, found_check):
             yield Difference(live.name, Kind.CHECK, check, found_check)
     yield from _extra(live.name, (check for check in live.checks if declared.check(check.name) is None))
 
@@ -198,7 +152,8 @@ def _extra(table: str, parts: Iterator[Part]) -> Iterator[Difference]:
         yield Difference(table, Kind.EXTRA, None, part)
 
 
-def _same_rule(one: Check, other: Check) -> bool:
+def same_rule(one: Check, other: Check) -> bool:
+    """Return whether two checks have the same expression, however a server spells it."""
     return same(one.expression, other.expression)
 
 
@@ -207,98 +162,6 @@ def collation_differences(table: str, collations: tuple[str, ...], charset: str 
     for collation in collations:
         if not collation.startswith(charset or "") or not collation.endswith("_bin"):
             yield Difference(table, Kind.COLLATION, Collation(charset or ""), Collation(collation))
-
-
-def classify(declared: Table, live: Table | None, dialect: Dialect) -> Iterator[ClassifiedDifference]:
-    """Yield each difference between the tables with its severity.
-
-    An equivalent object under another name is one harmless difference, not a missing and an extra object.
-    """
-    namesakes: list[Part] = []
-    for difference in differences(declared, live):
-        namesake = _namesake(difference, live) if live is not None else None
-        if namesake is not None:
-            namesakes.append(namesake)
-            yield ClassifiedDifference(replace(difference, found=namesake), Severity.HARMLESS)
-        elif difference.kind is not Kind.EXTRA or difference.found not in namesakes:
-            yield ClassifiedDifference(difference, severity(difference, declared, dialect))
-
-
-def _namesake(difference: Difference, live: Table) -> Index | Check | None:
-    """Return the object that does the work of a missing index or check under another name, or None."""
-    if not difference.missing:
-        return None
-    match difference.wanted:
-        case Index() as index:
-            return next((other for other in live.indexes if replace(other, name=index.name) == index), None)
-        case Check() as check:
-            same_checks = (other for other in live.checks if other.name != check.name and _same_rule(check, other))
-            return next(same_checks, None)
-        case _:
-            return None
-
-
-def severity(difference: Difference, declared: Table, dialect: Dialect) -> Severity:
-    """Return how bad a difference between a live table and ``declared`` is, whatever the rows are."""
-    match difference.wanted, difference.found:
-        case None, found:
-            return Severity.BREAKING if _breaks_inserts(declared, found) else Severity.HARMLESS
-        case Column() as column, Column() as found_column if difference.kind is Kind.TYPE:
-            return _type_severity(column.type, found_column.type, dialect)
-        case Column() as column, Column() as found_column if difference.kind is Kind.DEFAULT:
-            both_now = isinstance(column.default, Now) and isinstance(found_column.default, Now)
-            return Severity.HARMLESS if both_now or column.default is None else Severity.BREAKING
-        case ForeignKey() as key, ForeignKey() as found_key:
-            return _key_severity(key, found_key)
-        case (Index() | Check(), _) if difference.missing:
-            return Severity.FIXABLE
-        case Collation(charset), Collation(collation) if collation.startswith(charset):
-            return Severity.HARMLESS
-        case _:
-            return Severity.BREAKING
-
-
-def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> Severity:
-    match wanted, found:
-        case Timestamp(), Timestamp():
-            return Severity.HARMLESS
-        case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
-            return Severity.FIXABLE
-        case (Varchar() | Text(), Varchar() | Text()) if not dialect.enforces_length:
-            return Severity.HARMLESS
-        case Varchar(wanted_length), Varchar(length) if length > wanted_length:
-            return Severity.HARMLESS
-        case _:
-            return Severity.BREAKING
-
-
-def _key_severity(wanted: ForeignKey, found: ForeignKey) -> Severity:
-    same_target = (wanted.parent, wanted.parent_column) == (found.parent, found.parent_column)
-    # Ids never change, so an action on update never runs.
-    known_update = found.on_update in ("CASCADE", "NO ACTION", "RESTRICT")
-    # The library never deletes such a parent, so CASCADE affects only other writers.
-    same_delete = wanted.on_delete == found.on_delete or (
-        wanted.on_delete == "RESTRICT" and found.on_delete in ("CASCADE", "NO ACTION")
-    )
-    works = found.validated and same_target and known_update and same_delete
-    return Severity.HARMLESS if works else Severity.BREAKING
-
-
-def _breaks_inserts(declared: Table, extra: Part | None) -> bool:
-    """Return whether an unmanaged object rejects rows that the declared table accepts."""
-    match extra:
-        case Column(null=nullable, default=default):
-            return not nullable and default is None
-        case ForeignKey(column=column, on_delete=on_delete):
-            own = declared.column(column)
-            # A key from a nullable column that is emptied with its parent rejects no row that the library writes.
-            return own is not None and not (own.null and on_delete == "SET NULL")
-        case Index(columns=columns, unique=True):
-            unique = [{"id"}, *(set(index.columns) for index in declared.indexes if index.unique)]
-            is_wider = any(already <= set(columns) for already in unique)
-            return not is_wider and all(declared.column(column) for column in columns)
-        case _:
-            return False
 
 
 def describe_type(kind: ColumnType) -> str:
@@ -410,6 +273,6 @@ def _index(index: Index) -> str:
 def _describe_check(wanted: Check, found: Check) -> str:
     if found.name != wanted.name:
         return f"it is named {found.name}"
-    if not _same_rule(wanted, found):
+    if not same_rule(wanted, found):
         return f"the check is {found.expression}, not {wanted.expression}"
     return f"the check {wanted.name} is not validated"

@@ -9,11 +9,10 @@ from peewee_migrate import models as peewee_migrate_models
 from engagement_db.expressions import literal
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision
-from engagement_db.schema.simulate import SimulatedCatalog, changes_up, require_applicable, simulated
+from engagement_db.schema.simulate import SimulatedCatalog, Simulation
 from engagement_db.schema.steps import RequireTables, Tables
 from engagement_db.servers import Change, Server
 from engagement_db.servers.catalog import Catalog
-from engagement_db.tables import Table
 
 _NOTE: Final = (
     "-- Run with the server's own client, with no other migration in progress. Stop on the first error:",
@@ -21,29 +20,16 @@ _NOTE: Final = (
 )
 
 
-def plan(
-    server: Server,
-    revisions: Sequence[Revision],
-    live: Catalog | None = None,
-    applied: Collection[str] = (),
-    stubs: Sequence[Table] = (),
-) -> list[tuple[str, str, bool]]:
-    """Return the steps of ``revisions``: (revision, title, whether it is already applied). Reads only.
+def plan(simulation: Simulation, pending: Sequence[Revision]) -> list[tuple[str, str, bool]]:
+    """Return the steps of the ``pending`` revisions: (revision, title, whether it is already applied). Reads only.
 
-    Without ``live`` the database is assumed to be empty; ``stubs`` are tables that would be created
-    first. Raises SchemaConflict if a revision could not be applied.
+    Raises SchemaConflict if one of them could not be applied.
     """
-
-    def catalog() -> SimulatedCatalog:
-        found = simulated(server, revisions, live, applied)
-        found.tables = {table.name: table for table in stubs} | found.tables
-        return found
-
-    require_applicable(revisions, catalog())
+    simulation.require_applicable(pending)
     return [
         (revision.name, step.title, not changes)
-        for revision, steps in changes_up(revisions, catalog())
-        for step, changes in steps
+        for revision in pending
+        for step, changes in simulation.changes(revision)
         if not isinstance(step, RequireTables)
     ]
 
@@ -55,23 +41,27 @@ def script_up(
 
     Without ``live`` the platform is assumed to have none of the library's tables.
     """
-    catalog = simulated(server, revisions, live, applied)
+    simulation = Simulation(revisions, server, live, applied)
     yield from _opening(server)
     yield f"{_history_table(server)};"
-    for revision, steps in changes_up([item for item in revisions if item.name not in applied], catalog):
-        outside = any(step.runs_outside_transaction(server) for step in revision.steps)
-        changes = [change for _, found in steps for change in found]
-        quoted = server.quoted(TABLE)
-        record = f"INSERT INTO {quoted} (name, migrated_at) VALUES ({literal(revision.name)}, CURRENT_TIMESTAMP)"
+    for revision in revisions:
+        if revision.name in applied:
+            continue
+        catalog = simulation.before(revision)
+        outside = any(step.runs_outside_transaction(catalog, server) for step in revision.steps)
+        changes = [change for _, found in simulation.changes(revision) for change in found]
+        values = f"({literal(revision.name)}, CURRENT_TIMESTAMP)"
+        record = f"INSERT INTO {server.quoted(TABLE)} (name, migrated_at) VALUES {values}"
         yield from _block(server, revision, changes, record, in_one=server.transactional_ddl and not outside)
 
 
 def script_down(server: Server, revisions: Sequence[Revision], live: Catalog | None = None) -> Iterator[str]:
     """Yield the SQL that rolls back ``revisions``, newest first. Running it deletes their rows."""
-    catalog = simulated(server, revisions, live, [revision.name for revision in revisions])
     states: list[Tables] = [{}]
     for step in (step for revision in revisions for step in revision.steps):
         states.append(step.declared(states[-1]))
+    found = {name: live.table(name) if live else table for name, table in states[-1].items()}
+    catalog = SimulatedCatalog(server, {name: table for name, table in found.items() if table}, live)
     yield from _opening(server)
     for revision in reversed(revisions):
         changes = []

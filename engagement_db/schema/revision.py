@@ -25,10 +25,7 @@ _ANOTHER_DATABASE: Final = (
     "or let the platform's own migrations run first. Then run the same command again."
 )
 _REQUIREMENTS: Final = "Change the platform's tables as these sentences say, then run the same command again."
-_CONFLICTS: Final = (
-    "Rename or drop what conflicts (for tables that Sequelize created, run `engagement-db adopt` instead), "
-    "then run the same command again."
-)
+_CONFLICTS: Final = "Run `engagement-db adopt`: it records what another tool has created, and says what else to do."
 _NOT_ONLINE: Final = (
     "This table cannot be altered online (usual cause: a FULLTEXT index). In a maintenance window, run the statement "
     "that `engagement-db sql` prints, without its ALGORITHM and LOCK. "
@@ -78,14 +75,15 @@ class Revision:
             after = step.declared(after)
         return after
 
-    def up(self, run: Run) -> None:
+    def up(self, run: Run, before: Catalog | None = None) -> None:
         """Apply this revision, resuming an interrupted run if there was one.
 
+        ``before`` is the catalog without what later revisions added, by default the live one.
         Raises SchemaConflict, before the first change, if an object exists with another definition;
         MigrationBusy or StepFailed if a step fails: the message says which steps are completed.
         """
-        self.require_applicable(run.catalog, run.server)
-        outside = any(step.runs_outside_transaction(run.server) for step in self.steps)
+        self.require_applicable(before or run.catalog, run.server)
+        outside = any(step.runs_outside_transaction(run.catalog, run.server) for step in self.steps)
         with _autocommit_block(run.database) if outside else nullcontext():
 
             def plan() -> Plan:

@@ -14,8 +14,8 @@ from engagement_db.schema import history
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
-from engagement_db.schema.revision import Revision, stages
-from engagement_db.schema.simulate import require_applicable, require_revertible, simulated
+from engagement_db.schema.revision import Revision
+from engagement_db.schema.simulate import Simulation
 from engagement_db.servers.driver import server_message
 
 # Sorts before every revision; a database at BASE has none of them.
@@ -102,12 +102,13 @@ def migrate(
         current.require_consistent()
         pending = select_pending(revisions, current.applied, to)
         run = Run(database, report, lock_timeout_seconds)
-        require_applicable(pending, simulated(run.server, revisions, run.catalog, current.applied))
+        simulation = Simulation(revisions, run.server, run.catalog, current.applied)
+        simulation.require_applicable(pending)
         if pending:
             history.create(database)
         for revision in pending:
             with _label_errors(revision), database.transaction():
-                revision.up(run)
+                revision.up(run, simulation.before(revision))
                 history.add(database, revision.name)
             done.append(revision.name)
     return tuple(done)
@@ -143,7 +144,7 @@ def rollback(
             require_applied(count, len(applied))
             chosen = applied[:count]
         run = Run(database, report, lock_timeout_seconds)
-        _require_revertible(chosen, revisions, run)
+        Simulation(revisions, run.server, run.catalog).require_revertible(chosen)
         losses = [_counted(rows, what) for revision in chosen for what, rows in revision.data_loss(run)]
         if losses and not discard_rows:
             raise RowsAtStake(
@@ -156,16 +157,6 @@ def rollback(
                 history.remove(database, revision.name)
             done.append(revision.name)
     return tuple(done)
-
-
-def _require_revertible(chosen: Sequence[Revision], revisions: Sequence[Revision], run: Run) -> None:
-    tables = stages(revisions)
-    reversals = [
-        (revision, tables[number], tables[number + 1])
-        for number, revision in reversed(list(enumerate(revisions)))
-        if revision in chosen
-    ]
-    require_revertible(reversals, simulated(run.server, revisions, run.catalog, ()))
 
 
 def status(database: peewee.Database, directory: Path | None = None) -> MigrationStatus:

@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from engagement_db.schema.compare import added
-from engagement_db.schema.revision import Revision, declared
-from engagement_db.schema.steps import Step
+from engagement_db.schema.revision import Revision, stages
+from engagement_db.schema.steps import CreateTable, Step
 from engagement_db.servers import Change, Server, ddl
 from engagement_db.servers.catalog import Catalog, Dependent
-from engagement_db.tables import Column, Enum, Table, enum_type_name
-
-# A revision, the tables before it and the tables after it.
-Reversal = tuple[Revision, Mapping[str, Table], Mapping[str, Table]]
+from engagement_db.tables import Enum, Table, enum_type_name, sort
 
 
 class SimulatedCatalog(Catalog):
@@ -22,10 +19,9 @@ class SimulatedCatalog(Catalog):
         self.server = server
         self.tables = dict(tables)
         self.live = live or Catalog()
-        self.is_offline = live is None
 
     def version(self) -> tuple[int, ...]:
-        return self.server.minimum_version if self.is_offline else self.live.version()
+        return self.live.version() or self.server.minimum_version
 
     def table(self, name: str) -> Table | None:
         return self.tables.get(name)
@@ -61,6 +57,9 @@ class SimulatedCatalog(Catalog):
     def collations(self, table: str) -> tuple[str, ...]:
         return self.live.collations(table)
 
+    def count(self, table: str, column: str | None = None) -> int:
+        return self.live.count(table, column) if self._has_rows(table, [column] if column else []) else 0
+
     def count_equal(self, table: str, column: str, value: str) -> int:
         return self.live.count_equal(table, column, value) if self._has_rows(table, [column]) else 0
 
@@ -84,52 +83,82 @@ def _columns_in(expression: str) -> list[str]:
     return re.findall(r'"([^"]+)"', expression)
 
 
-def simulated(
-    server: Server, revisions: Sequence[Revision], live: Catalog | None, applied: Collection[str]
-) -> SimulatedCatalog:
-    """Return a catalog with the live tables of ``revisions``; without ``live``, with those of the ``applied`` ones."""
-    tables = declared(revisions)
-    if live is None:
-        return SimulatedCatalog(server, declared([revision for revision in revisions if revision.name in applied]))
-    found = {name: live.table(name) for name in tables}
-    return SimulatedCatalog(server, {name: table for name, table in found.items() if table is not None}, live)
+@dataclass(frozen=True)
+class Simulation:
+    """Revisions over a live catalog, of which those named in ``applied`` are applied.
 
+    Without ``live``, the tables before each revision are those that the revisions before it declare.
+    ``stubs`` are tables that are created first if they are missing.
+    """
 
-def changes_up(
-    revisions: Sequence[Revision], catalog: SimulatedCatalog
-) -> Iterator[tuple[Revision, list[tuple[Step, list[Change]]]]]:
-    """Yield for each revision the changes of its steps, and leave ``catalog`` as it is after them."""
-    for revision in revisions:
-        steps = []
+    revisions: Sequence[Revision]
+    server: Server
+    live: Catalog | None = None
+    applied: Collection[str] = ()
+    stubs: Sequence[Table] = ()
+
+    def before(self, revision: Revision) -> SimulatedCatalog:
+        """Return the catalog to which ``revision`` is applied.
+
+        Nothing of later revisions is in it; what pending revisions before it will add is.
+        """
+        number = self.revisions.index(revision)
+        tables = stages(self.revisions)
+        if self.live is None:
+            return SimulatedCatalog(self.server, tables[number])
+        pending = [earlier for earlier in range(number) if self.revisions[earlier].name not in self.applied]
+        found = {}
+        for name, last in tables[-1].items():
+            table = self.live.table(name) or next((stub for stub in self.stubs if stub.name == name), None)
+            if table is None:
+                if any(_creates(self.revisions[earlier], name) for earlier in pending):
+                    found[name] = tables[number][name]
+                continue
+            if name in tables[number + 1]:
+                table = _without(table, tables[number + 1][name], last)
+            for earlier in pending:
+                if name in tables[earlier]:
+                    table = _with(table, tables[earlier][name], tables[earlier + 1][name])
+            found[name] = table
+        return SimulatedCatalog(self.server, found, self.live)
+
+    def changes(self, revision: Revision) -> Iterator[tuple[Step, list[Change]]]:
+        """Yield each step of ``revision`` with the changes that it would make."""
+        catalog = self.before(revision)
         for step in revision.steps:
-            steps.append((step, list(step.changes(catalog, catalog.server))))
+            yield step, list(step.changes(catalog, self.server))
             catalog.tables = step.declared(catalog.tables)
-        yield revision, steps
+
+    def require_applicable(self, pending: Sequence[Revision]) -> None:
+        """Raise SchemaConflict for the first of ``pending`` that cannot be applied after those before it."""
+        for revision in pending:
+            revision.require_applicable(self.before(revision), self.server)
+
+    def require_revertible(self, chosen: Sequence[Revision]) -> None:
+        """Raise SchemaConflict for the first of ``chosen``, newest first, that cannot be rolled back."""
+        assert self.live is not None
+        tables = stages(self.revisions)
+        pairs = [(tables[number], tables[number + 1]) for number in map(self.revisions.index, chosen)]
+        leaving = frozenset(name for old, new in pairs for name in _added_names(old, new))
+        live = {name: self.live.table(name) for name in tables[-1]}
+        catalog = SimulatedCatalog(self.server, {name: table for name, table in live.items() if table}, self.live)
+        for revision, (old, new) in zip(chosen, pairs, strict=True):
+            revision.require_revertible(catalog, self.server, leaving)
+            for name, table in new.items():
+                current = catalog.tables.pop(name, None)
+                if current is not None and name in old:
+                    catalog.tables[name] = _without(current, old[name], table)
 
 
-def require_applicable(revisions: Sequence[Revision], catalog: SimulatedCatalog) -> None:
-    """Raise SchemaConflict for the first of ``revisions`` that could not be applied after those before it."""
-    for revision in revisions:
-        revision.require_applicable(catalog, catalog.server)
-        catalog.tables = revision.declared(catalog.tables)
+def _creates(revision: Revision, table: str) -> bool:
+    return any(isinstance(step, CreateTable) and step.table.name == table for step in revision.steps)
 
 
-def require_revertible(reversals: Sequence[Reversal], catalog: SimulatedCatalog) -> None:
-    """Raise SchemaConflict for the first of ``reversals``, newest first, that could not be made after those before."""
-    leaving = frozenset(name for _, before, after in reversals for name in _added_names(before, after))
-    for revision, before, after in reversals:
-        revision.require_revertible(catalog, catalog.server, leaving)
-        for name, table in after.items():
-            live = catalog.tables.pop(name, None)
-            if live is not None and name in before:
-                catalog.tables[name] = _reverted(live, before[name], table)
-
-
-def _added_names(before: Mapping[str, Table], after: Mapping[str, Table]) -> Iterator[str]:
-    for table in after.values():
-        if table.name not in before:
+def _added_names(old: Mapping[str, Table], new: Mapping[str, Table]) -> Iterator[str]:
+    for table in new.values():
+        if table.name not in old:
             yield table.name
-        part = added(before.get(table.name), table)
+        part = added(old.get(table.name), table)
         yield from _object_names(part)
         # SQLite reports a foreign key by its column.
         for key in part.foreign_keys:
@@ -141,25 +170,45 @@ def _object_names(table: Table) -> set[str]:
     return keys | {index.name for index in table.indexes} | {check.name for check in table.checks}
 
 
-def _reverted(live: Table, before: Table, after: Table) -> Table:
-    """Return the live table without what was added between ``before`` and ``after``."""
-    part = added(before, after)
-    columns = tuple(_reverted_columns(live, before, after))
+def _without(live: Table, old: Table, new: Table) -> Table:
+    """Return the live table without what was added or changed between ``old`` and ``new``."""
+    part = added(old, new)
+    columns = []
+    for column in live.columns:
+        after, previous = part.column(column.name), old.column(column.name)
+        if after is None:
+            columns.append(column)
+        elif previous is not None:
+            columns.append(replace(column, type=previous.type) if column.type == after.type else column)
     names = {column.name for column in columns}
     gone = _object_names(part)
     return replace(
         live,
-        columns=columns,
+        columns=tuple(columns),
         foreign_keys=tuple(key for key in live.foreign_keys if key.name not in gone and key.column in names),
         indexes=tuple(item for item in live.indexes if item.name not in gone and names.issuperset(item.columns)),
         checks=tuple(check for check in live.checks if check.name not in gone),
     )
 
 
-def _reverted_columns(live: Table, before: Table, after: Table) -> Iterator[Column]:
+def _with(live: Table, old: Table, new: Table) -> Table:
+    """Return the live table with what was added or changed between ``old`` and ``new``."""
+    part = added(old, new)
+    columns = []
     for column in live.columns:
-        old, new = before.column(column.name), after.column(column.name)
-        if old is not None and new is not None and column.type == new.type:
-            yield replace(column, type=old.type)
-        elif old is not None or new is None:
-            yield column
+        after, previous = part.column(column.name), old.column(column.name)
+        is_changed = after is not None and previous is not None and column.type == previous.type
+        columns.append(replace(column, type=after.type) if after is not None and is_changed else column)
+    columns += [column for column in part.columns if live.column(column.name) is None]
+    keys = [key for key in part.foreign_keys if live.foreign_key(key.column) is None]
+    indexes = [index for index in part.indexes if live.index(index.name) is None]
+    checks = [check for check in part.checks if live.check(check.name) is None]
+    return sort(
+        Table(
+            live.name,
+            tuple(columns),
+            (*live.foreign_keys, *keys),
+            (*live.indexes, *indexes),
+            (*live.checks, *checks),
+        )
+    )

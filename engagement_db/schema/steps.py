@@ -15,6 +15,7 @@ from typing import Protocol
 
 from engagement_db.expressions import same
 from engagement_db.schema.compare import Kind, describe_type, differences
+from engagement_db.schema.severity import equivalent, judge
 from engagement_db.servers import Change, Server, ddl
 from engagement_db.servers.catalog import Catalog
 from engagement_db.tables import (
@@ -31,6 +32,7 @@ from engagement_db.tables import (
     Now,
     ReferenceSpec,
     Table,
+    Text,
     check_name,
     foreign_key_name,
     index_name,
@@ -58,7 +60,7 @@ class Step(Protocol):
     def declared(self, tables: Tables) -> dict[str, Table]:
         """Return the tables after this step, given those before it."""
 
-    def runs_outside_transaction(self, server: Server) -> bool:
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         """Return whether the step is applied in transactions of its own."""
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -77,12 +79,14 @@ class Step(Protocol):
         """Yield (what, how many) for the rows and values that reverting deletes."""
 
 
-class _Step:
+class BaseStep:
+    """The answers that most steps share."""
+
     @property
     def creates(self) -> str:
         return ""
 
-    def runs_outside_transaction(self, server: Server) -> bool:
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         return server.builds_outside_transaction
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -96,7 +100,7 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class RequireTables(_Step):
+class RequireTables(BaseStep):
     """Tables of the platform with an integer ``id`` that foreign keys can reference."""
 
     names: tuple[str, ...]
@@ -110,7 +114,7 @@ class RequireTables(_Step):
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {name: Table(name, (Column("id", Id()),)) for name in self.names} | dict(tables)
 
-    def runs_outside_transaction(self, server: Server) -> bool:
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         return False
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -146,7 +150,7 @@ class RequireTables(_Step):
 
 
 @dataclass(frozen=True)
-class CreateTable(_Step):
+class CreateTable(BaseStep):
     """A table with its enum types and indexes."""
 
     table: Table
@@ -166,32 +170,35 @@ class CreateTable(_Step):
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {**tables, self.table.name: self.table}
 
-    def runs_outside_transaction(self, server: Server) -> bool:
-        return False
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
+        live = catalog.table(self.table.name)
+        return server.builds_outside_transaction and live is not None and bool(self._missing_indexes(live))
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
         live = catalog.table(self.table.name)
         yield from server.type_conflicts(catalog, self.table)
-        for index in self.table.indexes:
-            yield from _index_name_conflicts(catalog, self.table.name, index)
+        for index in self._missing_indexes(live):
+            yield from _index_name_conflicts(catalog, server, self.table.name, index)
         if live is None:
             existing = catalog.existing_object(self.table.name)
             if existing is not None:
                 yield f"the name {self.table.name} is already taken by {existing}"
             return
-        for difference in differences(self.table, live):
-            if difference.kind is Kind.INDEX and live.index(difference.name) is None:
-                continue
-            if difference.kind is not Kind.EXTRA:
-                yield str(difference)
-        for column in live.columns:
-            if self.table.column(column.name) is None and not column.null and column.default is None:
-                reason = "an unmanaged column is NOT NULL without a default, so inserts would fail"
-                yield f"{live.name}.{column.name}: {reason}"
+        for item in judge(self.table, catalog, server):
+            if item.is_breaking:
+                yield item.unmarked
+
+    def _missing_indexes(self, live: Table | None) -> list[Index]:
+        return [index for index in self.table.indexes if equivalent(index, live) is None]
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
+        live = catalog.table(self.table.name)
         yield from server.create_types(catalog, self.table)
-        yield from server.create_table(self.table, catalog.table(self.table.name))
+        if live is None:
+            yield from server.create_table(self.table)
+        else:
+            for index in self._missing_indexes(live):
+                yield from server.add_index(self.table.name, index, live.index(index.name))
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         for dependent in catalog.dependents(self.table.name):
@@ -209,7 +216,7 @@ class CreateTable(_Step):
 
 
 @dataclass(frozen=True)
-class AddColumn(_Step):
+class AddColumn(BaseStep):
     """A column, with its foreign key and its index, in a table that may be large and busy.
 
     Writes are not blocked: the online algorithm is requested explicitly, and the foreign key is validated
@@ -248,7 +255,7 @@ class AddColumn(_Step):
         )
         return {**tables, self.table: sort(after)}
 
-    def runs_outside_transaction(self, server: Server) -> bool:
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         return server.builds_outside_transaction and (self.index is not None or self.key is not None)
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
@@ -260,20 +267,22 @@ class AddColumn(_Step):
         has_column = live.column(self.column.name) is not None
         if not has_column:
             yield from catalog.alter_obstacles(self.table)
-        for difference in differences(self._added, live):
-            if difference.kind is Kind.EXTRA:
-                continue
-            to_come = difference.missing and difference.kind in (Kind.COLUMN, Kind.KEY, Kind.INDEX)
-            if not to_come or (difference.kind is Kind.KEY and has_column and server.adds_column_with_key):
-                yield str(difference)
-        if self.index is not None:
-            yield from _index_name_conflicts(catalog, self.table, self.index)
+            names = [column.name for column in live.columns]
+            yield from _case_conflicts(server, "column", self.table, self.column.name, names)
+        can_add_key = not has_column or not server.adds_column_with_key
+        for item in judge(self._added, catalog, server, is_whole=False):
+            kind, missing = item.difference.kind, item.difference.missing
+            to_come = missing and (kind in (Kind.COLUMN, Kind.INDEX) or (kind is Kind.KEY and can_add_key))
+            if item.is_breaking and not to_come:
+                yield item.unmarked
+        if self.index is not None and equivalent(self.index, live) is None:
+            yield from _index_name_conflicts(catalog, server, self.table, self.index)
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         if catalog.column(self.table, self.column.name) is None:
             yield from server.create_types(catalog, self._added)
             yield from server.add_column(self.table, self.column, self.key)
-        if self.index is not None:
+        if self.index is not None and equivalent(self.index, catalog.table(self.table)) is None:
             yield from server.add_index(self.table, self.index, catalog.index(self.table, self.index.name))
         if self.key is not None:
             yield from server.add_key(self.table, self.key, catalog.foreign_key(self.table, self.column.name))
@@ -308,7 +317,7 @@ class AddColumn(_Step):
 
 
 @dataclass(frozen=True)
-class AddIndex(_Step):
+class AddIndex(BaseStep):
     """An index, created while writes continue."""
 
     table: str
@@ -336,7 +345,9 @@ class AddIndex(_Step):
             yield f"the table {self.table} is missing"
             return
         yield from self._other_definition(live)
-        yield from _index_name_conflicts(catalog, self.table, self.index)
+        if equivalent(self.index, live) is not None:
+            return
+        yield from _index_name_conflicts(catalog, server, self.table, self.index)
         if self.index.unique and live.index(self.index.name) is None:
             columns = self.index.columns
             found = catalog.duplicate_ids(self.table, columns) if all(map(live.column, columns)) else ()
@@ -352,7 +363,8 @@ class AddIndex(_Step):
                 yield str(difference)
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
-        yield from server.add_index(self.table, self.index, catalog.index(self.table, self.index.name))
+        if equivalent(self.index, catalog.table(self.table)) is None:
+            yield from server.add_index(self.table, self.index, catalog.index(self.table, self.index.name))
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         live = catalog.table(self.table)
@@ -365,7 +377,7 @@ class AddIndex(_Step):
 
 
 @dataclass(frozen=True)
-class AddCheck(_Step):
+class AddCheck(BaseStep):
     """A check constraint, which the existing rows must satisfy too."""
 
     table: str
@@ -393,7 +405,7 @@ class AddCheck(_Step):
             yield f"the table {self.table} is missing"
             return
         yield from self._other_definition(live)
-        if live.check(self.check.name) is not None:
+        if live.check(self.check.name) is not None or equivalent(self.check, live) is not None:
             return
         for column in live.columns:
             if isinstance(column.type, Enum | Json) and check_name(self.table, column.name) == self.check.name:
@@ -416,7 +428,8 @@ class AddCheck(_Step):
             yield f"{self.table}.{self.check.name}: the check is {found.expression}, not {self.check.expression}"
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
-        yield from server.add_check(self.table, self.check, catalog.check(self.table, self.check.name))
+        if equivalent(self.check, catalog.table(self.table)) is None:
+            yield from server.add_check(self.table, self.check, catalog.check(self.table, self.check.name))
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         live = catalog.table(self.table)
@@ -430,7 +443,7 @@ class AddCheck(_Step):
 
 
 @dataclass(frozen=True)
-class AddEnumLabel(_Step):
+class AddEnumLabel(BaseStep):
     """One more label of an enum column, the last in order. It cannot be reverted while a row has it."""
 
     table: str
@@ -456,42 +469,52 @@ class AddEnumLabel(_Step):
         columns = tuple(self.extended if column.name == self.column.name else column for column in before.columns)
         return {**tables, self.table: replace(before, columns=columns)}
 
-    def runs_outside_transaction(self, server: Server) -> bool:
+    def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         return False
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
-        live = catalog.table(self.table)
-        found = live.column(self.column.name) if live else None
-        if live is None or found is None:
+        found = catalog.column(self.table, self.column.name)
+        if found is None:
             yield f"{self.table}.{self.column.name} is missing"
-        elif found not in (self.column, self.extended):
-            before = Table(self.table, (self.column,))
-            for difference in differences(before, replace(live, columns=(found,))):
-                if difference.kind is not Kind.EXTRA:
-                    yield str(difference)
-        else:
+            return
+        # A text column that no check restricts takes the new label as it is.
+        is_extended = found.type == self.extended.type or isinstance(found.type, Text)
+        declared = Table(self.table, (self.extended if is_extended else self.column,))
+        items = judge(declared, catalog, server, is_whole=False)
+        conflicts = [item.unmarked for item in items if item.is_breaking]
+        yield from conflicts
+        if not conflicts and isinstance(found.type, Enum):
             yield from server.label_conflicts(catalog, self.table, found)
 
-    def _is_extended(self, catalog: Catalog) -> bool:
-        return catalog.column(self.table, self.column.name) == self.extended
+    def _labels(self, found: Column | None) -> tuple[str, ...] | None:
+        return found.type.labels if found is not None and isinstance(found.type, Enum) else None
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
-        if not self._is_extended(catalog):
-            yield from server.add_label(self.table, self.column, self.extended)
+        found = catalog.column(self.table, self.column.name)
+        labels = self._labels(found)
+        if found is not None and labels is not None and self.label not in labels:
+            yield from server.add_label(self.table, found, replace(found, type=Enum((*labels, self.label))))
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
         yield from self.conflicts(catalog, server)
-        if not self._is_extended(catalog):
+        found = catalog.column(self.table, self.column.name)
+        if found is None:
             return
-        yield from server.drop_label_conflicts(catalog, self.table, self.column)
+        if self.label in (self._labels(found) or ()):
+            yield from server.drop_label_conflicts(catalog, self.table, self.column)
+        elif not isinstance(found.type, Text):
+            return
         users = catalog.count_equal(self.table, self.column.name, self.label)
         if users:
             rows = "1 row of" if users == 1 else f"{users:,} rows of"
             yield f"{rows} {self.table} with {self.column.name} = {self.label!r}; change them first"
 
     def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
-        if self._is_extended(catalog):
-            yield from server.drop_label(self.table, self.extended, self.column)
+        found = catalog.column(self.table, self.column.name)
+        labels = self._labels(found)
+        if found is not None and labels is not None and self.label in labels:
+            kept = tuple(label for label in labels if label != self.label)
+            yield from server.drop_label(self.table, found, replace(found, type=Enum(kept)))
 
 
 def _table(tables: Tables, name: str) -> Table:
@@ -499,11 +522,21 @@ def _table(tables: Tables, name: str) -> Table:
     return tables.get(name, Table(name, ()))
 
 
-def _index_name_conflicts(catalog: Catalog, table: str, index: Index) -> Iterator[str]:
+def _index_name_conflicts(catalog: Catalog, server: Server, table: str, index: Index) -> Iterator[str]:
     if catalog.index(table, index.name) is None:
         existing = catalog.existing_object(index.name, of_index=True)
+        live = catalog.table(table)
         if existing is not None:
             yield f"the name {index.name} is already taken by {existing}"
+        elif live is not None:
+            yield from _case_conflicts(server, "index", table, index.name, [other.name for other in live.indexes])
+
+
+def _case_conflicts(server: Server, kind: str, table: str, name: str, existing: list[str]) -> Iterator[str]:
+    """Yield a sentence for an existing name that is the same as ``name`` to the server, but for its case."""
+    for other in existing if server.ignores_case_of_names else ():
+        if other.lower() == name.lower() and other != name:
+            yield f"{table} has the {kind} {other}, the same name as {name} to {server.display_name}; rename it"
 
 
 def require_tables(*names: str) -> RequireTables:

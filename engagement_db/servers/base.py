@@ -119,7 +119,7 @@ class Server(Dialect, ABC):
 
     def create_statements(self, table: Table) -> list[str]:
         """Return every statement that creates the table in a database without it."""
-        changes = [*self.create_types(Catalog(), table), *self.create_table(table, None)]
+        changes = [*self.create_types(Catalog(), table), *self.create_table(table)]
         return [change.statement for change in changes]
 
     def drop_statements(self, table: Table) -> list[str]:
@@ -138,13 +138,11 @@ class Server(Dialect, ABC):
         """Yield a sentence for each existing type that is not the one of ``table``'s column."""
         yield from ()
 
-    def create_table(self, table: Table, live: Table | None) -> Iterator[Change]:
-        """Yield the changes that create the table and those of its indexes that are missing."""
-        if live is None:
-            yield Change(ddl.create_table(self, table))
+    def create_table(self, table: Table) -> Iterator[Change]:
+        """Yield the changes that create the table and its indexes."""
+        yield Change(ddl.create_table(self, table))
         for index in table.indexes:
-            if live is None or live.index(index.name) is None:
-                yield Change(ddl.create_index(self, table.name, index))
+            yield Change(ddl.create_index(self, table.name, index))
 
     # Columns, indexes and constraints
 
@@ -180,6 +178,26 @@ class Server(Dialect, ABC):
     def drop_check(self, table: str, check: Check) -> Iterator[Change]:
         """Yield the change that drops the check."""
         yield Change(f"{self.alter(table)} DROP CONSTRAINT {self.quoted(check.name)}")
+
+    def set_not_null(self, catalog: Catalog, table: str, column: str) -> Iterator[Change]:
+        """Yield the changes that forbid NULL in an existing column, of which no row may hold one."""
+        yield Change(f"{self.alter(table)} ALTER COLUMN {self.quoted(column)} SET NOT NULL")
+
+    def not_null_conflicts(self, catalog: Catalog, table: str, column: str) -> Iterator[str]:
+        """Yield a sentence for each reason for which NULL cannot be forbidden in the column."""
+        yield from ()
+
+    def alter_column(self, table: str, wanted: Column, found: Column) -> Iterator[Change]:
+        """Yield the changes that give the column ``found`` the type, nullability and default of ``wanted``.
+
+        They may block writes and fail on existing rows, so they are for a person to run. Nothing on a
+        server that cannot alter a column.
+        """
+        yield from ()
+
+    def drop_key(self, table: str, name: str) -> Iterator[Change]:
+        """Yield the change that drops the foreign key; nothing on a server that cannot."""
+        yield Change(f"{self.alter(table)} DROP CONSTRAINT {self.quoted(name)}")
 
     def check_conflicts(self, catalog: Catalog, table: str) -> Iterator[str]:
         """Yield a sentence for each reason for which no check can be added to the table."""

@@ -22,17 +22,19 @@ def column_definition(dialect: Dialect, table: str, column: Column) -> str:
     words = [dialect.quoted(column.name), dialect.type_sql(table, column)]
     if not column.null and not isinstance(column.type, Id):
         words.append("NOT NULL")
-    if isinstance(column.default, Now):
-        words.append(f"DEFAULT {dialect.now_sql}")
-    elif column.default is not None:
-        words.append(f"DEFAULT {_default(dialect, column, column.default)}")
+    if column.default is not None:
+        words.append(f"DEFAULT {default_sql(dialect, column)}")
     check = type_check(dialect, table, column)
     if check is not None:
         words.append(check_constraint(dialect, check))
     return " ".join(words)
 
 
-def _default(dialect: Dialect, column: Column, value: str) -> str:
+def default_sql(dialect: Dialect, column: Column) -> str:
+    """Return the column's default as an expression."""
+    if isinstance(column.default, Now):
+        return dialect.now_sql
+    value = str(column.default)
     return value if isinstance(column.type, Money | Integer) else dialect.literal(value)
 
 

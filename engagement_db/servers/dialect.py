@@ -33,6 +33,8 @@ class Dialect:
     transactional_ddl: ClassVar[bool] = True
     # Does it build indexes and validate constraints in transactions of their own, so that writes continue?
     builds_outside_transaction: ClassVar[bool] = False
+    # Are columns, or indexes of one table, whose names differ in case only, the same to it?
+    ignores_case_of_names: ClassVar[bool] = False
     # Must the values of a CASE be cast to the type of the column?
     casts_in_case: ClassVar[bool] = False
     # Are the enum and JSON types, which it lacks, emulated by checks?

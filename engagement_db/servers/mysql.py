@@ -11,7 +11,15 @@ import peewee
 from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
-from engagement_db.servers.catalog import Dependent, Reader, default_value, described, mentions, not_unique
+from engagement_db.servers.catalog import (
+    Catalog,
+    Dependent,
+    Reader,
+    default_value,
+    described,
+    mentions,
+    not_unique,
+)
 from engagement_db.servers.driver import own_code, own_message
 from engagement_db.tables import (
     Check,
@@ -58,6 +66,7 @@ class Mysql(Server):
     table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin"
     transactional_ddl = False
     has_inline_indexes = True
+    ignores_case_of_names = True
     charset = "utf8mb4"
     # The mode as a whole, because others change what a statement means (ORACLE, NO_BACKSLASH_ESCAPES); then what would
     # refuse a change without a key or cut a result short.
@@ -132,11 +141,8 @@ class Mysql(Server):
         with session_setting(database, "SELECT @@SESSION.lock_wait_timeout", write_sql, whole):
             yield
 
-    def create_table(self, table: Table, live: Table | None) -> Iterator[Change]:
-        if live is None:
-            yield Change(ddl.create_table(self, table))
-        else:
-            yield from super().create_table(table, live)
+    def create_table(self, table: Table) -> Iterator[Change]:
+        yield Change(ddl.create_table(self, table))
 
     def add_column(self, table: str, column: Column, key: ForeignKey | None) -> Iterator[Change]:
         statement = f"{self.alter(table)} ADD COLUMN {ddl.column_definition(self, table, column)}"
@@ -184,6 +190,25 @@ class Mysql(Server):
             violations_query=orphans,
             on_violation=f"{self.alter(table)} DROP FOREIGN KEY {self.quoted(key.name)}",
         )
+
+    def set_not_null(self, catalog: Catalog, table: str, column: str) -> Iterator[Change]:
+        definition = _column_text(catalog.definition(table), column)
+        if definition is not None:
+            yield Change(f"{self.alter(table)} MODIFY COLUMN {definition}, {_ONLINE}")
+
+    def not_null_conflicts(self, catalog: Catalog, table: str, column: str) -> Iterator[str]:
+        if _column_text(catalog.definition(table), column) is None:
+            yield f"{table}: the column {column} is not found in its definition"
+
+    def alter_column(self, table: str, wanted: Column, found: Column) -> Iterator[Change]:
+        if isinstance(wanted.type, Id):
+            definition = f"{self.quoted(wanted.name)} INTEGER NOT NULL AUTO_INCREMENT"
+            yield Change(f"{self.alter(table)} MODIFY COLUMN {definition}")
+        else:
+            yield self._redefine(table, wanted, "")
+
+    def drop_key(self, table: str, name: str) -> Iterator[Change]:
+        yield Change(f"{self.alter(table)} DROP FOREIGN KEY {self.quoted(name)}")
 
     def drop_check(self, table: str, check: Check) -> Iterator[Change]:
         # MySQL has DROP CONSTRAINT from 8.0.19 on.
@@ -282,6 +307,9 @@ class MysqlCatalog(Reader):
             )
         ]
         return sort(Table(name, tuple(columns), tuple(keys), tuple(self._indexes(name)), tuple(checks.values())))
+
+    def definition(self, table: str) -> str:
+        return _decoded(self.rows(f"SHOW CREATE TABLE {self.dialect.quoted(table)}")[0][1])
 
     def collations(self, table: str) -> tuple[str, ...]:
         return tuple(
@@ -439,6 +467,18 @@ class MariadbCatalog(MysqlCatalog):
         standard = _standard_literals(clause, str)
         # OCTET_LENGTH is MariaDB's name for LENGTH.
         return re.sub(r"('(?:[^']|'')*')|\boctet_length\(", lambda found: found[1] or "length(", standard)
+
+
+def _column_text(definition: str, column: str) -> str | None:
+    """Return the column as SHOW CREATE TABLE has it, but NOT NULL; None if it has no such column."""
+    found = re.search(rf"^  (`{re.escape(column)}` .*?),?$", definition, re.MULTILINE)
+    if found is None:
+        return None
+    # NOT NULL follows the type, before what may end the definition; words in a comment or a default are passed over.
+    parts = re.match(r"((?:'(?:[^']|'')*'|(?! (?:DEFAULT|COMMENT|CHECK|ON UPDATE|GENERATED)\b).)*)(.*)", found[1])
+    assert parts is not None
+    kind, rest = parts[1].removesuffix(" NULL"), parts[2].removeprefix(" DEFAULT NULL")
+    return f"{kind} NOT NULL{rest}"
 
 
 def _standard_literals(clause: str, decode: Callable[[str], str]) -> str:

@@ -67,6 +67,7 @@ class Sqlite(Server):
         Json: "NOT json_valid({column})",
     }
     supports_for_update = False
+    ignores_case_of_names = True
     session = ("PRAGMA foreign_keys = ON", "PRAGMA journal_mode = WAL")
     begin = ("IMMEDIATE",)
     drivers = ("sqlite3",)
@@ -115,6 +116,19 @@ class Sqlite(Server):
                 f"substr(sql, 1, length(sql) - 1) || {literal(f'{self._check_text(check)})')}",
                 f"SELECT id FROM {self.quoted(table)} WHERE NOT ({check.expression}) LIMIT 10",
             )
+
+    def set_not_null(self, catalog: Catalog, table: str, column: str) -> Iterator[Change]:
+        text = sqlite_text.with_not_null(catalog.definition(table), column)
+        if text is not None:
+            nulls = f"SELECT id FROM {self.quoted(table)} WHERE {self.quoted(column)} IS NULL LIMIT 10"
+            yield self._edit_definition(table, literal(text), nulls)
+
+    def not_null_conflicts(self, catalog: Catalog, table: str, column: str) -> Iterator[str]:
+        if sqlite_text.with_not_null(catalog.definition(table), column) is None:
+            yield f"{table}: cannot edit its definition: the column {column} is not found in it"
+
+    def drop_key(self, table: str, name: str) -> Iterator[Change]:
+        yield from ()
 
     def drop_check(self, table: str, check: Check) -> Iterator[Change]:
         yield self._edit_definition(table, f"replace(sql, {literal(self._check_text(check))}, '')")

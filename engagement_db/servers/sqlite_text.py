@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engagement_db.expressions import Token, tokens, unquoted
+from engagement_db.expressions import Token, matches, tokens, unquoted
 from engagement_db.tables import Check
 
 
@@ -45,6 +45,21 @@ def enum_labels(column: str, expression: str) -> tuple[str, ...]:
     if any(kind != "text" for kind, _ in labels) or any(token != "," for _, token in commas):
         return ()
     return tuple(token[1:-1].replace("''", "'") for _, token in labels)
+
+
+def with_not_null(sql: str, column: str) -> str | None:
+    """Return a CREATE TABLE text in which the column is NOT NULL, or None if the column is not found."""
+    depth, end = 0, 0
+    is_inside, previous = False, ""
+    for match in matches(sql):
+        token = match.group()
+        if is_inside and depth == 1 and token in (",", ")"):
+            return f"{sql[:end]} NOT NULL{sql[end:]}"
+        if depth == 1 and previous in ("(", ",") and match.lastgroup in ("name", "word"):
+            is_inside = unquoted(token) == column
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        end, previous = match.end(), token
+    return None
 
 
 def foreign_key_names(sql: str) -> dict[str, str]:

@@ -192,7 +192,7 @@ QUERIES: dict[str, tuple[Callable[[Crowd], object], set[str]]] = {
     ),
     "a thread": (
         lambda crowd: FeedComment.thread(crowd.post),
-        {"feed_comments_post_id_created_at", "feed_comments_parent_id"},
+        {"feed_comments_post_id_created_at"},
     ),
     "the shares of two channels": (
         lambda crowd: FeedShare.counts_by_channel(["mail", "chat"], START, START + timedelta(minutes=20)),

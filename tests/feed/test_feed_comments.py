@@ -8,6 +8,7 @@ from playhouse.test_utils import count_queries
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment
+from engagement_db.orm.models import verb_update
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -277,3 +278,104 @@ def test_deleted_comments_that_show_nothing_do_not_use_the_limit_up(post, ada, s
 def test_bounds_of_a_thread_are_checked(post, bounds, reason):
     with pytest.raises(edb.RefusedValue, match=f"feed_comments.{reason}"):
         FeedComment.thread(post, **bounds)
+
+
+def chain(say, length, start=None):
+    """Return comments each of which replies to the one before."""
+    found = []
+    for number in range(1, length + 1):
+        found.append(say(f"x{number}", found[-1] if found else start, seconds=number))
+    return found
+
+
+def more(thread):
+    """Return the bodies of the entries that have more replies than the thread shows."""
+    return [entry.comment.body or "-" for entry in thread.entries if entry.has_more]
+
+
+def test_a_thread_that_its_depth_cuts_off_is_not_complete(post, say):
+    comments = chain(say, 5)
+    cut = FeedComment.thread(post, depth=3)
+    assert (outline(cut), more(cut), cut.complete, cut.next_cursor) == ("1x1 2x2 3x3", ["x3"], False, None)
+    below = FeedComment.thread(under=comments[2])
+    assert (outline(below), more(below), below.complete) == ("1x4 2x5", [], True)
+    assert FeedComment.thread(post, depth=5).complete
+
+
+def test_a_thread_below_a_comment_has_its_replies_only(post, ada, say):
+    root = say("root")
+    reply = say("reply", root)
+    say("deep", reply)
+    say("other", say("sibling"))
+    assert outline(FeedComment.thread(under=root)) == outline(FeedComment.thread(post, under=root.id)) == "1reply 2deep"
+    assert outline(FeedComment.thread(under=FeedComment.get(body="deep"))) == ""
+    with pytest.raises(edb.NotFound, match="under: feed_comments 1000000 does not exist"):
+        FeedComment.thread(under=10**6)
+    with pytest.raises(edb.RefusedValue, match=f"comment {root.id} belongs to post {post.id}, not to post"):
+        FeedComment.thread(a_post(ada), under=root)
+    with pytest.raises(edb.RefusedValue, match="a value is required"):
+        FeedComment.thread()
+
+
+def everything_in(post, limit, depth, under=None):
+    """Return all comments of a thread, read as far as cursors and entries with more lead."""
+    bodies, after = [], None
+    while True:
+        thread = FeedComment.thread(post, under=under, depth=depth, limit=limit, after=after)
+        for entry in thread.entries:
+            bodies.append(entry.comment.body)
+            if entry.has_more:
+                shown = {other.comment.id for other in thread.entries}
+                rest = everything_in(post, limit, depth, entry.comment)
+                bodies += [body for body in rest if FeedComment.get(body=body).id not in shown]
+        assert thread.complete == (thread.next_cursor is None and more(thread) == [])
+        if thread.next_cursor is None:
+            return bodies
+        after = thread.next_cursor
+
+
+@pytest.mark.parametrize(("limit", "depth"), [(1, 1), (2, 1), (3, 2), (2, 50), (5, 3), (100, 2), (100, 50)])
+def test_what_a_thread_cuts_off_can_be_read_by_cursor_and_below_comments(post, say, limit, depth):
+    said = [say(f"r{number}", seconds=number // 2) for number in range(4)]
+    for parent, number in [(0, 0), (0, 1), (0, 2), (2, 3), (4, 4), (4, 5), (8, 6), (10, 7), (3, 8)]:
+        said.append(say(f"c{number}", said[parent], seconds=10 + number))
+    assert set(everything_in(post, limit, depth)) == {comment.body for comment in said}
+
+
+def test_a_cursor_of_a_thread_continues_with_later_comments_of_the_first_level(post, say):
+    for number in range(5):
+        say(f"{number}", seconds=number // 2)
+    first = FeedComment.thread(post, limit=2)
+    assert outline(first) == "10 11"
+    say("late", seconds=20)
+    second = FeedComment.thread(post, limit=2, after=first.next_cursor)
+    assert outline(second) == "12 13"
+    assert outline(FeedComment.thread(post, limit=2, after=second.next_cursor)) == "14 1late"
+    with pytest.raises(edb.RefusedValue, match="belongs to the pages of thread, not of comments"):
+        FeedComment.of_post(post, after=first.next_cursor)
+
+
+def test_a_placeholder_stays_while_live_replies_are_cut_off_below_it(post, ada, say):
+    root, _, _ = chain(say, 3)
+    root.soft_delete(ada, "spam")
+    for thread in (FeedComment.thread(post, depth=1), FeedComment.thread(post, limit=1)):
+        assert (outline(thread), more(thread), thread.complete) == ("1-", ["-"], False)
+
+
+def test_comments_bring_their_authors(post, ada, say):
+    say("a", say("b"))
+    FeedComment.reply(post, somebody("bob"), "c")
+    with count_queries() as counted:
+        names = [entry.comment.user.first_name for entry in FeedComment.thread(post).entries]
+        names += [comment.user.first_name for comment in FeedComment.of_post(post)]
+    assert counted.count == 2
+    assert names == ["ada", "ada", "bob", "bob", "ada", "ada"]
+
+
+def test_a_cycle_among_parents_ends_no_thread_and_no_recursion(post, say):
+    first, second, third = chain(say, 3)
+    verb_update(FeedComment, {"parent": second}).where(FeedComment.id == first.id).execute()
+    say("other")
+    assert outline(FeedComment.thread(post)) == "1other"
+    assert outline(FeedComment.thread(under=first)) == "1x2 2x3"
+    assert outline(FeedComment.thread(under=third)) == ""

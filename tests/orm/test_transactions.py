@@ -7,6 +7,7 @@ import time
 
 import peewee
 import pytest
+from escrow import account, payment, payment_in
 from people import a_post, somebody
 
 import engagement_db as edb
@@ -198,6 +199,41 @@ def test_block_that_goes_on_after_a_deadlock_is_written_whole_or_not_at_all(serv
     assert ended
     assert sorted(user.first_name for user in edb.User.select()) == expected
     somebody("the next transaction is a new one")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(lambda new: edb.FeedReaction.react(new["post"], new["user"]), id="react"),
+        pytest.param(lambda new: edb.FeedComment.reply(new["post"], new["user"], "hello"), id="comment"),
+        pytest.param(
+            lambda new: edb.FeedComment.reply(new["post"], new["user"], "a", parent=new["comment"]), id="reply"
+        ),
+        pytest.param(lambda new: new["comment"].soft_delete(by=new["user"], reason="spam"), id="soft_delete"),
+        pytest.param(lambda new: edb.EscrowAccount.open(new["user"], "stripe"), id="open"),
+        pytest.param(lambda new: new["payment"].fund(), id="fund"),
+        pytest.param(lambda new: new["account"].suspend(), id="suspend"),
+        pytest.param(lambda new: edb.DisputeCase.open(new["held"], new["user"], "late", "Nothing came."), id="dispute"),
+    ],
+)
+def test_row_that_a_snapshot_hides_is_not_reported_as_missing(server, database, other, verb):
+    somebody()
+    isolation = () if server.name == "sqlite" else ("REPEATABLE READ",)
+    with contextlib.suppress(edb.Contention), database.atomic(*isolation):
+        assert edb.User.select().count() == 1
+        with edb.bind_ctx(other):
+            user = somebody()
+            post = a_post(user)
+            new = {"user": user, "post": post, "comment": edb.FeedComment.reply(post, user, "first")}
+            new["payment"], new["held"] = payment(account()), payment_in("in_escrow")
+            new["account"] = new["payment"].account
+        verb(new)
+
+
+def test_row_that_does_not_exist_is_missing_in_a_transaction_of_the_caller_too(database):
+    author = somebody()
+    with pytest.raises(edb.NotFound), database.atomic():
+        edb.FeedReaction.react(10**6, author)
 
 
 def quoted(server, *names):

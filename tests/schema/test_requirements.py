@@ -81,6 +81,18 @@ STATES = (
         MYSQL,
     ),
     State(
+        "a column whose name differs in case",
+        ("projects has the column OWNERID", "the same name as ownerId", "rename it"),
+        ("ALTER TABLE projects ADD COLUMN OWNERID INTEGER",),
+        ("sqlite", *MYSQL),
+    ),
+    State(
+        "an index whose name differs in case",
+        ("projects has the index PROJECTS_OWNER_ID_IDX", "the same name as projects_owner_id_idx", "rename it"),
+        ("CREATE INDEX PROJECTS_OWNER_ID_IDX ON projects (title)",),
+        MYSQL,
+    ),
+    State(
         "a view",
         ("gigs is a view", "no foreign key can reference"),
         ("ALTER TABLE gigs RENAME TO all_gigs", "CREATE VIEW gigs AS SELECT * FROM all_gigs"),

@@ -255,7 +255,7 @@ def test_column_of_each_type_is_added_to_a_platform_table_and_dropped(
 
 OTHER_DEFINITIONS = [
     "ALTER TABLE feed_shares ADD COLUMN language INTEGER",
-    "ALTER TABLE feed_shares ADD COLUMN place TEXT",
+    "ALTER TABLE feed_shares ADD COLUMN place INTEGER",
     "ALTER TABLE feed_shares ADD COLUMN score VARCHAR(9) NULL",
     'CREATE INDEX feed_shares_message ON feed_shares ("postId", channel)',
 ]
@@ -280,8 +280,8 @@ CONFLICTING_STEPS = """
 """
 CONFLICTS = [
     "feed_shares.language: the type is integer, not varchar(12)",
-    "feed_shares.place: the type is text, not varchar(9)",
-    "feed_shares.place: the column is nullable, expected NOT NULL",
+    "feed_shares.place: the type is integer, not varchar(9)",
+    "feed_shares.place: the column is nullable, expected NOT NULL, and 3 rows hold NULL",
     "feed_shares.place: the default is missing, not x",
     "feed_shares.score: the default is missing, not x",
     "feed_shares.feed_shares_message: it is an index over (postId, channel), not a unique index over (channel)",
@@ -290,7 +290,6 @@ CONFLICTS = [
     "feed_shares.channel: the type is varchar(60), not enum(a, b)",
     "feed_posts.visibility: the type is enum(public, connections), not enum(connections, public)",
     "feed_reactions.reactionType: the column is NOT NULL, expected nullable",
-    "feed_reactions.reactionType: the default is like, not missing",
     "feed_posts.mood is missing",
     'escrow_accounts.escrow_accounts_current_balance_check: the check is "currentBalance" >= 0, '
     'not "currentBalance" >= 1',

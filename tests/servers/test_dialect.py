@@ -149,6 +149,12 @@ def test_enforces_length(claims, dialect):
     assert refuses(claims, "INSERT INTO claims (word) VALUES ('long')") == dialect.enforces_length
 
 
+def test_ignores_case_of_names(live, dialect):
+    refused = pytest.raises(peewee.DatabaseError) if dialect.ignores_case_of_names else contextlib.nullcontext()
+    with refused:
+        live.execute_sql(f"CREATE TABLE claims ({dialect.quoted('word')} INTEGER, {dialect.quoted('Word')} INTEGER)")
+
+
 def test_has_inline_indexes(live, dialect):
     statement = f"CREATE TABLE indexed (word VARCHAR(3), KEY {dialect.quoted('indexed_word')} (word))"
     assert refuses(live, statement) != dialect.has_inline_indexes
