@@ -199,7 +199,7 @@ class Keyset(peewee.Select):
             return database.execute(wide)
 
     def __sql__(self, ctx: Any) -> Any:
-        if ctx.subquery and ctx.scope != peewee.SCOPE_SOURCE:
+        if ctx.subquery and ctx.scope not in (peewee.SCOPE_SOURCE, peewee.SCOPE_COLUMN):
             # MySQL and MariaDB take no LIMIT inside IN, but in a derived table.
             page: Any = self.clone()
             return peewee.Select([page.alias("page")], [peewee.SQL("*")]).__sql__(ctx)
