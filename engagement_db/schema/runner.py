@@ -13,6 +13,7 @@ from engagement_db.errors import EngagementError, HistoryError, MigrationError, 
 from engagement_db.schema import history
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
+from engagement_db.schema.inspection import inspect
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.simulate import Simulation
@@ -67,6 +68,22 @@ def _load_one(path: Path) -> Revision:
             f"the script {path.name} must define revision = Revision({path.stem!r}, ...). Nothing was changed."
         )
     return revision
+
+
+def _interrupted(simulation: Simulation) -> list[Revision]:
+    """Return the pending revisions of which an interrupted run may have left objects."""
+    findings = zip(simulation.revisions, inspect(simulation), strict=True)
+    return [revision for revision, finding in findings if not finding.recorded and finding.is_exact]
+
+
+def _require_none_interrupted(names: Sequence[str], applied: Sequence[str]) -> None:
+    if names:
+        base = max((name for name in applied if name < names[0]), default=BASE)
+        raise HistoryError(
+            f"revision {', '.join(names)} is not applied, but the database has objects of it, as after an interrupted "
+            "run. Run `engagement-db migrate` to finish it, or "
+            f"`engagement-db rollback --to {base}` to undo it. Nothing was changed."
+        )
 
 
 def select_pending(revisions: Sequence[Revision], applied: Collection[str], to: str | None) -> list[Revision]:
@@ -126,7 +143,8 @@ def rollback(
 ) -> tuple[str, ...]:
     """Roll back the last ``count`` revisions (1 or more), or every one after ``to``; return their names.
 
-    ``to`` is a name, a number or BASE, which rolls back all; the same call, made again, resumes.
+    ``to`` is a name, a number or BASE, which rolls back all; the same call, made again, resumes. It also
+    undoes what an interrupted run left of a pending revision; with ``count`` that is refused.
 
     Raises RowsAtStake, naming the number of rows in each place, if rows would be deleted and
     ``discard_rows`` is not set; otherwise what ``migrate`` raises.
@@ -137,14 +155,18 @@ def rollback(
     with hold_migration_lock(database, lock_timeout_seconds):
         current = history.status(database, _names(revisions))
         current.require_consistent()
+        run = Run(database, report, lock_timeout_seconds)
+        simulation = Simulation(revisions, run.server, run.catalog, current.applied)
         applied = [revision for revision in reversed(revisions) if revision.name in current.applied]
+        interrupted = _interrupted(simulation)
         if base is not None:
-            chosen = [revision for revision in applied if revision.name > base]
+            chosen = [item for item in reversed(revisions) if item.name > base and item in (*applied, *interrupted)]
         else:
             require_applied(count, len(applied))
             chosen = applied[:count]
-        run = Run(database, report, lock_timeout_seconds)
-        Simulation(revisions, run.server, run.catalog).require_revertible(chosen)
+            later = [item.name for item in interrupted if item.name > chosen[-1].name]
+            _require_none_interrupted(later, _names(applied))
+        simulation.require_revertible(chosen)
         losses = [_counted(rows, what) for revision in chosen for what, rows in revision.data_loss(run)]
         if losses and not discard_rows:
             raise RowsAtStake(

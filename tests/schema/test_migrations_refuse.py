@@ -669,3 +669,15 @@ revision = Revision("{name}", {steps})
 migrate = revision.migrate
 rollback = revision.rollback
 """
+
+
+def test_what_an_interrupted_revision_left_is_rolled_back_or_named(stubs: peewee.Database, url: str) -> None:
+    runner.migrate(stubs, to=TRUST)
+    before = everything(url)
+    key = f" CONSTRAINT {OWNER_KEY} REFERENCES users (id) ON DELETE SET NULL ON UPDATE CASCADE"
+    execute(url, f'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER{key if family(url) == "sqlite" else ""}')
+    with nothing_changes(url), pytest.raises(HistoryError, match=f"{OWNER} is not applied.*--to {TRUST}"):
+        runner.rollback(stubs)
+    assert runner.rollback(stubs, to=TRUST) == (OWNER,)
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == [FEED, TRUST]
