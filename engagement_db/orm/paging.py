@@ -115,7 +115,7 @@ class Page(ModelSelect, Keyset):
 
         Reads the whole page, which keeps its rows and its cursors.
         """
-        return self.peek(database, n)
+        return self.peek(database, validate_limit(self.model._meta.table_name, n, name="n"))
 
     def get(self, database: Any = None) -> Any:
         """Return the newest row of the page. Raises DoesNotExist if the page is empty."""

@@ -15,7 +15,7 @@ import peewee
 from engagement_db.errors import Refused
 from engagement_db.orm.cursors import decode_cursor
 from engagement_db.orm.paging import Page, instant_bound
-from engagement_db.orm.rows import id_of, required_text
+from engagement_db.orm.rows import id_of, required_text, stored_value
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.disputes import DisputeCase
@@ -220,7 +220,7 @@ def _listing(
 
 
 def _equal(field: Any, name: str, value: object, index: str | None = None) -> _Filter | None:
-    return None if value is None else _Filter(name, field == value, index)
+    return None if value is None else _Filter(name, field == stored_value(field, value), index)
 
 
 def _reference(field: Any, name: str, row: object, index: str | None = None) -> _Filter | None:
@@ -258,11 +258,11 @@ def _containing(field: Any, name: str, text: str | None) -> _Filter | None:
 
 
 def _since(field: Any, name: str, time: datetime | None) -> _Filter | None:
-    return None if time is None else _Filter(name, field >= instant_bound(field, time))
+    return None if time is None else _Filter(name, field >= instant_bound(field, stored_value(field, time)))
 
 
 def _until(field: Any, name: str, time: datetime | None) -> _Filter | None:
-    return None if time is None else _Filter(name, field < instant_bound(field, time))
+    return None if time is None else _Filter(name, field < instant_bound(field, stored_value(field, time)))
 
 
 def _accounts_of(user_id: int) -> Any:
