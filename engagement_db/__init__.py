@@ -36,6 +36,8 @@ from engagement_db.feed import (
     TimelineEntry,
     TimelinePage,
     Visibility,
+    erase_feed,
+    erase_user,
 )
 from engagement_db.orm.bound import Unbound, now
 from engagement_db.orm.connect import bind, bind_ctx, connect
@@ -181,6 +183,8 @@ __all__ = [
     "bind_ctx",
     "case_timeline",
     "connect",
+    "erase_feed",
+    "erase_user",
     "escrow_totals",
     "escrow_totals_by_owner",
     "escrow_totals_by_project",

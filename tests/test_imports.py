@@ -31,7 +31,8 @@ FLOORS = [
     {"platform"},
     {"repairs"},
     {"feed.words", "trust.words", "trust.currencies", "trust.payload"},
-    {"feed.activity", "feed.threads", "feed.timeline", "feed.visibility", "trust.transitions", "trust.money"},
+    {"feed.activity", "feed.erasure", "feed.threads", "feed.timeline", "feed.visibility"}
+    | {"trust.transitions", "trust.money"},
     {"feed.posts", "trust.accounts", "trust.queues", "trust.trail", "trust.events", "trust.stored"},
     {"feed.reactions", "feed.comments", "feed.shares", "trust.moves", "trust.problems"},
     {"feed", "trust.transactions"},

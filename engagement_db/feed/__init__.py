@@ -6,6 +6,7 @@ Wherever a verb or a query takes a row, it also takes the row's id.
 
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.comments import FeedComment
+from engagement_db.feed.erasure import erase_feed, erase_user
 from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
 from engagement_db.feed.shares import FeedShare
@@ -30,4 +31,6 @@ __all__ = [
     "TimelineEntry",
     "TimelinePage",
     "Visibility",
+    "erase_feed",
+    "erase_user",
 ]

@@ -19,11 +19,24 @@ from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
-from engagement_db.orm.models import BaseModel, verb_update
+from engagement_db.orm.models import BaseModel, assign, verb_update
 from engagement_db.orm.paging import Page, validate_limit
-from engagement_db.orm.rows import id_of, not_found, optional_id_of, required, required_text, stored_value, written
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
-from engagement_db.orm.transactions import share_locked
+from engagement_db.orm.rows import (
+    UNCHANGED,
+    Unchanged,
+    copy_state,
+    differences,
+    given,
+    id_of,
+    not_found,
+    optional_id_of,
+    required,
+    required_text,
+    stored_value,
+    written,
+)
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.transactions import locked, share_locked
 from engagement_db.platform import User
 
 REASON_CHARACTERS: Final = 1000
@@ -150,6 +163,39 @@ class FeedComment(BaseModel):
     def _log(self, action: FeedAction, actor: int | None, details: object = None) -> None:
         FeedActivityLog.record(action, actor=actor, post=self.post_id, comment_id=self.id, metadata=details)
 
+    def edit(self, *, by: User | int | None, body: str | Unchanged = UNCHANGED, metadata: object = UNCHANGED) -> bool:
+        """Change the comment; what is not given stays as it is. Return whether anything changed; a change is logged.
+
+        The log has the names of what changed, no text. ``by`` is the author or moderator, None for the system. Raises
+        NotFound if the comment or the user does not exist, Refused if the comment is deleted, RefusedValue for a
+        blank body. Nothing is changed on error. Uses primary keys.
+        """
+        key = required(FeedComment.id, self.id)
+        actor = optional_id_of(FeedActivityLog.actor, by)
+        wanted = given(FeedComment, body=body, metadata=metadata)
+        if "body" in wanted:
+            wanted["body"] = required_text(FeedComment.body, required(FeedComment.body, wanted["body"]))
+
+        def work() -> tuple[FeedComment, bool]:
+            found = _LOCK.first(id=key)
+            if found is None:
+                raise not_found(FeedComment, key)
+            comment: FeedComment = found[0]
+            if comment.deleted_at is not None:
+                raise Refused(f"comment {key} is deleted; restore it before editing it.")
+            changes = differences(comment, wanted)
+            if changes:
+                details = {"changed": sorted(changes)}
+                changes["updated_at"] = now()
+                update_of(FeedComment, tuple(changes)).execute(id=key, **changes)
+                assign(comment, changes)
+                comment._log(FeedAction.COMMENT_EDITED, actor, details)
+            return comment, bool(changes)
+
+        comment, is_changed = written(work, (FeedActivityLog.actor, actor))
+        copy_state(self, comment)
+        return is_changed
+
     def soft_delete(self, by: User | int | None, reason: str) -> bool:
         """Mark the comment as deleted, keeping its row and its replies. Return False if it already was.
 
@@ -253,6 +299,7 @@ def _moderate(is_live: bool) -> Any:
 _SOFT_DELETE: Final = Statement(lambda: _moderate(True))
 _RESTORE: Final = Statement(lambda: _moderate(False))
 _FIND: Final = Statement(lambda: FeedComment.select().where(FeedComment.id == Parameter("id")), FeedComment)
+_LOCK: Final = Statement(lambda: locked(FeedComment.select().where(FeedComment.id == Parameter("id"))), FeedComment)
 _INSERT: Final = Statement(lambda: FeedComment.insert(parameters(*columns_of(FeedComment)[1:])))
 
 

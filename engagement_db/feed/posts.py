@@ -1,16 +1,35 @@
 """Posts."""
 
+from typing import Final
+
 import peewee
 
+from engagement_db.feed.activity import FeedActivityLog
+from engagement_db.feed.erasure import erase_post
 from engagement_db.feed.timeline import TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, Connections, Sight, Viewer, sight_of
-from engagement_db.feed.words import Visibility
+from engagement_db.feed.words import FeedAction, Visibility
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import EnumField, JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField
 from engagement_db.orm.keyset import Branch
-from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import id_of, not_found, stored_value
-from engagement_db.platform import User
+from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.rows import (
+    UNCHANGED,
+    Unchanged,
+    copy_state,
+    differences,
+    given,
+    id_of,
+    not_found,
+    optional_id_of,
+    required,
+    required_text,
+    stored_value,
+    written,
+)
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.transactions import locked
+from engagement_db.platform import User, resolve_actor_id
 
 
 class FeedPost(BaseModel):
@@ -34,6 +53,90 @@ class FeedPost(BaseModel):
             (("created_at",), False),
             (("visibility", "created_at"), False),
             (("user", "created_at"), False),
+        )
+
+    @classmethod
+    def publish(
+        cls,
+        user: User | int,
+        content: str,
+        *,
+        visibility: Visibility | str = Visibility.PUBLIC,
+        metadata: object = None,
+    ) -> "FeedPost":
+        """Add a post of ``user``, log it and return it.
+
+        Raises NotFound if the user does not exist, RefusedValue for blank content. Nothing is changed on error.
+        """
+        user_id = id_of(cls.user, user)
+        text = required_text(cls.content, required(cls.content, content))
+        label = Visibility(stored_value(cls.visibility, required(cls.visibility, visibility)))
+        document = stored_value(cls.metadata, metadata)
+
+        def work() -> FeedPost:
+            post = cls(user=user_id, content=text, visibility=label, metadata=document)
+            _INSERT.insert(post)
+            FeedActivityLog.record(
+                FeedAction.POST_PUBLISHED, actor=user_id, post=post.id, metadata={"visibility": label.value}
+            )
+            return post
+
+        return written(work, (cls.user, user_id))
+
+    def edit(
+        self,
+        *,
+        by: User | int | None,
+        content: str | Unchanged = UNCHANGED,
+        visibility: Visibility | str | Unchanged = UNCHANGED,
+        metadata: object = UNCHANGED,
+    ) -> bool:
+        """Change the post; what is not given stays as it is. Return whether anything changed; a change is logged.
+
+        The log has the names of what changed and the visibility before and after, no text. ``by`` is the author or
+        moderator, None for the system. Raises NotFound if the post or the user does not exist, RefusedValue for
+        blank content. Nothing is changed on error. Uses primary keys.
+        """
+        key = required(FeedPost.id, self.id)
+        actor = optional_id_of(FeedActivityLog.actor, by)
+        wanted = given(FeedPost, content=content, visibility=visibility, metadata=metadata)
+        if "content" in wanted:
+            wanted["content"] = required_text(FeedPost.content, required(FeedPost.content, wanted["content"]))
+        if "visibility" in wanted:
+            required(FeedPost.visibility, wanted["visibility"])
+
+        def work() -> tuple[FeedPost, bool]:
+            found = _LOCK.first(id=key)
+            if found is None:
+                raise not_found(FeedPost, key)
+            post: FeedPost = found[0]
+            changes = differences(post, wanted)
+            if changes:
+                details: dict[str, object] = {"changed": sorted(changes)}
+                if "visibility" in changes:
+                    details["visibility"] = [str(post.visibility), str(changes["visibility"])]
+                changes["updated_at"] = now()
+                update_of(FeedPost, tuple(changes)).execute(id=key, **changes)
+                assign(post, changes)
+                FeedActivityLog.record(FeedAction.POST_EDITED, actor=actor, post=key, metadata=details)
+            return post, bool(changes)
+
+        post, is_changed = written(work, (FeedActivityLog.actor, actor))
+        copy_state(self, post)
+        return is_changed
+
+    def remove(self, *, by: User | int | None) -> bool:
+        """Delete the post with its comments, reactions and shares, and log it. Return False if it is gone already.
+
+        Its entries in the activity log stay, without the post. Works in batches of 1000 rows, each a transaction,
+        unless it is called in one: interrupted, the post has lost some of its comments, and removing it again
+        finishes the work. ``by`` is the author or moderator, None for the system. Raises NotFound if that user does
+        not exist; nothing is changed then.
+        """
+        key, actor = required(FeedPost.id, self.id), resolve_actor_id(by)
+        details = {"postId": key}
+        return erase_post(
+            FeedPost, key, lambda: FeedActivityLog.record(FeedAction.POST_REMOVED, actor=actor, metadata=details)
         )
 
     @classmethod
@@ -99,3 +202,7 @@ def require_visible(post: int, sight: Sight) -> None:
     """Raise NotFound unless the post is in sight: hidden or missing, it looks the same."""
     if not is_in_sight(post, sight):
         raise not_found(FeedPost, post)
+
+
+_INSERT: Final = Statement(lambda: FeedPost.insert(parameters(*columns_of(FeedPost)[1:])))
+_LOCK: Final = Statement(lambda: locked(FeedPost.select().where(FeedPost.id == Parameter("id"))), FeedPost)
