@@ -92,10 +92,11 @@ class Statement:
             if error_code(error) not in server.duplicate_codes:
                 raise
             return False
-        # Without a row lastrowid is that of an earlier statement.
-        inserted = (cursor.lastrowid,) if cursor.rowcount else None
         if server.names_conflict_target:
             inserted = cursor.fetchone()
+        else:
+            # Without a row lastrowid is that of an earlier statement.
+            inserted = (cursor.lastrowid,) if cursor.rowcount else None
         if inserted is None:
             return False
         row.id = int(inserted[0])
