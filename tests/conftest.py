@@ -132,6 +132,9 @@ def first_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if path.stem not in FIRST_THREE:
             path.unlink()
     with pytest.MonkeyPatch.context() as patch:
+        if runner.names() != FIRST_THREE:
+            # Models have the fields of every revision: `check` compares with the revisions only.
+            patch.setattr("engagement_db.cli.MODELS", ())
         patch.setattr(runner, "scripts_directory", lambda: scripts)
         yield
 

@@ -70,35 +70,33 @@ class FeedBookmark(BaseModel):
         )
 '''
 
+SHARES, WORDS = "engagement_db/feed/shares.py", "engagement_db/trust/words.py"
+FEED, ALL = "engagement_db/feed/__init__.py", "engagement_db/__init__.py"
 # (file, what is there, what comes in its place)
 EDITS = [
-    ("feed/shares.py", r"(    message = .*\n)", r"\1    campaign = VarcharField(max_length=40, null=True)\n"),
-    ("feed/shares.py", r'(            \(\("user",\), False\),\n)', r'\1            (("campaign",), False),\n'),
-    ("trust/words.py", r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),
-    (
-        "feed/__init__.py",
-        r"(from engagement_db.feed.comments)",
-        r"from engagement_db.feed.bookmarks import FeedBookmark\n\1",
-    ),
-    ("feed/__init__.py", r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
-    ("__init__.py", r"(    FeedComment,\n)", r"    FeedBookmark,\n\1"),
-    (
-        "__init__.py",
-        r"(MODELS = \((?:.*\n)*?    FeedPost,\n(?:.*\n)*?)(    FeedBookmark,\n)((?:.*\n)*?)(    EscrowAccount,\n)",
-        r"\1\3\2\4",
-    ),
-    ("__init__.py", r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    (SHARES, r"(    updated_at = .*\n)", r"\1    campaign = VarcharField(max_length=40, null=True)\n"),
+    (SHARES, r'( +)(\(\("user",\), False\),\n)', r'\1\2\1(("campaign",), False),\n'),
+    (WORDS, r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),
+    (FEED, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),
+    (FEED, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    (ALL, r"(from engagement_db.feed import \((?:.*\n)*?)(    FeedComment,\n)", r"\1    FeedBookmark,\n\2"),
+    (ALL, r"(MODELS = \((?:.*\n)*?)(    EscrowAccount,\n)", r"\1    FeedBookmark,\n\2"),
+    (ALL, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    ("tests/test_imports.py", '"feed.shares"', '"feed.bookmarks", "feed.shares"'),
 ]
+LEFT_OUT = (".git", ".tox", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__", "node_modules")
 
 
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "node_modules", folder.name)
+    ignored = shutil.ignore_patterns(
+        ".git", ".tox", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__", "node_modules", folder.name
+    )
     shutil.copytree(PROJECT, folder, ignore=ignored)
     (folder / "migrations" / "004_campaigns.py").write_text(SCRIPT)
     (folder / "engagement_db" / "feed" / "bookmarks.py").write_text(MODEL)
     for name, found, replaced in EDITS:
-        path = folder / "engagement_db" / name
+        path = folder / name
         text, count = re.subn(found, replaced, path.read_text())
         assert count, f"{name} has nothing like {found}"
         path.write_text(text)

@@ -13,21 +13,20 @@ import peewee
 import pytest
 import servers
 from click.testing import CliRunner
-from commands import said
+from commands import FIRST_THREE, said
 from independent_catalog import everything, unlike
 from platform_database import execute
 
 from engagement_db.cli import main
 from engagement_db.orm.urls import open_database, shown_url
-from engagement_db.schema import history, progress, stub_tables
+from engagement_db.schema import history, progress, runner, stub_tables
 from engagement_db.schema.execute import Run
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import add_index
 from engagement_db.tables import index
 
-REVISIONS = commands.FIRST_THREE
-pytestmark = pytest.mark.usefixtures("first_three")
+REVISIONS = runner.names()
 VERBS = ["migrate", "rollback", "status", "check", "sql"]
 NOBODY_THERE = "postgresql://app:s3cret-word@127.0.0.1:1/platform"
 
@@ -90,6 +89,7 @@ def test_stand_ins_are_made_in_the_embedded_file_only(folder: Path) -> None:
     assert "the platform's table users is missing" in ended.words
 
 
+@pytest.mark.usefixtures("first_three")
 def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
     ended = Ended("migrate", "--database", platform_url)
     assert ended.code == 0, ended.words
@@ -98,33 +98,37 @@ def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
     assert [re.sub(r"\d+\.\d\d s$", "# s", line) for line in steps if "create table" in line] == [
         f"{revision}: create table {table}: # s"
         for revision, tables in (
-            (REVISIONS[0], ["feed_posts", "feed_reactions", "feed_comments", "feed_shares", "feed_activity_logs"]),
-            (REVISIONS[1], ["escrow_accounts", "escrow_transactions", "dispute_cases", "dispute_events"]),
+            (
+                FIRST_THREE[0],
+                ["feed_posts", "feed_reactions", "feed_comments", "feed_shares", "feed_activity_logs"],
+            ),
+            (FIRST_THREE[1], ["escrow_accounts", "escrow_transactions", "dispute_cases", "dispute_events"]),
         )
         for table in tables
     ]
-    assert last == f"Applied 3 revisions: {', '.join(REVISIONS)}."
+    assert last == f"Applied 3 revisions: {', '.join(FIRST_THREE)}."
     again = Ended("migrate", "--database", platform_url)
     assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to apply."])
 
 
+@pytest.mark.usefixtures("first_three")
 def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
     before = everything(platform_url)
     empty = Ended("status", "--database", platform_url)
     assert empty.code == 1
     assert empty.words.splitlines() == [
         f"Status of {shown_url(platform_url)}",
-        *(f"[ ] {name}" for name in REVISIONS),
+        *(f"[ ] {name}" for name in FIRST_THREE),
         "0 applied, 3 pending, 0 unknown.",
     ]
     assert unlike(before, everything(platform_url)) == {}, "reading creates nothing, not even the history table"
 
-    assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
+    assert Ended("migrate", "--database", platform_url, "--to", FIRST_THREE[1]).code == 0
     some = Ended("status", "--database", platform_url, "--json")
     assert some.code == 1
     assert json.loads(some.stdout) == {
-        "applied": list(REVISIONS[:2]),
-        "pending": [REVISIONS[2]],
+        "applied": list(FIRST_THREE[:2]),
+        "pending": [FIRST_THREE[2]],
         "unknown": [],
         "duplicates": [],
     }
@@ -155,6 +159,7 @@ def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_
         assert sorted(history.applied_names(database)) == list(REVISIONS)
 
 
+@pytest.mark.usefixtures("first_three")
 def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) -> None:
     options = ["--database", platform_url]
     assert Ended("migrate", *options).code == 0
@@ -171,11 +176,11 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
     assert "--discard-rows" in refused.words
     assert unlike(before, everything(platform_url)) == {}
 
-    assert Ended("rollback", *options, "--to", REVISIONS[1]).code == 2
-    done = Ended("rollback", *options, "--to", REVISIONS[1], "--discard-rows")
-    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {REVISIONS[2]}.")
+    assert Ended("rollback", *options, "--to", FIRST_THREE[1]).code == 2
+    done = Ended("rollback", *options, "--to", FIRST_THREE[1], "--discard-rows")
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {FIRST_THREE[2]}.")
     done = Ended("rollback", *options)
-    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {REVISIONS[1]}."), "no row of 002 is lost"
+    assert (done.code, done.words.splitlines()[-1]) == (0, f"Rolled back {FIRST_THREE[1]}."), "no row of 002 is lost"
     assert Ended("rollback", *options).code == 2
     assert Ended("rollback", *options, "--discard-rows").code == 0
     assert Ended("rollback", *options).code == 2, "nothing is left to take back"
@@ -381,7 +386,7 @@ def test_a_migration_goes_on_if_its_progress_cannot_be_printed(folder: Path, pro
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert history_of("engagement.db") == list(REVISIONS)
-    done = run_into(output, folder, program, "rollback", "--count", "3")
+    done = run_into(output, folder, program, "rollback", "--count", str(len(REVISIONS)))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert history_of("engagement.db") == []
@@ -507,6 +512,7 @@ def test_colours_follow_the_usual_variables(folder: Path, environment: dict[str,
 # The dry run of a migration
 
 
+@pytest.mark.usefixtures("first_three")
 def test_a_dry_run_of_a_migration_prints_the_steps_and_changes_nothing(platform_url: str) -> None:
     before = everything(platform_url)
     planned = Ended("migrate", "--database", platform_url, "--dry-run")
@@ -516,7 +522,7 @@ def test_a_dry_run_of_a_migration_prints_the_steps_and_changes_nothing(platform_
     first, *steps, last = planned.words.splitlines()
     assert first.startswith("Dry run on ")
     assert steps == [line.rpartition(": ")[0] for line in done.words.splitlines()[1:-1]]
-    assert last == f"Would apply 3 revisions: {', '.join(REVISIONS)}."
+    assert last == f"Would apply 3 revisions: {', '.join(FIRST_THREE)}."
     again = Ended("migrate", "--database", platform_url, "--dry-run")
     assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to apply."])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import FIRST_THREE, Result, copy_scripts, pw_migrate, said
-from independent_catalog import everything, history, snapshot, unlike
+from independent_catalog import everything, history, unlike
 from peewee_migrate import Router
 from platform_database import build, execute, query
 
@@ -118,20 +118,6 @@ def test_fake_only_writes_the_history(folder: Path, url: str) -> None:
     succeeded(pw_migrate(folder, "migrate", "--fake", "--database", url))
     assert history(url) == list(REVISIONS)
     assert unlike(before, everything(url)) == {}
-
-
-def test_create_auto_finds_no_change(folder: Path, url: str) -> None:
-    with contextlib.closing(open_database(url)) as database:
-        create_stub_tables(database)
-        runner.migrate(database)
-    scripts = sorted(path.name for path in (folder / "migrations").glob("*.py"))
-    before = snapshot(url)
-    words = succeeded(
-        pw_migrate(folder, "create", "--auto", "--auto-source", "engagement_db", "--database", url, "later")
-    )
-    assert "No changes found" in words
-    assert sorted(path.name for path in (folder / "migrations").glob("*.py")) == scripts
-    assert unlike(before, snapshot(url)) == {}
 
 
 # Which database: one file each tells.

@@ -2,9 +2,10 @@
 
 import contextlib
 import itertools
+from pathlib import Path
 
 import pytest
-from commands import copy_scripts
+from commands import copy_scripts, pw_migrate, said
 from independent_catalog import everything, rows, snapshot, unlike
 from peewee_migrate import Router
 from peewee_migrate.models import MigrateHistory
@@ -16,6 +17,7 @@ from engagement_db.orm.urls import open_database
 from engagement_db.schema import check, runner
 from engagement_db.schema.compare import differences
 from engagement_db.schema.revision import declared
+from engagement_db.schema.steps import AddColumn
 from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = runner.names()
@@ -109,7 +111,7 @@ def test_nothing_of_the_platform_changes_but_the_new_column(platform_url: str) -
 def test_keys_are_alive_after_a_round_trip(platform_url: str) -> None:
     with contextlib.closing(open_database(platform_url)) as database:
         runner.migrate(database)
-        runner.rollback(database, count=3)
+        runner.rollback(database, count=len(REVISIONS))
     members = query(platform_url, 'SELECT COUNT(*) FROM project_members WHERE "projectId" = 7')[0][0]
     assert members > 0
     execute(platform_url, "DELETE FROM projects WHERE id = 7")
@@ -148,9 +150,24 @@ def test_models_and_migrations_make_the_same_tables(server, url: str) -> None:
         server.drop_database(other_url)
     # SQLite keeps the text: ALTER TABLE writes a key beside its column, CREATE TABLE after all columns. Its
     # own list of keys, which is compared too, says that they are the same.
-    of_text = {"table projects", "inspected foreign keys of projects"}
+    added = {step.table for revision in runner.load() for step in revision.steps if isinstance(step, AddColumn)}
+    of_text = {"inspected foreign keys of projects"} | {f"table {table}" for table in added}
     spelled_otherwise = of_text if server.name == "sqlite" else set()
     assert unlike(migrated, created).keys() == spelled_otherwise
+
+
+def test_create_auto_finds_no_change(tmp_path: Path, url: str) -> None:
+    with contextlib.closing(open_database(url)) as database:
+        create_stub_tables(database)
+        runner.migrate(database)
+    scripts = copy_scripts(tmp_path)
+    names, before = sorted(scripts.glob("*.py")), snapshot(url)
+    created = pw_migrate(tmp_path, "create", "--auto", "--auto-source", "engagement_db", "--database", url, "later")
+    assert created.returncode == 0, said(created)
+    assert "Traceback" not in said(created)
+    assert "No changes found" in said(created)
+    assert sorted(scripts.glob("*.py")) == names
+    assert unlike(before, snapshot(url)) == {}
 
 
 def test_the_library_sees_no_difference_either(platform_url: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import deploy
 import pytest
-from commands import FIRST_THREE, copy_scripts
+from commands import FIRST_THREE, copy_scripts, run
 from independent_catalog import everything, snapshot, unlike
 from platform_database import build, execute, family
 from revision_examples import EXAMPLES, OUR_ROWS
@@ -157,7 +157,8 @@ def test_printing_for_a_dialect_needs_neither_server_nor_driver(
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert statements(done.stdout) == statements(printed("--dialect", dialect, *way))
+    elsewhere = run(tmp_path.parent, "engagement-db", "sql", "--dialect", dialect, *way)
+    assert statements(done.stdout) == statements(elsewhere.stdout)
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".py"] * 5
     for revision in REVISIONS:
         assert f"-- {revision}" in done.stdout
