@@ -17,7 +17,8 @@ def connect(url: str, **options: Any) -> peewee.Database:
     postgres, mysql and mariadb, each also with ``+pool``; ``postgresql+psycopg`` asks for psycopg 3, where psycopg2
     would be preferred. Percent-escapes are decoded; in user and password ``: / ? # [ ] @`` have to be escaped. Query
     parameters and ``options`` go to the driver and, with ``+pool``, to peewee's pool (``max_connections``,
-    ``stale_timeout`` in seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does.
+    ``stale_timeout`` in seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does, and are READ COMMITTED
+    on MySQL and MariaDB, which saves a turn before each transaction.
 
     Raises ConfigurationError, and binds nothing, for a url that cannot be read, an unknown scheme, a
     name that is missing or a driver that is not installed.

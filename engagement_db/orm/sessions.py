@@ -15,10 +15,11 @@ from engagement_db.servers.driver import error_code
 BUSY_TIMEOUT_SECONDS: Final = 5
 
 
-def set_up_sessions(database: peewee.Database) -> None:
-    """See to it that each session of ``database`` starts with what its dialect asks for; once only.
+def set_up_sessions(database: peewee.Database, *, with_isolation: bool = False) -> None:
+    """Have each session of ``database`` start with what its dialect asks for; once only.
 
-    Raises ConfigurationError inside a transaction.
+    ``with_isolation`` gives it the isolation of the library's transactions too: for a database that is not the
+    service's own. Raises ConfigurationError inside a transaction.
     """
     dialect = servers.family(database)
     if getattr(database, "_engagement_db_sessions", False):
@@ -35,6 +36,8 @@ def set_up_sessions(database: peewee.Database) -> None:
         try:
             initialize(connection)
             _set_up_session(database, dialect, connection)
+            if with_isolation and dialect.isolation_session is not None:
+                connection.cursor().execute(dialect.isolation_session)
         except BaseException:
             # peewee counts the connection as open by now; left so, it would be used half set up.
             hooked._close(connection)
@@ -45,6 +48,7 @@ def set_up_sessions(database: peewee.Database) -> None:
         _set_up_session(database, dialect, hooked.connection())
     hooked._initialize_connection = initialize_connection
     hooked._engagement_db_sessions = True
+    hooked._engagement_db_isolation = with_isolation and dialect.isolation_session is not None
 
 
 def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
@@ -84,6 +88,11 @@ def _set_up_async_sessions(database: peewee.Database, dialect: Dialect) -> None:
 def is_async(database: peewee.Database) -> bool:
     """Whether this is one of peewee's asyncio databases."""
     return hasattr(database, "aconnect")
+
+
+def has_isolation(database: peewee.Database) -> bool:
+    """Whether each session of the database has the isolation of the library's transactions already."""
+    return getattr(database, "_engagement_db_isolation", False)
 
 
 def is_asyncpg(database: peewee.Database) -> bool:

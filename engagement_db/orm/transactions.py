@@ -12,7 +12,7 @@ from engagement_db import servers
 from engagement_db.errors import ConnectionLost, Contention
 from engagement_db.orm.bound import current, scope, target
 from engagement_db.orm.failures import failure, prepare
-from engagement_db.orm.sessions import is_async, is_asyncpg
+from engagement_db.orm.sessions import has_isolation, is_async, is_asyncpg
 from engagement_db.servers.driver import is_from_driver, own_code, server_message
 
 Result = TypeVar("Result")
@@ -123,7 +123,7 @@ def _outermost(database: peewee.Database) -> Any:
     if is_asyncpg(database):
         # asyncpg takes the level as a keyword, in its own spelling: "read_committed".
         return database.atomic(isolation=begin[0].lower().replace(" ", "_"))
-    return database.atomic(*begin)
+    return database.atomic() if has_isolation(database) else database.atomic(*begin)
 
 
 def _lost_race(database: peewee.Database, error: BaseException, before: BaseException | None) -> bool:

@@ -80,7 +80,7 @@ def open_database(url: str, **options: Any) -> peewee.Database:
         arguments["prefer_psycopg3"] = True
     arguments.update(options)
     database = _DATABASES[scheme]["pool" in variants](name, **arguments)
-    set_up_sessions(database)
+    set_up_sessions(database, with_isolation=True)
     return database
 
 

@@ -76,6 +76,8 @@ class Dialect:
     charset: ClassVar[str | None] = None
     # What is each new session set to?
     session: ClassVar[tuple[str, ...]] = ()
+    # Which statement gives a session the isolation of ``begin``, where that costs a turn before each BEGIN otherwise?
+    isolation_session: ClassVar[str | None] = None
     # How does a writing transaction begin? (With one isolation everywhere: it sees what is committed.)
     begin: ClassVar[tuple[str, ...]] = ()
     # For how long may one attempt wait for a table's lock? Later statements queue behind a waiting request.

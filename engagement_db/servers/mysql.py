@@ -75,6 +75,7 @@ class Mysql(Server):
         "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0, "
         "sql_select_limit = 18446744073709551615, group_concat_max_len = 1048576",
     )
+    isolation_session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
     begin = ("READ COMMITTED",)
     lock_attempt_seconds = 1
     drivers = ("pymysql", "MySQLdb")

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import threading
 import time
+from urllib.parse import urlsplit
 
 import peewee
 import pytest
+from cut_proxy import CutProxy
 from escrow import account, payment, payment_in
 from people import a_post, somebody
 
@@ -260,3 +262,49 @@ def test_server_that_takes_no_writes_is_one_error(server, database):
     with pytest.raises(edb.NotWritable):
         somebody()
     assert [entry.content for entry in edb.FeedPost.timeline()] == ["hello"]
+
+
+def statements_of(verb, database, url):
+    """The statements that the verb sends over a connection of its own, begin and commit included."""
+    with CutProxy(url) as proxy, proxy.watching():
+        counted = database(proxy.own_url)
+        with edb.bind_ctx(counted), counted.connection_context():
+            before = len(proxy.statements)
+            verb()
+            sent = proxy.statements[before:]
+    return sent
+
+
+def database_of_a_service(url):
+    parts = urlsplit(url)
+    return peewee.MySQLDatabase(
+        parts.path.removeprefix("/"), host=parts.hostname, port=parts.port, user=parts.username, ssl_disabled=True
+    )
+
+
+def test_isolation_costs_a_turn_only_where_the_session_is_not_the_library_s(server, database, url_of_tables):
+    if server.name not in ("mariadb", "mysql"):
+        pytest.skip("the other servers take the isolation with BEGIN")
+    row = payment(account())
+    own = statements_of(row.fund, edb.open_database, url_of_tables)
+    assert (own[0], own[-1]) == ("BEGIN", "COMMIT")
+    foreign = statements_of(row.hold, database_of_a_service, url_of_tables)
+    assert foreign[:2] == ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "BEGIN"]
+
+
+def test_transaction_sees_what_others_commit(server, database, other, url_of_tables):
+    if server.name == "sqlite":
+        pytest.skip("nobody else writes during a transaction that will write")
+    sessions = [database]
+    if server.name in ("mariadb", "mysql"):
+        sessions.append(database_of_a_service(url_of_tables))
+
+    def work():
+        before = edb.User.select().count()
+        with edb.bind_ctx(other):
+            somebody()
+        return edb.User.select().count() - before
+
+    for session in sessions:
+        with session.connection_context():
+            assert edb.transaction(work, database=session) == 1
