@@ -27,6 +27,7 @@ from engagement_db.feed import (
     FeedActivityLog,
     FeedComment,
     FeedPost,
+    FeedProblem,
     FeedReaction,
     FeedShare,
     ReactionChange,
@@ -38,6 +39,7 @@ from engagement_db.feed import (
     Visibility,
     erase_feed,
     erase_user,
+    find_feed_problems,
 )
 from engagement_db.orm.bound import Unbound, now
 from engagement_db.orm.connect import bind, bind_ctx, connect
@@ -136,6 +138,7 @@ __all__ = [
     "FeedActivityLog",
     "FeedComment",
     "FeedPost",
+    "FeedProblem",
     "FeedReaction",
     "FeedShare",
     "Gig",
@@ -189,6 +192,7 @@ __all__ = [
     "escrow_totals_by_owner",
     "escrow_totals_by_project",
     "find_balance_problems",
+    "find_feed_problems",
     "find_problems",
     "list_accounts",
     "list_cases",

@@ -8,6 +8,7 @@ from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.comments import FeedComment
 from engagement_db.feed.erasure import erase_feed, erase_user
 from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.problems import FeedProblem, find_feed_problems
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
 from engagement_db.feed.shares import FeedShare
 from engagement_db.feed.threads import Thread, ThreadEntry
@@ -22,6 +23,7 @@ __all__ = [
     "FeedActivityLog",
     "FeedComment",
     "FeedPost",
+    "FeedProblem",
     "FeedReaction",
     "FeedShare",
     "ReactionChange",
@@ -33,4 +35,5 @@ __all__ = [
     "Visibility",
     "erase_feed",
     "erase_user",
+    "find_feed_problems",
 ]

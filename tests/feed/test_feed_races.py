@@ -171,3 +171,29 @@ def test_a_deletion_waits_for_a_reply_to_the_comment(server, database, beside):
         assert deletion.is_alive()
     deletion.join(PATIENCE_SECONDS)
     assert FeedComment.get_by_id(comment.id).deleted_at is not None
+
+
+def test_a_post_that_is_removed_leaves_no_reply_behind(crew, database):
+    ada = somebody()
+    post = a_post(ada)
+    roots = [FeedComment.reply(post, ada, "root").id for _ in range(3)]
+    told = crew(feed_workers.reply_or_remove, post.id, ada.id, roots)
+    assert sum(removed for removed, _ in told) == 1
+    assert sum(replies for _, replies in told) > 0
+    assert FeedComment.select().count() == FeedReaction.select().count() == 0
+    assert edb.FeedPost.select().count() == 0
+    assert edb.find_feed_problems() == []
+    actions = Counter(entry.action for entry in FeedActivityLog.select())
+    assert actions["comment_added"] == 3 + sum(replies for _, replies in told)
+    assert actions["post_removed"] == 1
+
+
+def test_a_user_who_is_erased_leaves_nothing_behind_while_they_go_on_writing(crew, database):
+    ada, bob = somebody("ada"), somebody("bob")
+    post = a_post(bob)
+    told = crew(feed_workers.write_or_erase, post.id, ada.id, bob.id)
+    assert sum(told) > 0
+    assert edb.User.select().where(edb.User.id == ada.id).count() == 0
+    assert {row.id for row in edb.FeedPost.select()} == {post.id}
+    assert FeedComment.select().where(FeedComment.user != bob).count() == 0
+    assert edb.find_feed_problems() == []

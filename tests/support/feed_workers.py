@@ -3,7 +3,7 @@
 import random
 
 import engagement_db as edb
-from engagement_db import FeedComment, FeedReaction, ReactionType
+from engagement_db import FeedComment, FeedPost, FeedReaction, ReactionType
 
 OPERATIONS = 40
 TYPES = list(ReactionType)
@@ -43,3 +43,40 @@ def moderate_and_reply(dice, comment_id, user_id):
             except edb.Refused:
                 pass
     return replies
+
+
+def reply_or_remove(dice, post_id, user_id, root_ids):
+    """Reply until the post is gone; somebody removes it. Return whether this one did, and its number of replies."""
+    replies = 0
+    last = None
+    for turn in range(10_000):
+        if turn == OPERATIONS and FeedPost(id=post_id).remove(by=user_id):
+            return True, replies
+        try:
+            parent = dice.choice([None, last, *root_ids])
+            last = FeedComment.reply(post_id, user_id, "reply", parent=parent).id
+            replies += 1
+            FeedReaction.toggle(post_id, user_id)
+        except edb.NotFound:
+            if FeedPost.get_or_none(FeedPost.id == post_id) is None:
+                return False, replies
+            last = None
+    raise AssertionError("the post is never gone")
+
+
+def write_or_erase(dice, post_id, user_id, other_id):
+    """Write in the name of the user until they are gone; somebody erases them. Return how often that worked."""
+    written = 0
+    for turn in range(10_000):
+        try:
+            if turn == OPERATIONS:
+                edb.erase_user(user_id)
+            own = FeedPost.publish(user_id, "mine")
+            comment = FeedComment.reply(own, other_id, "theirs")
+            FeedComment.reply(post_id, user_id, "mine")
+            FeedComment.reply(own, user_id, "mine", parent=comment)
+            written += 1
+        except edb.NotFound:
+            if edb.User.get_or_none(edb.User.id == user_id) is None:
+                return written
+    raise AssertionError("the user is never gone")
