@@ -48,6 +48,7 @@ from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
 from engagement_db.orm.urls import open_database
 from engagement_db.platform import Gig, Project, User
+from engagement_db.readiness import is_current, verify
 from engagement_db.repairs import Repair, repair
 from engagement_db.trust import (
     AccountChange,
@@ -194,6 +195,7 @@ __all__ = [
     "find_balance_problems",
     "find_feed_problems",
     "find_problems",
+    "is_current",
     "list_accounts",
     "list_cases",
     "list_transactions",
@@ -205,4 +207,5 @@ __all__ = [
     "repair",
     "transaction",
     "trust_overview",
+    "verify",
 ]

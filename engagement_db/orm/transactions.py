@@ -1,5 +1,6 @@
 """Transactions that are retried when they lose a race, and reads that lock."""
 
+import logging
 import random
 import sys
 import time
@@ -19,6 +20,8 @@ Result = TypeVar("Result")
 
 
 RETRIES: Final = 8
+
+logger = logging.getLogger(__name__)
 
 
 def transaction(
@@ -81,6 +84,7 @@ def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) 
             found = failure(database, error, may_be_committed=attempt.is_finished)
             if isinstance(found or error, ConnectionLost) and not attempt.has_begun and not reconnected:
                 reconnected = True
+                logger.info("replaced a lost connection: %s", server_message(error))
                 continue
             if found is not None:
                 raise found from error
@@ -91,10 +95,12 @@ def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) 
             if isinstance(error, ConnectionLost) or not _lost_race(database, error, before):
                 raise
             if lost == retries:
+                logger.warning("gave up a transaction after %d attempts: %s", retries + 1, server_message(error))
                 raise Contention(
                     f"gave up after {retries + 1} attempts, each lost to another transaction: "
                     f"{server_message(error)}. Nothing was changed; try again."
                 ) from error
+            logger.info("retrying a transaction, %d of %d: %s", lost + 1, retries, server_message(error))
         _pause(database, random.uniform(0.5, 1.0) * 0.01 * 2**lost)
         lost += 1
 

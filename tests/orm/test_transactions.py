@@ -66,6 +66,18 @@ def test_lock_that_is_not_granted_in_time_is_contention(impatient, other):
     assert edb.transaction(work) == 1
 
 
+def test_retries_are_logged(impatient, other, caplog):
+    user = somebody()
+    with caplog.at_level("INFO", "engagement_db"), holding(other, user), pytest.raises(edb.Contention):
+        edb.transaction(lambda: renamed(user, "grace"), retries=2)
+    logged = [(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records]
+    assert logged == [
+        ("INFO", "retrying a transaction, 1 of 2"),
+        ("INFO", "retrying a transaction, 2 of 2"),
+        ("WARNING", "gave up a transaction after 3 attempts"),
+    ]
+
+
 def test_transaction_of_the_caller_that_lost_is_contention_and_not_retried(server, impatient, other):
     user = somebody()
     work, calls = counted(lambda: renamed(user, "grace"))
