@@ -733,3 +733,40 @@ def test_the_page_shows_what_happens(everything_by_sequelize):
         shown = re.sub(r"0\\\.\d\d\\ s", r"\\d+\\.\\d\\d s", shown)
         said = output.strip().replace(url, URL_ON_THE_PAGE)
         assert re.fullmatch(shown, said), f"{command} says:\n{said}"
+
+
+# Tables that the platform's marketplace migration made long ago: nullable columns, no metadata.
+MARKETPLACE = [
+    (r'(CREATE TABLE[^(]*"feed_posts" .*?"userId" INTEGER) NOT NULL', r"\1"),
+    (r'(CREATE TABLE[^(]*"feed_posts" .*?"content" TEXT) NOT NULL', r"\1"),
+    (r'(CREATE TABLE[^(]*"feed_posts" .*?"visibility" \S+(?: ?\(?\'[^)]*\))?) NOT NULL', r"\1"),
+    (r'(CREATE TABLE[^(]*"feed_posts" .*?) "metadata" JSONB?,', r"\1"),
+]
+
+
+def test_align_forbids_null_and_adds_the_missing_column_where_the_rows_allow_it(url):
+    sequelize.build(url, *sequelize.ALL, changed=MARKETPLACE)
+    sequelize.fill(url, "platform")
+    execute(url, "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (2, 'two')")
+    before = query(url, 'SELECT id, "userId", content, visibility FROM feed_posts ORDER BY id')
+    code, said = adopt(url, "--align")
+    assert (code, sorted(history(url))) == (0, REVISIONS), said
+    assert run(url, "check")[0] == 0, run(url, "check")[1]
+    assert query(url, 'SELECT id, "userId", content, visibility FROM feed_posts ORDER BY id') == before
+    for column in ("userId", "content", "visibility"):
+        with pytest.raises(Exception, match=r"(?i)null"):
+            execute(url, f'UPDATE feed_posts SET "{column}" = NULL')
+    code, said = adopt(url, "--align")
+    assert (code, said["aligned"]) == (0, [])
+
+
+def test_a_row_with_null_keeps_its_column_nullable_and_says_what_to_run(url):
+    sequelize.build(url, *sequelize.ALL, changed=MARKETPLACE)
+    sequelize.fill(url, "platform")
+    execute(url, "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (NULL, 'two')")
+    before = query(url, "SELECT id, content FROM feed_posts ORDER BY id")
+    code, said = adopt(url, "--align")
+    assert code == 1
+    assert [name for name in breaking(said) if name.startswith("feed_posts.userId")] != []
+    assert query(url, "SELECT id, content FROM feed_posts ORDER BY id") == before
+    assert any("UPDATE" in statement and "userId" in statement for statement in said["statements"])
