@@ -24,8 +24,9 @@
 A caller that wants one net catches ``EngagementError``.
 """
 
+import re
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import peewee
 
@@ -35,9 +36,11 @@ class EngagementError(Exception):
 
     ``table``, ``column`` and ``attribute`` (the column's name in Python), ``id`` and ``status`` of the row, and
     ``allowed`` (what would have been accepted) say where it happened. They are None, or empty, where they do not
-    apply. ``retryable`` says that the same call may succeed later, and can be repeated as it is.
+    apply. ``retryable`` says that the same call may succeed later, and can be repeated as it is. ``code`` is the name
+    of the class in snake_case, for logs and for other programs.
     """
 
+    code: ClassVar[str] = "engagement_error"
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -59,6 +62,22 @@ class EngagementError(Exception):
         self.status = status
         self.allowed = tuple(allowed)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "code" not in vars(cls):
+            cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def __reduce__(self) -> Any:
+        # The message alone is no argument of every constructor.
+        return _restored, (type(self), str(self), vars(self))
+
+
+def _restored(kind: type[EngagementError], message: str, data: dict[str, Any]) -> EngagementError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    vars(error).update(data)
+    return error
+
 
 class ConfigurationError(EngagementError):
     """The database cannot be used as described; no connection was opened."""
@@ -67,16 +86,23 @@ class ConfigurationError(EngagementError):
 class RefusedValue(EngagementError, ValueError):
     """A value does not fit its column; no SQL was sent.
 
-    ``table`` and ``column`` name the place, ``reason`` says why.
+    ``table`` and ``column`` name the place, ``reason`` says why, ``allowed`` lists the labels of an enum.
     """
 
-    def __init__(self, table: str, column: str, reason: str) -> None:
-        super().__init__(f"{table}.{column}: {reason}", table=table, column=column)
+    def __init__(
+        self, table: str, column: str, reason: str, *, attribute: str | None = None, allowed: Sequence[str] = ()
+    ) -> None:
+        super().__init__(
+            f"{table}.{column}: {reason}", table=table, column=column, attribute=attribute, allowed=allowed
+        )
         self.reason = reason
 
 
 class NotFound(EngagementError):
-    """The row that a verb was asked to work on does not exist; nothing was changed."""
+    """The row that a verb was asked to work on does not exist; nothing was changed.
+
+    ``table`` and ``id`` name it. Each model's ``DoesNotExist`` is a NotFound and a ``peewee.DoesNotExist``.
+    """
 
 
 class Refused(EngagementError):
@@ -84,7 +110,10 @@ class Refused(EngagementError):
 
 
 class InvalidTransition(Refused):
-    """The row's status does not allow the move; nothing was changed."""
+    """The row's status does not allow the move; nothing was changed.
+
+    ``table``, ``id`` and ``status`` are those of the row, ``allowed`` lists the statuses from which the move starts.
+    """
 
 
 class Protected(Refused):
@@ -100,8 +129,8 @@ class ReferenceConflict(Refused):
     ``fields`` names what differs.
     """
 
-    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, fields: Sequence[str] = (), **data: Any) -> None:
+        super().__init__(message, **data)
         self.fields = tuple(fields)
 
 

@@ -188,6 +188,7 @@ class World:
             "case": lambda: case,
             "channel": lambda: "mail",
             "channels": lambda: ["mail"],
+            "content": lambda: "hello",
             "currency_code": lambda: "USD",
             "customer_deadline_at": lambda: datetime.now(UTC),
             "escrow_transaction": lambda: in_escrow,

@@ -76,9 +76,11 @@ class JsonNull:
 JSON_NULL: Final = JsonNull()
 
 
-def reject(field: peewee.Field, reason: str) -> NoReturn:
+def reject(field: peewee.Field, reason: str, allowed: Iterable[str] = ()) -> NoReturn:
     """Raise the RefusedValue that names this field's table and column."""
-    raise RefusedValue(field.model._meta.table_name, field.column_name, reason)
+    raise RefusedValue(
+        field.model._meta.table_name, field.column_name, reason, attribute=field.name, allowed=tuple(allowed)
+    )
 
 
 def shown(value: object) -> str:
@@ -272,8 +274,8 @@ class EnumField(_Converting, peewee.CharField):
             # Only text is looked up, because the error of an enum shows the whole value.
             return self.enum(value if isinstance(value, str) else "").value
         except ValueError:
-            labels = ", ".join(member.value for member in self.enum)
-            reject(self, f"{shown(value)} is not one of {labels}")
+            labels = [member.value for member in self.enum]
+            reject(self, f"{shown(value)} is not one of {', '.join(labels)}", labels)
 
     def python_value(self, value: Any) -> Any:
         if value is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import peewee
 
 from engagement_db import servers, tables
-from engagement_db.errors import Refused
+from engagement_db.errors import NotFound, Refused
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
 from engagement_db.orm.failures import prepare
 from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
@@ -65,6 +65,7 @@ class BaseModel(peewee.Model):
     """
 
     _dirty: set[str]
+    DoesNotExist: Any
 
     class Meta:
         database = proxy
@@ -75,6 +76,22 @@ class BaseModel(peewee.Model):
         super().__init_subclass__(**options)
         if cls.__module__.partition(".")[0] == __package__.partition(".")[0]:
             models.append(cls)
+
+    @classmethod
+    def validate_model(cls) -> None:
+        """Make the model's DoesNotExist a NotFound too. peewee calls this once the class is complete."""
+        missing = cls.DoesNotExist
+        data = {"code": NotFound.code, "__module__": cls.__module__, "__qualname__": f"{cls.__name__}.DoesNotExist"}
+        cls.DoesNotExist = type(missing.__name__, (NotFound, missing), data)
+
+    @classmethod
+    def get_by_id(cls, pk: Any) -> Any:
+        """Return the row with this id. Raises NotFound, which is the model's DoesNotExist too."""
+        row = cls.select().where(cls._meta.primary_key == pk).first()
+        if row is None:
+            table = cls._meta.table_name
+            raise cls.DoesNotExist(f"{table} {pk} does not exist.", table=table, id=pk)
+        return row
 
     @classmethod
     def declared(cls) -> tables.Table:

@@ -92,7 +92,21 @@ def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFoun
             "written since; roll the transaction back and run all of it again. Nothing was changed.",
             table=table,
         )
-    return NotFound(f"{named}{table} {key} does not exist; nothing was changed.")
+    missing: NotFound = model.DoesNotExist(  # type: ignore[attr-defined]
+        f"{named}{table} {key} does not exist; nothing was changed.", table=table, attribute=role or None, id=key
+    )
+    return missing
+
+
+def about(row: Any, *, allowed: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the data of an error about this row: its table, id and status, and what would have been accepted."""
+    status = row.__data__.get("status")
+    return {
+        "table": row._meta.table_name,
+        "id": row.get_id(),
+        "status": None if status is None else str(status),
+        "allowed": tuple(map(str, allowed)),
+    }
 
 
 def _is_hidden(model: Any, key: object) -> bool:

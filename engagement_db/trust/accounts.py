@@ -22,6 +22,7 @@ from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
+    about,
     copy_state,
     differences,
     given,
@@ -191,12 +192,14 @@ class EscrowAccount(BaseModel):
             if before not in ACCOUNT_TRANSITIONS[target]:
                 raise InvalidTransition(
                     f"escrow account {account.id} is {before} and cannot become {target}; only "
-                    f"{' or '.join(ACCOUNT_TRANSITIONS[target])} can. Activate it first."
+                    f"{' or '.join(ACCOUNT_TRANSITIONS[target])} can. Activate it first.",
+                    **about(account, allowed=ACCOUNT_TRANSITIONS[target]),
                 )
             if target == AccountStatus.CLOSED and account.current_balance != 0:
                 raise InvalidTransition(
                     f"escrow account {account.id} still holds {account.current_balance} "
-                    f"{account.currency_code}; release or refund its transactions, then close it."
+                    f"{account.currency_code}; release or refund its transactions, then close it.",
+                    **about(account),
                 )
             changes = {"status": target, "updated_at": now()}
             update_of(EscrowAccount, tuple(changes)).execute(id=account.id, **changes)

@@ -27,6 +27,7 @@ from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
+    about,
     copy_state,
     differences,
     given,
@@ -183,7 +184,8 @@ class DisputeCase(Queues, BaseModel):
             if not change.changed:
                 raise InvalidTransition(
                     f"escrow {disputed.reference!r} is disputed without a case, so its previous status is unknown. "
-                    f"Release or refund it instead."
+                    f"Release or refund it instead.",
+                    **about(disputed),
                 )
             case = _inserted(opened, disputed.updated_at)
             write_event(
@@ -352,7 +354,8 @@ class DisputeCase(Queues, BaseModel):
             if STAGES.index(stage) < STAGES.index(case.stage):
                 raise InvalidTransition(
                     f"dispute case {case.id} is already in {case.stage} and cannot go back to {stage}; "
-                    f"stages only go forward."
+                    f"stages only go forward.",
+                    **about(case, allowed=STAGES[STAGES.index(case.stage) :]),
                 )
             return {"stage": stage}
 
@@ -468,7 +471,8 @@ class DisputeCase(Queues, BaseModel):
         if self.status not in ACTIVE_DISPUTE:
             raise InvalidTransition(
                 f"dispute case {self.id} is {self.status} and takes no more ({what}); "
-                f"open a new case if the transaction can still be disputed."
+                f"open a new case if the transaction can still be disputed.",
+                **about(self, allowed=ACTIVE_DISPUTE),
             )
 
     def _copy_state(self, change: DisputeChange) -> DisputeChange:

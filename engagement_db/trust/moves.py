@@ -11,6 +11,7 @@ from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import TEXT_LIMIT_BYTES, reject
 from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.rows import about
 from engagement_db.orm.statements import Parameter, Statement, update_of
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import Actor
@@ -66,7 +67,8 @@ def refuse_while_disputed(transaction: "EscrowTransaction", verb: str) -> None:
     if case is not None:
         raise InvalidTransition(
             f"escrow {transaction.reference!r} is disputed in case {case.id}; {verb} is up to that case. "
-            f"Resolve or withdraw the case instead."
+            f"Resolve or withdraw the case instead.",
+            **about(transaction, allowed=TRANSITIONS[verb].sources),
         )
 
 
@@ -77,7 +79,8 @@ def require_unsettled(row: "EscrowTransaction") -> None:
         if row.status == status or settled_at is not None:
             raise Refused(
                 f"escrow {row.reference!r} was already {status} (status {row.status}, {name} {settled_at}); its money "
-                f"is never settled twice. Nothing was changed. find_problems() reports where the rows disagree."
+                f"is never settled twice. Nothing was changed. find_problems() reports where the rows disagree.",
+                **about(row),
             )
 
 
@@ -92,7 +95,7 @@ def apply_transition(
     if before == transition.target:
         return TransactionChange(row, False, before, before)
     if before not in transition.sources:
-        raise InvalidTransition(_advice(row, verb))
+        raise InvalidTransition(_advice(row, verb), **about(row, allowed=transition.sources))
     require_unsettled(row)
     _require_amounts(row, "amount", "fee_amount", "net_amount")
     after = transition.target or status_before_dispute(row)

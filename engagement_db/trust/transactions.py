@@ -29,6 +29,7 @@ from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
+    about,
     copy_state,
     differences,
     given,
@@ -349,7 +350,8 @@ class EscrowTransaction(BaseModel):
                 if row.status != TransactionStatus.INITIATED:
                     raise InvalidTransition(
                         f"escrow {row.reference!r} is {row.status}; its fee can be edited while it is initiated only. "
-                        f"Nothing was changed."
+                        f"Nothing was changed.",
+                        **about(row, allowed=[TransactionStatus.INITIATED]),
                     )
                 require_payable(EscrowTransaction.fee_amount, changes["fee_amount"], row.currency_code)
                 changes["net_amount"] = _net_of(row.amount, changes["fee_amount"])
