@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from engagement_db.schema import adopt as adopting
 from engagement_db.schema import preview, runner, settings, skeleton
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.lock import TIMEOUT_SECONDS
-from engagement_db.schema.output import unfailing_output
+from engagement_db.schema.output import discard_rest, unfailing_output
 from engagement_db.schema.revision import Revision, declared
 from engagement_db.schema.simulate import Simulation
 from engagement_db.schema.stub_tables import STUB_TABLES, create_stub_tables
@@ -43,6 +44,8 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
+            if error.filename is None:
+                discard_rest(sys.stdout)
             raise _Failure(f"cannot write {error.filename or 'standard output'}: {error.strerror}") from None
 
 

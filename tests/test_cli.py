@@ -364,7 +364,8 @@ def run_into(
     done = subprocess.run(
         ["bash", "-c", script, str(Path(sys.executable).parent / program), *arguments],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+        # Unbuffered, a stream has nothing left that could fail once more at the end.
+        env={name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "PYTHONUNBUFFERED")},
         capture_output=True,
         text=True,
         check=False,

@@ -7,6 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 
+def discard_rest(stream: Any) -> None:
+    """Discard what ``stream`` still buffers: it would fail again when the interpreter ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 class _Unfailing:
     """A text stream that discards what it cannot write."""
 
@@ -20,21 +28,14 @@ class _Unfailing:
         try:
             self._stream.write(text)
         except (OSError, ValueError):
-            self._discard_the_rest()
+            discard_rest(self._stream)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            self._discard_the_rest()
-
-    def _discard_the_rest(self) -> None:
-        # What is still buffered would fail again when the interpreter ends.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            discard_rest(self._stream)
 
 
 @contextmanager
