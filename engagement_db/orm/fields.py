@@ -1,4 +1,4 @@
-"""Fields that refuse what their column would bend: enums, UTC times, money, JSON and bounded text.
+"""Fields that reject what their column would truncate, round or coerce: enums, UTC times, money, JSON, bounded text.
 
 Each carries ``column_type``, its logical type in the vocabulary of ``engagement_db.tables``. Every
 refusal is a RefusedValue that names table and column, raised before any SQL is sent.

@@ -30,7 +30,7 @@ class Queues:
         """Return a query of the active cases, urgent ones first, then by nearest deadline, none last.
 
         At most ``limit`` rows, 1 to 1000. Like the queries below it can be narrowed with ``where``.
-        Walks dispute_cases_status.
+        Uses dispute_cases_status.
         """
         urgency = peewee.Case(cls.priority, [(priority.value, rank) for rank, priority in enumerate(PRIORITIES)])
         return cls._active(limit).order_by(urgency, *cls._by_deadline())
@@ -39,7 +39,7 @@ class Queues:
     def overdue(cls, at: datetime | None = None, limit: int = 100) -> Any:
         """Return a query of the active cases with a deadline before ``at`` (default: now), oldest first.
 
-        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_status.
+        At most ``limit`` rows, 1 to 1000. Uses dispute_cases_status.
         """
         at = moment_of(cls.customer_deadline_at, at)
         late = (cls.customer_deadline_at < at) | (cls.provider_deadline_at < at)
@@ -50,7 +50,7 @@ class Queues:
         """Return a query of the active cases with a deadline within ``hours`` of ``at``, nearest first.
 
         ``at`` is an aware time, by default now; ``hours`` is 1 to 8784, a year. A case that is overdue by
-        one deadline and due by the other is in both queues. At most ``limit`` rows, 1 to 1000. Walks
+        one deadline and due by the other is in both queues. At most ``limit`` rows, 1 to 1000. Uses
         dispute_cases_status.
         """
         start = moment_of(cls.customer_deadline_at, at)
@@ -62,7 +62,7 @@ class Queues:
     def queue_for(cls, user: Any, limit: int = 100) -> Any:
         """Return a query of the active cases assigned to ``user`` (a row or id), in the order of ``queue``.
 
-        At most ``limit`` rows, 1 to 1000. Walks dispute_cases_assigned_to_id.
+        At most ``limit`` rows, 1 to 1000. Uses dispute_cases_assigned_to_id.
         """
         return cls.queue(limit).where(cls.assigned_to == optional_id_of(cls.assigned_to, user))
 
