@@ -10,7 +10,7 @@ from engagement_db.trust.moves import TransactionChange
 from engagement_db.trust.overview import CaseCount, DueTotal, TrustOverview, trust_overview
 from engagement_db.trust.problems import Problem, ProblemKind
 from engagement_db.trust.release import ReleaseFailure, ReleaseRun, release_due, release_queue
-from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_by_owner, escrow_totals_by_project
+from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_per_owner, escrow_totals_per_project
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.words import (
     AccountStatus,
@@ -55,8 +55,8 @@ __all__ = [
     "audit_trails",
     "case_timeline",
     "escrow_totals",
-    "escrow_totals_by_owner",
-    "escrow_totals_by_project",
+    "escrow_totals_per_owner",
+    "escrow_totals_per_project",
     "find_balance_problems",
     "find_problems",
     "list_accounts",

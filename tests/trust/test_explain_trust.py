@@ -197,12 +197,12 @@ QUERIES = {
         lambda known: edb.release_due(limit=1),
         {"escrow_transactions_status_scheduled_release_at"},
     ),
-    "escrow_totals_by_owner": (
-        lambda known: edb.escrow_totals_by_owner([known["person"]]),
+    "escrow_totals_per_owner": (
+        lambda known: edb.escrow_totals_per_owner([known["person"]]),
         {"projects_owner_id_idx", "escrow_transactions_project_id"},
     ),
-    "escrow_totals_by_project": (
-        lambda known: edb.escrow_totals_by_project([known["released"].project_id]),
+    "escrow_totals_per_project": (
+        lambda known: edb.escrow_totals_per_project([known["released"].project_id]),
         {"escrow_transactions_project_id"},
     ),
     "open and withdraw a case": (dispute_and_withdraw, {"dispute_cases_escrow_transaction_id"}),

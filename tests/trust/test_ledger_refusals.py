@@ -196,6 +196,6 @@ def test_a_naive_time_has_no_release_queue():
 
 def test_totals_of_too_many_owners_at_once_are_refused():
     with pytest.raises(edb.RefusedValue, match="1001 rows are too many"):
-        edb.escrow_totals_by_owner(range(1001))
+        edb.escrow_totals_per_owner(range(1001))
     with pytest.raises(edb.RefusedValue, match="not an id"):
-        edb.escrow_totals_by_project(["all"])
+        edb.escrow_totals_per_project(["all"])

@@ -24,18 +24,18 @@ def test_totals_by_status_owner_and_project():
     def shown(totals):
         return sorted((t.status, t.currency_code, t.count, t.amount, t.fee_amount, t.net_amount) for t in totals)
 
-    assert shown(edb.escrow_totals_by_owner([owner])) == [
+    assert shown(edb.escrow_totals_per_owner([owner])) == [
         ("funded", "USD", 3, 7, Decimal("1.5"), Decimal("5.5")),
         ("initiated", "USD", 1, 32, 1, 31),
     ]
-    by_project = edb.escrow_totals_by_project([site, shop.id])
+    by_project = edb.escrow_totals_per_project([site, shop.id])
     assert {(t.project_id, t.status): t.amount for t in by_project} == {
         (site.id, "funded"): 3,
         (site.id, "initiated"): 32,
         (shop.id, "funded"): 4,
     }
     assert {t.status: t.amount for t in edb.escrow_totals()} == {"funded": 31, "initiated": 32}
-    assert edb.escrow_totals_by_owner([]) == []
+    assert edb.escrow_totals_per_owner([]) == []
 
 
 def test_totals_take_one_query():
