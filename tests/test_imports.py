@@ -34,6 +34,7 @@ FLOORS = [
     {"feed.activity", "feed.erasure", "feed.threads", "feed.timeline", "feed.visibility"}
     | {"trust.transitions", "trust.money"},
     {"feed.posts", "trust.accounts", "trust.queues", "trust.trail", "trust.events", "trust.stored"},
+    {"trust.announcements"},
     {"feed.reactions", "feed.comments", "feed.shares", "trust.moves", "trust.problems"},
     {"feed.problems", "trust.transactions"},
     {"feed"},

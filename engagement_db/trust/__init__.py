@@ -1,6 +1,7 @@
 """The trust suite: escrow accounts and transactions, dispute cases and events, and the books over them."""
 
 from engagement_db.trust.accounts import AccountChange, EscrowAccount
+from engagement_db.trust.announcements import Move, on_move, remove_move_listener
 from engagement_db.trust.audit import AuditPage, audit_trails
 from engagement_db.trust.books import Reconciliation, find_balance_problems, find_problems, reconcile
 from engagement_db.trust.disputes import DisputeCase, DisputeChange
@@ -41,6 +42,7 @@ __all__ = [
     "EscrowAccount",
     "EscrowTransaction",
     "Listing",
+    "Move",
     "Problem",
     "ProblemKind",
     "Reconciliation",
@@ -62,8 +64,10 @@ __all__ = [
     "list_accounts",
     "list_cases",
     "list_transactions",
+    "on_move",
     "reconcile",
     "release_due",
     "release_queue",
+    "remove_move_listener",
     "trust_overview",
 ]

@@ -16,6 +16,7 @@ from engagement_db.orm.statements import Parameter, Statement, update_of
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import Actor
 from engagement_db.trust.accounts import EscrowAccount
+from engagement_db.trust.announcements import Move, announce
 from engagement_db.trust.money import EXACT
 from engagement_db.trust.trail import entries_of, new_entry, status_before_dispute
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, HOLDS_FUNDS, TERMINAL_TIMESTAMPS, TRANSITIONS
@@ -110,6 +111,8 @@ def apply_transition(
     if direction:
         _post(row, direction, at)
     store_with_entry(row, verb, changes, at, actor_id, notes, metadata)
+    amounts = (row.amount, row.net_amount, row.currency_code)
+    announce(row, Move(row.id, row.reference, row.account_id, verb, before, after, *amounts, actor_id, at))
     return TransactionChange(row, True, before, after)
 
 
