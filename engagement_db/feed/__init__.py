@@ -10,6 +10,7 @@ from engagement_db.feed.erasure import erase_feed, erase_user
 from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.problems import FeedProblem, find_feed_problems
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
+from engagement_db.feed.roots import RootEntry, RootPage
 from engagement_db.feed.shares import FeedShare
 from engagement_db.feed.threads import Thread, ThreadEntry
 from engagement_db.feed.timeline import TimelineEntry, TimelinePage
@@ -28,6 +29,8 @@ __all__ = [
     "FeedShare",
     "ReactionChange",
     "ReactionType",
+    "RootEntry",
+    "RootPage",
     "Thread",
     "ThreadEntry",
     "TimelineEntry",

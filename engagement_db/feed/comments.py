@@ -6,10 +6,12 @@ from typing import Any, Final
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost, if_visible, is_in_sight, require_visible
+from engagement_db.feed.roots import RootPage
 from engagement_db.feed.threads import (
     THREAD_DEPTH,
     THREAD_LIMIT,
     Thread,
+    is_visible,
     load_comments,
     thread_by_levels,
     whole_thread,
@@ -107,6 +109,31 @@ class FeedComment(BaseModel):
         if not sight.is_unlimited:
             page = page.where(if_visible(post_id, sight))
         return page if with_deleted else page.where(cls.deleted_at.is_null())
+
+    @classmethod
+    def roots(
+        cls,
+        post: FeedPost | int,
+        *,
+        viewer: Viewer = EVERYTHING,
+        connections: Connections = (),
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> RootPage:
+        """Return a page of the comments on a post itself, newest first; its ``entries()`` have numbers of replies.
+
+        Comments bring their authors. A deleted comment that has replies is listed without its body and metadata, as
+        long as the page is not reshaped (``dicts``, ``tuples``). ``thread(under=comment)`` has the replies. There are
+        none if ``viewer`` may not see the post (see ``FeedPost.visible_to``).
+
+        Uses ``feed_comments_post_id_created_at``. Raises RefusedValue for a limit outside 1 to 200 or a cursor of
+        another query.
+        """
+        page = RootPage(cls, "roots", "feed_comments_post_id_created_at", limit, after, before).with_parent(cls.user)
+        post_id, sight = id_of(cls.post, post), sight_of(FeedPost, viewer, connections)
+        page = page.where(cls.post == post_id, cls.parent.is_null(), is_visible(cls, cls))
+        return page if sight.is_unlimited else page.where(if_visible(post_id, sight))
 
     @classmethod
     def reply(

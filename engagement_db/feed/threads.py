@@ -69,10 +69,16 @@ def load_comments(comments: "type[FeedComment]", rows: Iterable[Sequence[Any]]) 
         if author not in authors:
             authors[author] = load_author(row[width:])
         comment.__rel__["user"] = authors[author]
-        if comment.deleted_at is not None:
-            comment.__data__.update(body=None, metadata=None)
         found.append(comment)
+    hide_deleted(found)
     return found
+
+
+def hide_deleted(rows: "Iterable[FeedComment]") -> None:
+    """Take body and metadata from those that are deleted."""
+    for row in rows:
+        if row.deleted_at is not None:
+            row.__data__.update(body=None, metadata=None)
 
 
 def is_visible(comments: "type[FeedComment]", comment: Any) -> Any:

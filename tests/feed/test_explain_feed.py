@@ -190,6 +190,14 @@ QUERIES: dict[str, tuple[Callable[[Crowd], object], set[str]]] = {
         lambda crowd: list(FeedComment.of_post(crowd.post)),
         {"feed_comments_post_id_created_at"},
     ),
+    "the roots of a post": (
+        lambda crowd: list(FeedComment.roots(crowd.post)),
+        {"feed_comments_post_id_created_at", "feed_comments_parent_id"},
+    ),
+    "the replies to 20 comments": (
+        lambda crowd: FeedComment.roots(crowd.post).entries(),
+        {"feed_comments_parent_id"},
+    ),
     "a thread": (
         lambda crowd: FeedComment.thread(crowd.post),
         {"feed_comments_post_id_created_at"},

@@ -379,3 +379,39 @@ def test_a_cycle_among_parents_ends_no_thread_and_no_recursion(post, say):
     assert outline(FeedComment.thread(post)) == "1other"
     assert outline(FeedComment.thread(under=first)) == "1x2 2x3"
     assert outline(FeedComment.thread(under=third)) == ""
+
+
+def test_roots_are_pages_of_comments_on_the_post_with_their_replies_counted(post, ada, say):
+    first, second = say("first", seconds=1), say("second", seconds=2)
+    answer = say("answer", first, seconds=3)
+    say("deep", answer, seconds=4)
+    say("spam", first, seconds=5).soft_delete(ada, "spam")
+    say("other", first, seconds=6)
+    with count_queries() as counted:
+        entries = FeedComment.roots(post).entries()
+        assert [(entry.comment.body, entry.reply_count, entry.author.first_name) for entry in entries] == [
+            ("second", 0, "ada"),
+            ("first", 2, "ada"),
+        ]
+    assert counted.count == 2
+    page = FeedComment.roots(post, limit=1)
+    assert [comment.id for comment in page] == [second.id]
+    assert [comment.id for comment in FeedComment.roots(post, limit=1, after=page.next_cursor)] == [first.id]
+    assert FeedComment.roots(10**6).entries() == []
+
+
+def test_a_deleted_root_is_listed_without_its_words_while_it_has_replies(post, ada, say):
+    root, lonely = say("root"), say("lonely")
+    say("reply", root)
+    for comment in (root, lonely):
+        comment.soft_delete(ada, "spam")
+    (entry,) = FeedComment.roots(post).entries()
+    assert (entry.comment.id, entry.comment.body, entry.is_placeholder, entry.reply_count) == (root.id, None, True, 1)
+    assert [comment.body for comment in FeedComment.roots(post)] == [None]
+
+
+def test_roots_of_a_post_that_the_viewer_may_not_see_are_none(ada):
+    hidden = a_post(ada, visibility="connections")
+    comment = FeedComment.reply(hidden, ada, "secret")
+    assert list(FeedComment.roots(hidden, viewer=None)) == []
+    assert list(FeedComment.roots(hidden, viewer=ada)) == [comment]

@@ -22,6 +22,10 @@ VERBS = {
     "soft_delete, again": 4,
     "restore": 5,
     "share": 4,
+    "publish": 4,
+    "edit a post": 5,
+    "edit a post, same": 3,
+    "edit a comment": 5,
 }
 QUERIES = {
     "a timeline": 1,
@@ -29,6 +33,7 @@ QUERIES = {
     "a viewer's timeline with entries": 3,
     "a thread": 1,
     "the comments of a post": 1,
+    "roots with entries": 2,
     "the summary": 1,
 }
 
@@ -67,6 +72,11 @@ def calls():
         "a viewer's timeline with entries": lambda: FeedPost.timeline(viewer=ada, connections=[bob]).entries(),
         "a thread": lambda: FeedComment.thread(post),
         "the comments of a post": lambda: list(FeedComment.of_post(post)),
+        "roots with entries": lambda: FeedComment.roots(post).entries(),
+        "publish": lambda: FeedPost.publish(ada, "hello"),
+        "edit a post": lambda: post.edit(by=ada, content="better"),
+        "edit a post, same": lambda: post.edit(by=ada, content=post.content),
+        "edit a comment": lambda: comment.edit(by=ada, body="better"),
         "the summary": lambda: FeedReaction.summary([post]),
     }
 
