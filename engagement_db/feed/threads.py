@@ -84,8 +84,9 @@ def hide_deleted(rows: "Iterable[FeedComment]") -> None:
 def is_visible(comments: "type[FeedComment]", comment: Any) -> Any:
     """Return the predicate of those that are live, or deleted and replied to; ``comment`` may be an alias."""
     answer: Any = comments.alias("answer")
-    has_answers = peewee.fn.EXISTS(answer.select(peewee.SQL("1")).where(answer.parent == comment.id))
-    return comment.deleted_at.is_null() | has_answers
+    # Not EXISTS, for which PostgreSQL may read the replies to all comments of all posts.
+    any_answer = answer.select(peewee.SQL("1")).where(answer.parent == comment.id).limit(1)
+    return comment.deleted_at.is_null() | peewee.Expression(any_answer, peewee.OP.IS_NOT, None)
 
 
 def whole_thread(rows: "Sequence[FeedComment]", depth: int) -> Thread:

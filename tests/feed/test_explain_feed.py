@@ -6,6 +6,7 @@ The newest 40,000 posts are for connections only, so that a viewer who is not on
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import peewee
@@ -15,10 +16,12 @@ from plans import copy, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, Project, User
+from engagement_db.orm.models import verb_update
 
 AUTHORS = 1_000
 OPEN_AUTHORS = 600
 READERS = 20_000
+BUSY_COMMENTS = 20_000
 POSTS_EACH = 100
 FEW_ROWS = 5_000
 
@@ -116,6 +119,16 @@ def fill(database: peewee.Database) -> None:
         FeedComment,
         "post user parent body created_at updated_at",
     )
+    # One post has many comments, two of five of which are replies.
+    busy = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
+    rows = comment.select(peewee.Value(busy), comment.user, comment.body, comment.created_at, comment.updated_at)
+    copy(rows.limit(BUSY_COMMENTS * 3 // 5), FeedComment, "post user body created_at updated_at")
+    rows = comment.select(
+        comment.post, comment.user, comment.id, comment.body, comment.created_at, comment.updated_at
+    ).where(comment.post == busy)
+    copy(rows.limit(BUSY_COMMENTS * 2 // 5), FeedComment, "post user parent body created_at updated_at")
+    in_eight = (FeedComment.id.bin_and(7) == 0) & (FeedComment.post == busy)
+    verb_update(FeedComment, {"deleted_at": START}).where(in_eight).execute()
     channel = peewee.Case(None, [(post.user < first_id + 300, "mail"), (post.user < first_id + 600, "chat")], "print")
     copy(post.select(post.id, post.user, channel, *times), FeedShare, "post user channel created_at updated_at")
     action = peewee.Case(None, [(post.user < first_id + 100, "rare")], "common")
@@ -258,6 +271,34 @@ def test_a_viewers_timeline_reads_no_post_that_it_may_not_show(
     assert public.rows_sorted == 0
     # SQLite reports no number of rows: it sorts the posts of few authors, and reads those of many by time.
     assert of_authors.rows_sorted <= FEW_ROWS or server.name == "sqlite"
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"limit": 50}, {"limit": 50, "depth": 1}, {"limit": 500}],
+    ids=["50 comments", "50 roots", "500 comments"],
+)
+def test_a_thread_of_a_busy_post_reads_in_proportion_to_its_limit(
+    server: servers.Server, crowd: Crowd, bounds: dict[str, int]
+) -> None:
+    busy = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
+    first = FeedComment.thread(busy, **bounds)
+    # Deleted comments that have deleted replies only are read, and not shown.
+    assert bounds["limit"] * 3 // 4 <= len(first.entries) <= bounds["limit"]
+    for after in (None, first.next_cursor):
+        call = partial(FeedComment.thread, busy, after=after, **bounds)
+        plans = plans_of(server.name, crowd.database, call)
+        assert all(plan.scanned_tables == set() for plan in plans)
+        assert sum(plan.rows_read for plan in plans) <= FEW_ROWS
+        assert sum(plan.rows_sorted for plan in plans) <= FEW_ROWS
+
+
+def test_the_replies_to_a_comment_of_a_busy_post_are_read_alone(server: servers.Server, crowd: Crowd) -> None:
+    busy = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
+    root = FeedComment.get(FeedComment.post == busy, FeedComment.parent.is_null())
+    plans = plans_of(server.name, crowd.database, lambda: FeedComment.thread(under=root))
+    assert all(plan.scanned_tables == set() for plan in plans)
+    assert sum(plan.rows_read for plan in plans) <= 500
 
 
 def test_a_page_with_everything_reads_in_proportion_to_the_page(server: servers.Server, crowd: Crowd) -> None:
