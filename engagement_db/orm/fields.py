@@ -555,10 +555,16 @@ def _dump_null(value: object) -> None:
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def _whole_number(digits: str) -> int | float:
+    # PostgreSQL spells 1e300 with all its digits. No integer beyond 64 bits is ever written.
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
 def load_json(document: str | bytes) -> Any:
     """Return the document's value; the document ``null`` is JSON_NULL, text that is not JSON is Unknown."""
     try:
-        value = json.loads(document)
+        value = json.loads(document, parse_int=_whole_number)
     except (RecursionError, ValueError):
         return Unknown(document if isinstance(document, str) else document.decode(errors="replace"), dict)
     return JSON_NULL if value is None else value

@@ -294,6 +294,13 @@ def test_every_document_comes_back(post, document):
     assert POST.get_by_id(post.id).metadata == document
 
 
+@pytest.mark.parametrize("number", [1e300, -1e22, 1.5e19])
+def test_a_number_that_a_server_spells_with_all_its_digits_comes_back_as_it_was(post, number):
+    POST.update(metadata=[number]).where(POST.id == post.id).execute()
+    (read,) = POST.get_by_id(post.id).metadata
+    assert read == number
+
+
 @few_examples
 @given(text=texts)
 def test_every_text_comes_back(post, text):
