@@ -32,6 +32,8 @@ from engagement_db.trust.words import DisputeStatus, TransactionStatus
 AUDIT_PAGE: Final = 500
 AUDIT_PAGE_LIMIT: Final = 5000
 
+_TRANSACTION_STATUSES: Final = frozenset(TransactionStatus)
+_DISPUTE_STATUSES: Final = frozenset(DisputeStatus)
 _ACCOUNTS = StoredRows(EscrowAccount, "id user currency_code")
 _TRANSACTIONS = StoredRows(
     EscrowTransaction,
@@ -67,7 +69,7 @@ class Held:
         if row["status"] in HOLDS_FUNDS:
             self.amount = EXACT.add(self.amount, row["amount"])
             self.net = EXACT.add(self.net, row["net_amount"])
-        elif row["status"] not in set(TransactionStatus):
+        elif row["status"] not in _TRANSACTION_STATUSES:
             self.unknown_amount = EXACT.add(self.unknown_amount, row["amount"])
             self.unknown_net = EXACT.add(self.unknown_net, row["net_amount"])
 
@@ -187,7 +189,7 @@ def _judge_settlement(row: Row, findings: Findings) -> None:
         findings.add(
             ProblemKind.SETTLEMENT, EscrowTransaction, row, name, "the only time of settlement", " and ".join(columns)
         )
-    elif settled and row["status"] in set(TransactionStatus):
+    elif settled and row["status"] in _TRANSACTION_STATUSES:
         name, time = settled.popitem()
         if name != TERMINAL_TIMESTAMPS.get(row["status"]):
             findings.add(ProblemKind.SETTLEMENT, EscrowTransaction, row, name, None, time)
@@ -220,8 +222,8 @@ def _judge_currency(row: Row, account: Row | None, replay: Replay, findings: Fin
 
 def _judge_disputes(row: Row, cases: list[Row], replay: Replay, findings: Findings) -> None:
     active = [case for case in cases if is_active(case)]
-    is_known = row["status"] in set(TransactionStatus)
-    has_unknown = any(case["status"] not in set(DisputeStatus) for case in cases)
+    is_known = row["status"] in _TRANSACTION_STATUSES
+    has_unknown = any(case["status"] not in _DISPUTE_STATUSES for case in cases)
     if row["status"] == TransactionStatus.DISPUTED and not active and not has_unknown:
         if cases:
             latest = cases[-1]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 from engagement_db.orm.fields import Unknown
@@ -119,9 +120,14 @@ class Findings:
 
     def add_unknown_labels(self, model: Any, row: Row, names: str) -> None:
         for name in names.split():
-            labels = [member.value for member in model._meta.fields[name].enum]
+            labels = _labels(model._meta.fields[name].enum)
             if row[name] not in labels:
                 self.add(ProblemKind.UNKNOWN_LABEL, model, row, name, f"one of {', '.join(labels)}", row[name])
+
+
+@cache
+def _labels(enum: type[StrEnum]) -> tuple[str, ...]:
+    return tuple(member.value for member in enum)
 
 
 def _plain(value: object) -> Decimal | str | None:

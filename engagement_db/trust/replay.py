@@ -24,6 +24,7 @@ from engagement_db.trust.words import TransactionStatus
 
 _NAMES: Final = {field.column_name: name for name, field in EscrowTransaction._meta.fields.items()}
 _DISPUTABLE: Final = TRANSITIONS["dispute"].sources
+_STATUSES: Final = frozenset(TransactionStatus)
 _SETTLED: Final = (TransactionStatus.RELEASED, TransactionStatus.REFUNDED)
 _LEGAL: Final = {
     (str(source), str(target))
@@ -208,7 +209,7 @@ class Replay:
         for name, value in self.recorded.items():
             if row[name] != value and not isinstance(row[name], Unknown):
                 self._add(ProblemKind.CONTRADICTION, name, value, row[name])
-        if self.is_complete and row["status"] in set(TransactionStatus):
+        if self.is_complete and row["status"] in _STATUSES:
             for name in TERMINAL_TIMESTAMPS.values():
                 if name not in self.unknown:
                     self.findings.compare_time(

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import peewee
 
+from engagement_db import servers
 from engagement_db.orm.bound import current
-from engagement_db.orm.fields import MONEY_PLACES, JsonField, MoneyField, Unknown, UTCDateTimeField
+from engagement_db.orm.fields import MONEY_PLACES, JsonField, MoneyField, Unknown, UTCDateTimeField, read_time
 from engagement_db.trust.money import EXACT
 
 _CENT = Decimal(1).scaleb(-MONEY_PLACES)
@@ -48,7 +49,6 @@ class StoredRows:
         self.model = model
         self.fields = [model._meta.fields[name] for name in names.split()]
         self._names = names.split()
-        self._converters = [_converter(field) for field in self.fields]
 
     def select(self) -> Any:
         """Return a query of these columns, to be narrowed and passed to ``read``."""
@@ -56,24 +56,24 @@ class StoredRows:
 
     def read(self, query: Any) -> Iterator[Row]:
         """Yield the rows of the query."""
+        converters = [(field.name, convert) for field in self.fields if (convert := _converter(field)) is not None]
         for values in current().execute(query).fetchall():
             row = dict(zip(self._names, values, strict=True))
-            for name, convert in zip(self._names, self._converters, strict=True):
-                if convert is not None and row[name] is not None:
+            for name, convert in converters:
+                if row[name] is not None:
                     row[name] = convert(row[name])
             yield row
 
 
 def _converter(field: Any) -> Callable[[Any], Any] | None:
-    if isinstance(field, UTCDateTimeField):
-        return lambda value: _time(field, value)
-    return field.python_value if isinstance(field, MoneyField | JsonField) else None
+    """Return what turns a stored value into that of the field, or None if it is that already."""
+    if isinstance(field, UTCDateTimeField) and servers.of(current()).stores_time_as_text:
+        return _sortable_time
+    return field.python_value if isinstance(field, UTCDateTimeField | MoneyField | JsonField) else None
 
 
-def _time(field: UTCDateTimeField, value: Any) -> Any:
-    if field.dialect is not None and field.dialect.stores_time_as_text and not _SORTS.fullmatch(str(value)):
-        return Unknown(value, datetime)
-    return field.python_value(value)
+def _sortable_time(value: Any) -> Any:
+    return read_time(value) if _SORTS.fullmatch(str(value)) else Unknown(value, datetime)
 
 
 class Adoption:
