@@ -3,15 +3,28 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import peewee
 
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, written
 from engagement_db.orm.transactions import locked
+
+if TYPE_CHECKING:
+    from engagement_db.feed.activity import FeedActivityLog
+    from engagement_db.feed.comments import FeedComment
+    from engagement_db.feed.posts import FeedPost
+    from engagement_db.feed.reactions import FeedReaction
+    from engagement_db.feed.shares import FeedShare
+    from engagement_db.trust.accounts import EscrowAccount
+    from engagement_db.trust.disputes import DisputeCase
+    from engagement_db.trust.events import DisputeEvent
+    from engagement_db.trust.transactions import EscrowTransaction
 
 OWNERS_AT_ONCE: Final = 200
 
@@ -19,12 +32,24 @@ OWNERS_AT_ONCE: Final = 200
 class User(BaseModel):
     """A person of the platform."""
 
-    id = KeyField()
-    first_name = VarcharField(max_length=255, column_name="firstName")
-    last_name = VarcharField(max_length=255, column_name="lastName")
-    email = VarcharField(max_length=255)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    owned_projects: ClassVar[Backref["Project"]]
+    feed_posts: ClassVar[Backref["FeedPost"]]
+    feed_reactions: ClassVar[Backref["FeedReaction"]]
+    feed_comments: ClassVar[Backref["FeedComment"]]
+    feed_shares: ClassVar[Backref["FeedShare"]]
+    feed_activity: ClassVar[Backref["FeedActivityLog"]]
+    escrow_accounts: ClassVar[Backref["EscrowAccount"]]
+    initiated_transactions: ClassVar[Backref["EscrowTransaction"]]
+    counterparty_transactions: ClassVar[Backref["EscrowTransaction"]]
+    opened_disputes: ClassVar[Backref["DisputeCase"]]
+    assigned_disputes: ClassVar[Backref["DisputeCase"]]
+    dispute_events: ClassVar[Backref["DisputeEvent"]]
+    id: Column[int] = KeyField(default=None)
+    first_name: Column[str] = VarcharField(max_length=255, column_name="firstName")
+    last_name: Column[str] = VarcharField(max_length=255, column_name="lastName")
+    email: Column[str] = VarcharField(max_length=255)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "users"
@@ -33,13 +58,15 @@ class User(BaseModel):
 class Project(BaseModel):
     """A project of the platform; revision three gives it an owner."""
 
-    id = KeyField()
-    title = VarcharField(max_length=255)
-    description = TextField(null=True)
-    status = VarcharField(max_length=60, null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
-    owner = ReferenceField(
+    escrow_transactions: ClassVar[Backref["EscrowTransaction"]]
+    owner_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    title: Column[str] = VarcharField(max_length=255)
+    description: Column[str | None] = TextField(null=True, default=None)
+    status: Column[str | None] = VarcharField(max_length=60, null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    owner: Reference[User | None] = ReferenceField(
         User,
         column_name="ownerId",
         object_id_name="owner_id",
@@ -47,6 +74,7 @@ class Project(BaseModel):
         null=True,
         on_delete="SET NULL",
         on_update="CASCADE",
+        default=None,
     )
 
     class Meta:
@@ -133,11 +161,12 @@ def known_user(parameter: peewee.Node) -> Any:
 class Gig(BaseModel):
     """A gig of the platform."""
 
-    id = KeyField()
-    title = VarcharField(max_length=255)
-    description = TextField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    escrow_transactions: ClassVar[Backref["EscrowTransaction"]]
+    id: Column[int] = KeyField(default=None)
+    title: Column[str] = VarcharField(max_length=255)
+    description: Column[str | None] = TextField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "gigs"

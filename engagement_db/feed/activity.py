@@ -1,8 +1,10 @@
 """The activity log: append-only, written by every verb of the feed in its own transaction."""
 
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import (
     IntegerField,
     JsonField,
@@ -29,27 +31,31 @@ class FeedActivityLog(BaseModel):
     key, so an entry keeps the id of a deleted comment.
     """
 
-    id = KeyField()
-    post = LateReferenceField(
+    post_id: ClassVar[Column[int | None]]
+    actor_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    post: Reference["FeedPost | None"] = LateReferenceField(
         "FeedPost",
         column_name="postId",
         object_id_name="post_id",
         backref="activity",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    comment_id = IntegerField(column_name="commentId", null=True)
-    actor = ReferenceField(
+    comment_id: Column[int | None] = IntegerField(column_name="commentId", null=True, default=None)
+    actor: Reference[User | None] = ReferenceField(
         User,
         column_name="actorId",
         object_id_name="actor_id",
         backref="feed_activity",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    action = VarcharField(max_length=80)
-    metadata = JsonField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    action: Column[str] = VarcharField(max_length=80)
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
 
     class Meta:
         table_name = "feed_activity_logs"

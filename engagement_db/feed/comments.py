@@ -1,7 +1,7 @@
 """Comments, their moderation and threads."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
@@ -20,6 +20,7 @@ from engagement_db.feed.threads import (
 from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
 from engagement_db.orm.models import BaseModel, assign, verb_update
 from engagement_db.orm.paging import Page, validate_limit
@@ -47,29 +48,31 @@ REASON_CHARACTERS: Final = 1000
 class FeedComment(BaseModel):
     """A comment on a post, or a reply to another comment."""
 
-    post_id: int
-    user_id: int
-    parent_id: int | None
-    id = KeyField()
-    post = ReferenceField(
+    replies: ClassVar[Backref["FeedComment"]]
+    post_id: ClassVar[Column[int]]
+    user_id: ClassVar[Column[int]]
+    parent_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    post: Reference[FeedPost] = ReferenceField(
         FeedPost, column_name="postId", object_id_name="post_id", backref="comments", on_delete="CASCADE"
     )
-    user = ReferenceField(
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="feed_comments", on_delete="CASCADE"
     )
-    parent = ReferenceField(
+    parent: Reference["FeedComment | None"] = ReferenceField(
         "self",
         column_name="parentId",
         object_id_name="parent_id",
         backref="replies",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    body = TextField()
-    metadata = JsonField(null=True)
-    deleted_at = UTCDateTimeField(column_name="deletedAt", null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    body: Column[str] = TextField()
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    deleted_at: Column[datetime | None] = UTCDateTimeField(column_name="deletedAt", null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "feed_comments"

@@ -51,14 +51,14 @@ def erase_feed(user: User | int, *, by: User | int | None = None) -> None:
     transaction, unless it is called in one; called again it finishes what was interrupted. ``by`` is who asked for
     it, None for the system. Raises NotFound if either user does not exist.
     """
-    key, actor = id_of(User.feed_posts.field, user), resolve_actor_id(by)  # type: ignore[attr-defined]
+    key, actor = id_of(User.feed_posts.field, user), resolve_actor_id(by)
     if not User.select(User.id).where(User.id == key).exists():
         raise not_found(User, key)
     _erase_posts_of(key)
     for reference in _references():
         while transaction(lambda reference=reference: _clear(reference, key)) == BATCH:  # type: ignore[misc]
             pass
-    log = User.feed_activity.rel_model  # type: ignore[attr-defined]
+    log = User.feed_activity.rel_model
     transaction(
         lambda: log.record(FeedAction.FEED_ERASED, actor=None if actor == key else actor, metadata={"userId": key})
     )
@@ -69,7 +69,7 @@ def erase_user(user: User | int, *, by: User | int | None = None) -> None:
 
     Raises Protected, before anything is deleted, if rows that are kept refer to the user, as escrow accounts do.
     """
-    key = id_of(User.feed_posts.field, user)  # type: ignore[attr-defined]
+    key = id_of(User.feed_posts.field, user)
     _require_unrestricted(key)
     erase_feed(key, by=by)
 
@@ -92,7 +92,7 @@ def _references() -> list[Any]:
 
 
 def _erase_posts_of(user: int) -> None:
-    posts = User.feed_posts.rel_model  # type: ignore[attr-defined]
+    posts = User.feed_posts.rel_model
     while (key := posts.select(posts.id).where(posts.user == user).limit(1).scalar()) is not None:
         erase_post(posts, key, lambda: None)
 

@@ -1,6 +1,7 @@
 """Posts."""
 
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import peewee
 
@@ -10,6 +11,7 @@ from engagement_db.feed.timeline import TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, Visibility
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import EnumField, JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField
 from engagement_db.orm.keyset import Branch
 from engagement_db.orm.models import BaseModel, assign
@@ -31,20 +33,30 @@ from engagement_db.orm.statements import Parameter, Statement, columns_of, param
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import User, resolve_actor_id
 
+if TYPE_CHECKING:
+    from engagement_db.feed.activity import FeedActivityLog
+    from engagement_db.feed.comments import FeedComment
+    from engagement_db.feed.reactions import FeedReaction
+    from engagement_db.feed.shares import FeedShare
+
 
 class FeedPost(BaseModel):
     """A post."""
 
-    user_id: int
-    id = KeyField()
-    user = ReferenceField(
+    reactions: ClassVar[Backref["FeedReaction"]]
+    comments: ClassVar[Backref["FeedComment"]]
+    shares: ClassVar[Backref["FeedShare"]]
+    activity: ClassVar[Backref["FeedActivityLog"]]
+    user_id: ClassVar[Column[int]]
+    id: Column[int] = KeyField(default=None)
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="feed_posts", on_delete="CASCADE"
     )
-    content = TextField()
-    visibility = EnumField(Visibility, default=Visibility.PUBLIC)
-    metadata = JsonField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    content: Column[str] = TextField()
+    visibility: Column[Visibility] = EnumField(Visibility, default=Visibility.PUBLIC)
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "feed_posts"

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, ClassVar, Final
 
 import peewee
 
@@ -13,6 +14,7 @@ from engagement_db.feed.posts import FeedPost, require_visible
 from engagement_db.feed.visibility import EVERYTHING, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, ReactionType
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
 from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.paging import PAGE_LIMIT
@@ -44,18 +46,18 @@ class ReactionChange:
 class FeedReaction(BaseModel):
     """The reaction of a user to a post; at most one row for the two."""
 
-    post_id: int
-    user_id: int
-    id = KeyField()
-    post = ReferenceField(
+    post_id: ClassVar[Column[int]]
+    user_id: ClassVar[Column[int]]
+    id: Column[int] = KeyField(default=None)
+    post: Reference[FeedPost] = ReferenceField(
         FeedPost, column_name="postId", object_id_name="post_id", backref="reactions", on_delete="CASCADE"
     )
-    user = ReferenceField(
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="feed_reactions", on_delete="CASCADE"
     )
-    reaction_type = EnumField(ReactionType, column_name="reactionType", default=ReactionType.LIKE)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    reaction_type: Column[ReactionType] = EnumField(ReactionType, column_name="reactionType", default=ReactionType.LIKE)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "feed_reactions"

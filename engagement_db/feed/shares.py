@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import peewee
 
@@ -12,6 +12,7 @@ from engagement_db.feed.posts import FeedPost, require_visible
 from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, reject
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import instant_bound, validate_limit
@@ -23,19 +24,19 @@ from engagement_db.platform import User
 class FeedShare(BaseModel):
     """One sharing of a post through a channel."""
 
-    post_id: int
-    user_id: int
-    id = KeyField()
-    post = ReferenceField(
+    post_id: ClassVar[Column[int]]
+    user_id: ClassVar[Column[int]]
+    id: Column[int] = KeyField(default=None)
+    post: Reference[FeedPost] = ReferenceField(
         FeedPost, column_name="postId", object_id_name="post_id", backref="shares", on_delete="CASCADE"
     )
-    user = ReferenceField(
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="feed_shares", on_delete="CASCADE"
     )
-    channel = VarcharField(max_length=60)
-    message = TextField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    channel: Column[str] = VarcharField(max_length=60)
+    message: Column[str | None] = TextField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "feed_shares"

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import peewee
 
 from engagement_db.errors import RefusedValue
-from engagement_db.orm.fields import UTCDateTimeField, shown
+from engagement_db.orm.fields import shown
 
 CURSOR_VERSION: Final = 1
 _CURSOR_LENGTH = 200
@@ -24,7 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 Position = tuple[str | int, int]
 
 
-def position_of(field: UTCDateTimeField, time: Any, key: int) -> Position:
+def position_of(field: Any, time: Any, key: int) -> Position:
     """Return the position of a row: its time as the driver returned it, and its id."""
     if _is_text(field):
         # Another client may have written a number or a blob.
@@ -35,7 +35,7 @@ def position_of(field: UTCDateTimeField, time: Any, key: int) -> Position:
     return (aware - _EPOCH) // _MICROSECOND, key
 
 
-def values_of(field: UTCDateTimeField, position: Position) -> tuple[Any, int]:
+def values_of(field: Any, position: Position) -> tuple[Any, int]:
     """Return the time and the id of a position, to compare columns with. Raises RefusedValue for an impossible time."""
     time, key = position
     if isinstance(time, str):
@@ -58,7 +58,7 @@ def encode_cursor(query_name: str, position: Position) -> str:
     return base64.urlsafe_b64encode(_checksum(content) + content).rstrip(b"=").decode()
 
 
-def decode_cursor(field: UTCDateTimeField, query_name: str, cursor: object) -> Position:
+def decode_cursor(field: Any, query_name: str, cursor: object) -> Position:
     """Return the position of a cursor of this query.
 
     Raises RefusedValue for anything that ``encode_cursor`` did not return, for the cursor of another query and for
@@ -83,7 +83,7 @@ def decode_cursor(field: UTCDateTimeField, query_name: str, cursor: object) -> P
     _refuse_cursor(table, cursor, "comes from a database on another kind of server")
 
 
-def _is_text(field: UTCDateTimeField) -> bool:
+def _is_text(field: Any) -> bool:
     return field.dialect is not None and field.dialect.stores_time_as_text
 
 

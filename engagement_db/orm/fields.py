@@ -19,6 +19,7 @@ import peewee
 
 from engagement_db import tables
 from engagement_db.errors import RefusedValue
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.servers import family
 from engagement_db.servers.dialect import Dialect
 
@@ -158,7 +159,7 @@ class _Converting:
         return peewee.Value(value, converter=False).cast(spelling)
 
 
-class KeyField(_Converting, peewee.AutoField):
+class KeyField(Column[Any], _Converting, peewee.AutoField):
     """The primary key ``id``; takes a row of its model or an id."""
 
     column_type = tables.Id()
@@ -167,7 +168,7 @@ class KeyField(_Converting, peewee.AutoField):
         return _key_value(self, value, self.model)
 
 
-class IntegerField(_Converting, peewee.IntegerField):
+class IntegerField(Column[Any], _Converting, peewee.IntegerField):
     """A four byte integer; anything else is refused."""
 
     column_type = tables.Integer()
@@ -176,7 +177,7 @@ class IntegerField(_Converting, peewee.IntegerField):
         return _key_value(self, value)
 
 
-class ReferenceField(_Converting, peewee.ForeignKeyField):
+class ReferenceField(Reference[Any], _Converting, peewee.ForeignKeyField):
     """A foreign key to another model's ``id``; takes the other row or its id."""
 
     column_type = tables.Integer()
@@ -190,7 +191,7 @@ class ReferenceField(_Converting, peewee.ForeignKeyField):
         return _key_value(self, value, self.rel_model)
 
 
-class LateReferenceField(peewee.DeferredForeignKey):
+class LateReferenceField(Reference[Any], peewee.DeferredForeignKey):
     """A foreign key to a model that a later module defines, by the name of its class.
 
     Until that model exists this stands in its place; then it becomes a ReferenceField at the same position.
@@ -200,9 +201,6 @@ class LateReferenceField(peewee.DeferredForeignKey):
         field: Any = ReferenceField(rel_model, **self.field_kwargs)
         vars(field).update(_order=self._order, _sort_key=self._sort_key)  # type: ignore[attr-defined]
         self.model._meta.add_field(self.name, field)
-
-
-Reference = ReferenceField | LateReferenceField
 
 
 def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | None = None) -> object:
@@ -221,7 +219,7 @@ def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | N
     return value
 
 
-class TextField(_Converting, peewee.TextField):
+class TextField(Column[Any], _Converting, peewee.TextField):
     """Text of at most 65,535 bytes in UTF-8, MySQL's TEXT, on every server."""
 
     column_type = tables.Text()
@@ -236,7 +234,7 @@ class TextField(_Converting, peewee.TextField):
         return value
 
 
-class VarcharField(_Converting, peewee.CharField):
+class VarcharField(Column[Any], _Converting, peewee.CharField):
     """Text of at most ``max_length`` characters, on every server."""
 
     max_length: int
@@ -254,7 +252,7 @@ class VarcharField(_Converting, peewee.CharField):
         return value
 
 
-class EnumField(_Converting, peewee.CharField):
+class EnumField(Column[Any], _Converting, peewee.CharField):
     """A member of ``enum``, read back as the member; the label's text is taken too."""
 
     def __init__(self, enum: type[StrEnum], **options: Any) -> None:
@@ -289,7 +287,7 @@ class EnumField(_Converting, peewee.CharField):
         return isinstance(value, self.enum | Unknown)
 
 
-class UTCDateTimeField(_Converting, peewee.DateTimeField):
+class UTCDateTimeField(Column[Any], _Converting, peewee.DateTimeField):
     """An instant. Takes any aware datetime and gives it back in UTC; a naive one is refused."""
 
     column_type = tables.Timestamp()
@@ -346,7 +344,7 @@ def sortable_text(value: datetime) -> str:
     return f"{value.replace(tzinfo=None).isoformat(' ', digits)} +00:00"
 
 
-class MoneyField(_Converting, peewee.DecimalField):
+class MoneyField(Column[Any], _Converting, peewee.DecimalField):
     """An exact amount: a Decimal or an int, at most 14 digits before the point and four behind it.
 
     What would have to be rounded is refused. On SQLite so is what does not survive its double.
@@ -403,6 +401,13 @@ class MoneyField(_Converting, peewee.DecimalField):
         return isinstance(value, Unknown) or (type(value) is Decimal and value.as_tuple().exponent == -MONEY_PLACES)
 
 
+def exact(field: Column[Decimal], amount: Decimal | int) -> Decimal:
+    """Return ``amount`` with four places; raises RefusedValue when this column would not keep it exactly."""
+    column: Any = field
+    value: Decimal = column.exact(amount)
+    return value
+
+
 class _DocumentAccessor(_Accessor):
     """Notes a document's text when the document is read from a row, so that ``save`` sees a change inside it."""
 
@@ -440,7 +445,7 @@ def note_documents(row: Any) -> None:
     noted.update({name: _document_text(row.__data__.get(name)) for name in noted})
 
 
-class JsonField(_Converting, peewee.JSONField):
+class JsonField(Column[Any], _Converting, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
     Rejects what not every server gives back as it was: keys that are not text, integers beyond 64 bits (MySQL makes

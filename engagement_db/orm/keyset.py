@@ -10,8 +10,8 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.orm.bound import target
+from engagement_db.orm.columns import Reference
 from engagement_db.orm.cursors import Position, position_of, values_of
-from engagement_db.orm.fields import ReferenceField
 from engagement_db.orm.loading import loader
 from engagement_db.servers.driver import error_code
 
@@ -97,7 +97,7 @@ class Keyset(peewee.Select):
     _query_name: str
     _index: str
     _branches: tuple[Branch, ...] = ()
-    _parent: ReferenceField | None = None
+    _parent: Reference[Any] | None = None
     _from_list: list[Any]
     _backwards: bool
     _returning: Any

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import peewee
 
@@ -10,7 +10,21 @@ from engagement_db import servers, tables
 from engagement_db.errors import NotFound, Refused
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
 from engagement_db.orm.failures import prepare
-from engagement_db.orm.fields import ReferenceField, changed_documents, forget_documents, note_documents
+from engagement_db.orm.fields import (
+    EnumField,
+    IntegerField,
+    JsonField,
+    KeyField,
+    LateReferenceField,
+    MoneyField,
+    ReferenceField,
+    TextField,
+    UTCDateTimeField,
+    VarcharField,
+    changed_documents,
+    forget_documents,
+    note_documents,
+)
 from engagement_db.orm.protection import (
     ProtectedDelete,
     ProtectedInsert,
@@ -21,6 +35,7 @@ from engagement_db.orm.protection import (
 from engagement_db.servers.driver import execute
 
 if TYPE_CHECKING:
+    from engagement_db.orm.columns import Create, Select
     from engagement_db.repairs import Repair
 
 
@@ -58,14 +73,36 @@ class _Metadata(BoundMetadata):
         model._schema.database = None
 
 
+@dataclass_transform(
+    kw_only_default=True,
+    eq_default=False,
+    field_specifiers=(
+        EnumField,
+        IntegerField,
+        JsonField,
+        KeyField,
+        LateReferenceField,
+        MoneyField,
+        ReferenceField,
+        TextField,
+        UTCDateTimeField,
+        VarcharField,
+    ),
+)
 class BaseModel(peewee.Model):
     """The base of all models: names after the contract, ``updated_at``, and rules for stored rows.
 
     The rules are those that ``orm.protection`` describes.
     """
 
-    _dirty: set[str]
-    DoesNotExist: Any
+    _dirty: ClassVar[Any]
+    DoesNotExist: ClassVar[Any]
+
+    if TYPE_CHECKING:
+        create: ClassVar[Create]
+
+        @classmethod
+        def select(cls, *fields: Any) -> Select[Self]: ...
 
     class Meta:
         database = proxy
@@ -145,7 +182,7 @@ class BaseModel(peewee.Model):
         given = {column_named(type(self), name).name: value for name, value in values.items()}
         super().__init__(*args, **given)
         # A default was not assigned, so updating this row by its id does not write it.
-        self._dirty &= given.keys()
+        self._dirty &= given.keys()  # type: ignore[misc]
 
     def __sql__(self, ctx: Any) -> Any:
         """Stand for the row's id where a reference or a key is compared, and for nothing else."""
@@ -380,7 +417,7 @@ def assign(row: BaseModel, changes: Mapping[str, Any]) -> None:
     """Give ``row`` these values, which are stored already: they are not left to be saved."""
     for name, value in changes.items():
         setattr(row, name, value)
-    row._dirty -= changes.keys()
+    row._dirty -= changes.keys()  # type: ignore[misc]
     forget_documents(row, changes)
 
 

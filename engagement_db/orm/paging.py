@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import peewee
 
 from engagement_db.errors import Refused, RefusedValue
+from engagement_db.orm.columns import Reference
 from engagement_db.orm.cursors import Position, decode_cursor, encode_cursor, values_of
-from engagement_db.orm.fields import ReferenceField, UTCDateTimeField, shown
+from engagement_db.orm.fields import shown
 from engagement_db.orm.keyset import Branch, Keyset
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def validate_limit(table: str, limit: object, most: int = PAGE_LIMIT, name: str 
     return limit
 
 
-def instant_bound(field: UTCDateTimeField, value: datetime) -> Any:
+def instant_bound(field: Any, value: datetime) -> Any:
     """Return a lower bound for ``value`` that sorts before every text form of that instant.
 
     Where timestamps are text, one that plain SQL wrote without a fraction or a zone sorts before the same instant
@@ -98,7 +99,7 @@ class Page(ModelSelect, Keyset):
         after, before = self._given
         return before or after
 
-    def with_parent(self, parent: ReferenceField) -> Self:
+    def with_parent(self, parent: Reference[Any]) -> Self:
         """Return the page whose rows have ``parent`` loaded, by the same query, as long as it is not reshaped."""
         page: Self = self.clone()
         page._parent = parent

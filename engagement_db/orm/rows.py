@@ -10,11 +10,9 @@ import peewee
 from engagement_db import servers
 from engagement_db.errors import Contention, NotFound
 from engagement_db.orm.bound import current, now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import (
-    Reference,
-    TextField,
     Unknown,
-    VarcharField,
     changed_documents,
     forget_documents,
     reject,
@@ -44,7 +42,7 @@ def required(field: peewee.Field, value: Result | None) -> Result:
     return value
 
 
-def required_text(field: VarcharField | TextField, value: str) -> str:
+def required_text(field: Column[Any], value: str) -> str:
     """Return the text as it is stored; raises RefusedValue for a blank one too."""
     text = None if value is None else stored_value(field, value)
     if not isinstance(text, str) or not text.strip():
@@ -52,7 +50,7 @@ def required_text(field: VarcharField | TextField, value: str) -> str:
     return text
 
 
-def id_of(field: Reference, row: Any) -> int:
+def id_of(field: Reference[Any], row: Any) -> int:
     """Return the id that stands for ``row``, a row or its id, in this column.
 
     Raises RefusedValue for None, for a row that is not stored and for a row of another model.
@@ -60,7 +58,7 @@ def id_of(field: Reference, row: Any) -> int:
     return required(field, optional_id_of(field, row))
 
 
-def optional_id_of(field: Reference, row: Any) -> int | None:
+def optional_id_of(field: Reference[Any], row: Any) -> int | None:
     """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
     if isinstance(row, peewee.Node) and not isinstance(row, peewee.Model):
         reject(field, "an SQL expression is not a row; pass a row or its id")
@@ -68,7 +66,7 @@ def optional_id_of(field: Reference, row: Any) -> int | None:
     return key
 
 
-def ids_of(field: Reference, rows: Iterable[Any], most: int) -> list[int]:
+def ids_of(field: Reference[Any], rows: Iterable[Any], most: int) -> list[int]:
     """Return the ids of up to ``most`` rows or ids, each once; raises RefusedValue for more."""
     keys: dict[int, None] = {}
     for row in rows:
@@ -129,15 +127,15 @@ def _is_hidden(model: Any, key: object) -> bool:
     return False
 
 
-def require_rows(*parents: tuple[Reference, int | None]) -> None:
+def require_rows(*parents: tuple[Reference[Any], int | None]) -> None:
     """Raise NotFound unless each of these columns would find its row; None needs no row. Uses primary keys."""
     for field, key in parents:
-        model: Any = field.rel_model  # type: ignore[union-attr]
+        model: Any = field.rel_model
         if key is not None and not model.select(model.id).where(model.id == key).exists():
             raise not_found(model, key, field.name)
 
 
-def written(work: Callable[[], Result], *parents: tuple[Reference, int | None]) -> Result:
+def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | None]) -> Result:
     """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound."""
     try:
         return transaction(work)

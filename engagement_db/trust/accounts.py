@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from engagement_db import servers
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import current, now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -40,6 +42,9 @@ from engagement_db.trust.payload import payload_of
 from engagement_db.trust.transitions import ACCEPTS_FUNDING, ACCOUNT_TRANSITIONS
 from engagement_db.trust.words import AccountStatus
 
+if TYPE_CHECKING:
+    from engagement_db.trust.transactions import EscrowTransaction
+
 
 @dataclass(frozen=True)
 class AccountChange:
@@ -57,22 +62,24 @@ _log: Final = logging.getLogger(__name__)
 class EscrowAccount(BaseModel):
     """A user's account with a payment provider, in one currency."""
 
-    user_id: int
-
-    id = KeyField()
-    user = ReferenceField(
+    transactions: ClassVar[Backref["EscrowTransaction"]]
+    user_id: ClassVar[Column[int]]
+    id: Column[int] = KeyField(default=None)
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="escrow_accounts", on_delete="RESTRICT"
     )
-    provider = VarcharField(max_length=80)
-    external_id = VarcharField(max_length=120, column_name="externalId", null=True)
-    status = EnumField(AccountStatus, default=AccountStatus.PENDING)
-    currency_code = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    current_balance = MoneyField(column_name="currentBalance", default=Decimal(0))
-    pending_release_total = MoneyField(column_name="pendingReleaseTotal", default=Decimal(0))
-    metadata = JsonField(null=True)
-    last_reconciled_at = UTCDateTimeField(column_name="lastReconciledAt", null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    provider: Column[str] = VarcharField(max_length=80)
+    external_id: Column[str | None] = VarcharField(max_length=120, column_name="externalId", null=True, default=None)
+    status: Column[AccountStatus] = EnumField(AccountStatus, default=AccountStatus.PENDING)
+    currency_code: Column[str] = VarcharField(max_length=3, column_name="currencyCode", default="USD")
+    current_balance: Column[Decimal] = MoneyField(column_name="currentBalance", default=Decimal(0))
+    pending_release_total: Column[Decimal] = MoneyField(column_name="pendingReleaseTotal", default=Decimal(0))
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    last_reconciled_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="lastReconciledAt", null=True, default=None
+    )
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "escrow_accounts"

@@ -6,12 +6,13 @@ Locks are taken in the order of ``transactions``: transaction, account, case.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import peewee
 
 from engagement_db.errors import InvalidTransition, Refused
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -66,47 +67,51 @@ class DisputeChange:
 class DisputeCase(Queues, BaseModel):
     """A dispute over one escrow transaction."""
 
-    events: Any
-    escrow_transaction_id: int
-    opened_by_id: int
-    assigned_to_id: int | None
-
-    id = KeyField()
-    escrow_transaction = ReferenceField(
+    events: ClassVar[Backref[DisputeEvent]]
+    escrow_transaction_id: ClassVar[Column[int]]
+    opened_by_id: ClassVar[Column[int]]
+    assigned_to_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    escrow_transaction: Reference[EscrowTransaction] = ReferenceField(
         EscrowTransaction,
         column_name="escrowTransactionId",
         object_id_name="escrow_transaction_id",
         backref="dispute_cases",
         on_delete="RESTRICT",
     )
-    opened_by = ReferenceField(
+    opened_by: Reference[User] = ReferenceField(
         User,
         column_name="openedById",
         object_id_name="opened_by_id",
         backref="opened_disputes",
         on_delete="RESTRICT",
     )
-    assigned_to = ReferenceField(
+    assigned_to: Reference[User | None] = ReferenceField(
         User,
         column_name="assignedToId",
         object_id_name="assigned_to_id",
         backref="assigned_disputes",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    stage = EnumField(DisputeStage, default=DisputeStage.INTAKE)
-    status = EnumField(DisputeStatus, default=DisputeStatus.OPEN)
-    priority = EnumField(DisputePriority, default=DisputePriority.MEDIUM)
-    reason_code = VarcharField(max_length=80, column_name="reasonCode")
-    summary = TextField()
-    customer_deadline_at = UTCDateTimeField(column_name="customerDeadlineAt", null=True)
-    provider_deadline_at = UTCDateTimeField(column_name="providerDeadlineAt", null=True)
-    resolution_notes = TextField(column_name="resolutionNotes", null=True)
-    opened_at = UTCDateTimeField(column_name="openedAt", default=now)
-    resolved_at = UTCDateTimeField(column_name="resolvedAt", null=True)
-    metadata = JsonField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    stage: Column[DisputeStage] = EnumField(DisputeStage, default=DisputeStage.INTAKE)
+    status: Column[DisputeStatus] = EnumField(DisputeStatus, default=DisputeStatus.OPEN)
+    priority: Column[DisputePriority] = EnumField(DisputePriority, default=DisputePriority.MEDIUM)
+    reason_code: Column[str] = VarcharField(max_length=80, column_name="reasonCode")
+    summary: Column[str] = TextField()
+    customer_deadline_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="customerDeadlineAt", null=True, default=None
+    )
+    provider_deadline_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="providerDeadlineAt", null=True, default=None
+    )
+    resolution_notes: Column[str | None] = TextField(column_name="resolutionNotes", null=True, default=None)
+    opened_at: Column[datetime] = UTCDateTimeField(column_name="openedAt", default=now)
+    resolved_at: Column[datetime | None] = UTCDateTimeField(column_name="resolvedAt", null=True, default=None)
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "dispute_cases"
@@ -440,7 +445,7 @@ class DisputeCase(Queues, BaseModel):
         changes: Callable[["DisputeCase"], dict[str, Any]],
         by: Any,
         actor_type: ActorType,
-        *parents: tuple[ReferenceField, int | None],
+        *parents: tuple[Reference[Any], int | None],
     ) -> DisputeChange:
         actor_id = actor_id_of(by)
 

@@ -1,9 +1,10 @@
 """Dispute events: what happened in each case, oldest first. Written by the verbs of ``DisputeCase``."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -20,40 +21,47 @@ from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 from engagement_db.trust.words import ActionType, ActorType
 
+if TYPE_CHECKING:
+    from engagement_db.trust.disputes import DisputeCase
+
 
 class DisputeEvent(BaseModel):
     """One event in a dispute case."""
 
-    dispute_case_id: int
-    actor_id: int | None
-
-    id = KeyField()
-    dispute_case = LateReferenceField(
+    dispute_case_id: ClassVar[Column[int]]
+    actor_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    dispute_case: Reference["DisputeCase"] = LateReferenceField(
         "DisputeCase",
         column_name="disputeCaseId",
         object_id_name="dispute_case_id",
         backref="events",
         on_delete="RESTRICT",
     )
-    actor = ReferenceField(
+    actor: Reference[User | None] = ReferenceField(
         User,
         column_name="actorId",
         object_id_name="actor_id",
         backref="dispute_events",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    actor_type = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
-    action_type = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
-    notes = TextField(null=True)
-    evidence_key = VarcharField(max_length=255, column_name="evidenceKey", null=True)
-    evidence_url = TextField(column_name="evidenceUrl", null=True)
-    evidence_file_name = VarcharField(max_length=180, column_name="evidenceFileName", null=True)
-    evidence_content_type = VarcharField(max_length=80, column_name="evidenceContentType", null=True)
-    event_at = UTCDateTimeField(column_name="eventAt", default=now)
-    metadata = JsonField(null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    actor_type: Column[ActorType] = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
+    action_type: Column[ActionType] = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
+    notes: Column[str | None] = TextField(null=True, default=None)
+    evidence_key: Column[str | None] = VarcharField(max_length=255, column_name="evidenceKey", null=True, default=None)
+    evidence_url: Column[str | None] = TextField(column_name="evidenceUrl", null=True, default=None)
+    evidence_file_name: Column[str | None] = VarcharField(
+        max_length=180, column_name="evidenceFileName", null=True, default=None
+    )
+    evidence_content_type: Column[str | None] = VarcharField(
+        max_length=80, column_name="evidenceContentType", null=True, default=None
+    )
+    event_at: Column[datetime] = UTCDateTimeField(column_name="eventAt", default=now)
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "dispute_events"

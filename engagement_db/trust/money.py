@@ -3,7 +3,8 @@
 from decimal import Context, Decimal
 from typing import Final
 
-from engagement_db.orm.fields import MoneyField, VarcharField, reject, shown
+from engagement_db.orm.columns import Column
+from engagement_db.orm.fields import reject, shown
 from engagement_db.orm.rows import required_text
 from engagement_db.trust.currencies import DECIMAL_PLACES
 
@@ -11,7 +12,7 @@ from engagement_db.trust.currencies import DECIMAL_PLACES
 EXACT: Final = Context(prec=40)
 
 
-def require_currency(field: VarcharField, code: str) -> str:
+def require_currency(field: Column[str], code: str) -> str:
     """Return an ISO 4217 currency code; raises RefusedValue for any other text."""
     text = required_text(field, code)
     if text not in DECIMAL_PLACES:
@@ -21,7 +22,7 @@ def require_currency(field: VarcharField, code: str) -> str:
     return text
 
 
-def require_payable(field: MoneyField, amount: Decimal, currency_code: str) -> None:
+def require_payable(field: Column[Decimal], amount: Decimal, currency_code: str) -> None:
     """Raise RefusedValue for a fraction in a currency that has no decimal places, such as JPY.
 
     Other currencies take all four places of the column, because fees are often percentages.

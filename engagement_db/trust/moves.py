@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
-from engagement_db.orm.fields import TEXT_LIMIT_BYTES, reject
+from engagement_db.orm.fields import TEXT_LIMIT_BYTES, exact, reject
 from engagement_db.orm.models import BaseModel, assign
 from engagement_db.orm.rows import about
 from engagement_db.orm.statements import Parameter, Statement, update_of
@@ -153,8 +153,8 @@ def _post(row: "EscrowTransaction", direction: int, at: datetime) -> None:
     activates = direction > 0 and account.status == AccountStatus.PENDING
     changes = {
         "status": AccountStatus.ACTIVE if activates else account.status,
-        "current_balance": EscrowAccount.current_balance.exact(balance),
-        "pending_release_total": EscrowAccount.pending_release_total.exact(pending),
+        "current_balance": exact(EscrowAccount.current_balance, balance),
+        "pending_release_total": exact(EscrowAccount.pending_release_total, pending),
         "updated_at": at,
     }
     update_of(EscrowAccount, tuple(changes)).execute(id=account.id, **changes)

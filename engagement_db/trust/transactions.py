@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import peewee
 
 from engagement_db import servers
 from engagement_db.errors import Contention, InvalidTransition, ReferenceConflict
 from engagement_db.orm.bound import current, now
+from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import (
     EnumField,
     JsonField,
@@ -23,6 +24,7 @@ from engagement_db.orm.fields import (
     ReferenceField,
     UTCDateTimeField,
     VarcharField,
+    exact,
     reject,
 )
 from engagement_db.orm.models import BaseModel, assign
@@ -52,6 +54,9 @@ from engagement_db.trust.trail import entries_of, new_entry
 from engagement_db.trust.transitions import TRANSITIONS
 from engagement_db.trust.words import TransactionStatus, TransactionType
 
+if TYPE_CHECKING:
+    from engagement_db.trust.disputes import DisputeCase
+
 # The fields that a repeated call with the same reference has to repeat.
 _PAYLOAD: Final = (
     "account",
@@ -73,66 +78,76 @@ _PAYLOAD: Final = (
 class EscrowTransaction(BaseModel):
     """A payment from one user to another, held in an account until it is released or refunded."""
 
-    account_id: int
-    initiated_by_id: int
-    dispute_cases: Any
+    dispute_cases: ClassVar[Backref["DisputeCase"]]
 
-    id = KeyField()
-    account = ReferenceField(
+    account_id: ClassVar[Column[int]]
+    initiated_by_id: ClassVar[Column[int]]
+    counterparty_id: ClassVar[Column[int | None]]
+    project_id: ClassVar[Column[int | None]]
+    gig_id: ClassVar[Column[int | None]]
+    id: Column[int] = KeyField(default=None)
+    account: Reference[EscrowAccount] = ReferenceField(
         EscrowAccount,
         column_name="accountId",
         object_id_name="account_id",
         backref="transactions",
         on_delete="RESTRICT",
     )
-    reference = VarcharField(max_length=120)
-    external_id = VarcharField(max_length=120, column_name="externalId", null=True)
-    type = EnumField(TransactionType, default=TransactionType.PROJECT)
-    status = EnumField(TransactionStatus, default=TransactionStatus.INITIATED)
-    amount = MoneyField()
-    currency_code = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    fee_amount = MoneyField(column_name="feeAmount", default=Decimal(0))
-    net_amount = MoneyField(column_name="netAmount", default=Decimal(0))
-    initiated_by = ReferenceField(
+    reference: Column[str] = VarcharField(max_length=120)
+    external_id: Column[str | None] = VarcharField(max_length=120, column_name="externalId", null=True, default=None)
+    type: Column[TransactionType] = EnumField(TransactionType, default=TransactionType.PROJECT)
+    status: Column[TransactionStatus] = EnumField(TransactionStatus, default=TransactionStatus.INITIATED)
+    amount: Column[Decimal] = MoneyField()
+    currency_code: Column[str] = VarcharField(max_length=3, column_name="currencyCode", default="USD")
+    fee_amount: Column[Decimal] = MoneyField(column_name="feeAmount", default=Decimal(0))
+    net_amount: Column[Decimal] = MoneyField(column_name="netAmount", default=Decimal(0))
+    initiated_by: Reference[User] = ReferenceField(
         User,
         column_name="initiatedById",
         object_id_name="initiated_by_id",
         backref="initiated_transactions",
         on_delete="RESTRICT",
     )
-    counterparty = ReferenceField(
+    counterparty: Reference[User | None] = ReferenceField(
         User,
         column_name="counterpartyId",
         object_id_name="counterparty_id",
         backref="counterparty_transactions",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    project = ReferenceField(
+    project: Reference[Project | None] = ReferenceField(
         Project,
         column_name="projectId",
         object_id_name="project_id",
         backref="escrow_transactions",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    gig = ReferenceField(
+    gig: Reference[Gig | None] = ReferenceField(
         Gig,
         column_name="gigId",
         object_id_name="gig_id",
         backref="escrow_transactions",
         null=True,
         on_delete="SET NULL",
+        default=None,
     )
-    milestone_label = VarcharField(max_length=180, column_name="milestoneLabel", null=True)
-    scheduled_release_at = UTCDateTimeField(column_name="scheduledReleaseAt", null=True)
-    released_at = UTCDateTimeField(column_name="releasedAt", null=True)
-    refunded_at = UTCDateTimeField(column_name="refundedAt", null=True)
-    cancelled_at = UTCDateTimeField(column_name="cancelledAt", null=True)
-    metadata = JsonField(null=True)
-    audit_trail = JsonField(column_name="auditTrail", null=True)
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at = UTCDateTimeField(column_name="updatedAt", default=now)
+    milestone_label: Column[str | None] = VarcharField(
+        max_length=180, column_name="milestoneLabel", null=True, default=None
+    )
+    scheduled_release_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="scheduledReleaseAt", null=True, default=None
+    )
+    released_at: Column[datetime | None] = UTCDateTimeField(column_name="releasedAt", null=True, default=None)
+    refunded_at: Column[datetime | None] = UTCDateTimeField(column_name="refundedAt", null=True, default=None)
+    cancelled_at: Column[datetime | None] = UTCDateTimeField(column_name="cancelledAt", null=True, default=None)
+    metadata: Column[Any] = JsonField(null=True, default=None)
+    audit_trail: Column[Any] = JsonField(column_name="auditTrail", null=True, default=None)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
 
     class Meta:
         table_name = "escrow_transactions"
@@ -370,7 +385,8 @@ class EscrowTransaction(BaseModel):
             "to": payload_of(EscrowTransaction(**repair.after), repair.after.keys() - {"audit_trail"}),
         }
         entry = new_entry(self, "repair", repair.after, repair.at, repair.by_id, repair.reason, details)
-        trail = entries_of(EscrowTransaction(audit_trail=repair.after.get("audit_trail", self.audit_trail)))
+        trail_alone = {"audit_trail": repair.after.get("audit_trail", self.audit_trail)}
+        trail = entries_of(EscrowTransaction(**trail_alone))
         return {"audit_trail": [*trail, entry]}
 
     def _apply(self, verb: str, by: Any, notes: str | None, metadata: Any) -> TransactionChange:
@@ -452,7 +468,7 @@ def _payment(
 ) -> EscrowTransaction:
     """Return a new transaction, not stored yet, whose values fit; raises RefusedValue."""
     row = EscrowTransaction
-    gross, fee = row.amount.exact(amount), row.fee_amount.exact(fee_amount)
+    gross, fee = exact(row.amount, amount), exact(row.fee_amount, fee_amount)
     if gross <= 0:
         reject(row.amount, f"{gross} is not more than 0")
     if currency_code is not None:
@@ -477,7 +493,7 @@ def _payment(
 def _net_of(amount: Decimal, fee: Decimal) -> Decimal:
     if not 0 <= fee <= amount:
         reject(EscrowTransaction.fee_amount, f"{fee} is not between 0 and the amount, {amount}")
-    return EscrowTransaction.net_amount.exact(EXACT.subtract(amount, fee))
+    return exact(EscrowTransaction.net_amount, EXACT.subtract(amount, fee))
 
 
 def _parents(payment: EscrowTransaction) -> list[tuple[Any, int | None]]:

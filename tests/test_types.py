@@ -1,0 +1,88 @@
+"""What type checkers say of a service, and that each column's annotation says what its field does."""
+
+import re
+import shutil
+import subprocess
+import types
+import typing
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import engagement_db as edb
+from engagement_db.orm import fields
+from engagement_db.orm.columns import Column, Reference
+
+SAMPLES = Path(__file__).parent / "type_samples"
+CHECKERS = {"mypy": ["mypy", "--strict", "--no-incremental"], "pyright": ["pyright"]}
+
+
+def lines_with_errors(checker, name):
+    if shutil.which(checker) is None:
+        pytest.skip(f"{checker} is not installed; tests/run -e types installs it")
+    done = subprocess.run([*CHECKERS[checker], SAMPLES / name], check=False, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return {int(line) for line in re.findall(rf"{name}:(\d+)(?::\d+)?[: -]+error", done.stdout)}
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_a_service_that_is_right_has_no_error(checker):
+    assert lines_with_errors(checker, "good.py") == set()
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_every_mistake_is_an_error(checker):
+    source = (SAMPLES / "bad.py").read_text().splitlines()
+    mistakes = {number for number, line in enumerate(source, 1) if line.startswith("edb.")}
+    assert len(mistakes) > 20
+    assert lines_with_errors(checker, "bad.py") == mistakes
+
+
+PLAIN = {
+    fields.KeyField: int,
+    fields.IntegerField: int,
+    fields.VarcharField: str,
+    fields.TextField: str,
+    fields.UTCDateTimeField: datetime,
+    fields.MoneyField: Decimal,
+    fields.JsonField: typing.Any,
+}
+NAMES = {model.__name__: model for model in edb.MODELS}
+
+
+def annotated(model, name):
+    """The kind of the annotation, its type and whether it may be None."""
+    annotation = model.__annotations__[name]
+    kind, (inner,) = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(inner, typing.ForwardRef):
+        inner = eval(inner.__forward_arg__, dict(NAMES))
+    options = typing.get_args(inner) if isinstance(inner, types.UnionType) else (inner,)
+    (only,) = [option for option in options if option is not types.NoneType]
+    return kind, only, types.NoneType in options
+
+
+@pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
+def test_an_annotation_says_what_the_field_does(model):
+    for field in model._meta.sorted_fields:
+        kind, only, may_be_none = annotated(model, field.name)
+        if isinstance(field, fields.ReferenceField):
+            expected = Reference, field.rel_model, field.null
+        elif isinstance(field, fields.EnumField):
+            expected = Column, field.enum, field.null
+        else:
+            expected = Column, PLAIN[type(field)], field.null and not isinstance(field, fields.JsonField)
+        assert (kind, only, may_be_none) == expected, field
+        if isinstance(field, fields.ReferenceField):
+            (column,) = typing.get_args(model.__annotations__[field.object_id_name])
+            assert column == (Column[int | None] if field.null else Column[int]), field
+
+
+@pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
+def test_each_back_reference_is_annotated(model):
+    for reference in model._meta.backrefs:
+        (backref,) = typing.get_args(model.__annotations__[reference.backref])
+        (target,) = typing.get_args(backref)
+        name = target.__forward_arg__ if isinstance(target, typing.ForwardRef) else target.__name__
+        assert name == reference.model.__name__

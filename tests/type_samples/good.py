@@ -1,0 +1,58 @@
+"""A service as checkers should see it: nothing here is an error, and every value has its type."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, assert_type
+
+import engagement_db as edb
+
+user = edb.User.create(first_name="Ada", last_name="Byron", email="ada@example.org")
+assert_type(user, edb.User)
+assert_type(user.id, int)
+
+post = edb.FeedPost.create(user=user, content="Shipped!", visibility=edb.Visibility.PUBLIC)
+assert_type(post, edb.FeedPost)
+assert_type(post.content, str)
+assert_type(post.visibility, edb.Visibility)
+assert_type(post.created_at, datetime)
+assert_type(post.user, edb.User)
+assert_type(post.user_id, int)
+assert_type(post.metadata, Any)
+post.content = "Edited"
+post.user = 7
+post.user = user
+edb.FeedPost(user=7, content="x", metadata={"a": 1})
+
+comment = edb.FeedComment(post=post, user=user.id, body="Nice")
+assert_type(comment.parent, edb.FeedComment | None)
+assert_type(comment.parent_id, int | None)
+assert_type(comment.deleted_at, datetime | None)
+
+payment = edb.EscrowTransaction.get_by_id(1)
+transactions = edb.EscrowTransaction.select().where(edb.EscrowTransaction.amount > 5)
+for transaction in transactions.order_by(-edb.EscrowTransaction.created_at).limit(3):
+    assert_type(transaction, edb.EscrowTransaction)
+    assert_type(transaction.amount, Decimal)
+    assert_type(transaction.status, edb.TransactionStatus)
+    assert_type(transaction.scheduled_release_at, datetime | None)
+    assert_type(transaction.counterparty, edb.User | None)
+    assert_type(transaction.account.currency_code, str)
+    transaction.fund(by=user)
+    transaction.release()
+
+first = transactions.first()
+assert_type(first, edb.EscrowTransaction | None)
+for reaction in post.reactions:
+    assert_type(reaction.reaction_type, edb.ReactionType)
+for case in payment.dispute_cases:
+    case.withdraw()
+for account in user.escrow_accounts.where(edb.EscrowAccount.provider == "stripe"):
+    assert_type(account.current_balance, Decimal)
+
+try:
+    edb.FeedPost.get_by_id(7)
+except edb.NotFound as error:
+    assert_type(error.id, int | None)
+    assert_type(error.code, str)
+
+edb.EscrowAccount(user=user, provider="stripe", current_balance=Decimal(1), last_reconciled_at=datetime.now(UTC))
