@@ -136,15 +136,16 @@ def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
     assert Ended("status", "--database", platform_url).code == 0
 
 
+@pytest.mark.usefixtures("first_three")
 def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_url: str) -> None:
-    assert Ended("migrate", "--database", platform_url, "--to", REVISIONS[1]).code == 0
+    assert Ended("migrate", "--database", platform_url, "--to", FIRST_THREE[1]).code == 0
     with contextlib.closing(open_database(platform_url)) as database:
         for name, words in (
             (
                 "004_from_the_future",
                 "revision 004_from_the_future is applied but not known to this version",
             ),
-            (REVISIONS[0], f"revision {REVISIONS[0]} is recorded more than once in migratehistory"),
+            (FIRST_THREE[0], f"revision {FIRST_THREE[0]} is recorded more than once in migratehistory"),
         ):
             history.add(database, name)
             assert Ended("status", "--database", platform_url).code == 2
@@ -153,10 +154,10 @@ def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_
                 assert ended.code == 2
                 assert words in ended.words
             execute(platform_url, "DELETE FROM migratehistory WHERE id > 2")
-        history.remove(database, REVISIONS[0])
+        history.remove(database, FIRST_THREE[0])
         ended = Ended("migrate", "--database", platform_url)
         assert ended.code == 0, "a row that was lost is written again, for what it stands for is there"
-        assert sorted(history.applied_names(database)) == list(REVISIONS)
+        assert sorted(history.applied_names(database)) == list(FIRST_THREE)
 
 
 @pytest.mark.usefixtures("first_three")
@@ -192,8 +193,8 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
         (["rollback", "--count", "1", "--to", REVISIONS[0]], "--count and --to are mutually exclusive"),
         (["rollback", "--count", "0"], "0 is not in the range x>=1"),
         (
-            ["migrate", "--to", "009_nothing"],
-            f'unknown revision "009_nothing"; the revisions are {", ".join(REVISIONS)}',
+            ["migrate", "--to", "nothing"],
+            f'unknown revision "nothing"; the revisions are {", ".join(REVISIONS)}',
         ),
         (["rollback", "--to", "9"], 'unknown revision "9"; the revisions are'),
         (["migrate", "--lock-timeout", "soon"], "'soon' is not a valid float"),
@@ -436,7 +437,7 @@ def test_a_revision_goes_by_name_or_number_in_both_directions(platform_url: str)
     [
         ("001_feed", f"did you mean {REVISIONS[0]}?"),
         ("add_project_owner", f"did you mean {REVISIONS[2]}?"),
-        ("4", f"the revisions are {', '.join(REVISIONS)}."),
+        ("99", f"the revisions are {', '.join(REVISIONS)}."),
     ],
 )
 @pytest.mark.parametrize("verb", ["migrate", "rollback"])
@@ -553,6 +554,6 @@ def test_a_dry_run_creates_no_file(folder: Path) -> None:
     planned = Ended("migrate", "--dry-run")
     assert planned.code == 0
     assert "the file would be created" in planned.words
-    assert planned.words.splitlines()[-1] == f"Would apply 3 revisions: {', '.join(REVISIONS)}."
+    assert planned.words.splitlines()[-1] == f"Would apply {len(REVISIONS)} revisions: {', '.join(REVISIONS)}."
     assert Ended("migrate", "--dry-run", "--database", "sqlite:///other.db").code == 2, "no users there"
     assert list(folder.iterdir()) == []

@@ -579,7 +579,7 @@ def test_models_read_what_the_defaults_of_sequelize_wrote(adopted):
     assert edb.Project.get_by_id(1).owner_id == 1
 
 
-def test_models_write_every_table_and_read_it_back(adopted):
+def test_models_write_every_table_of_the_contract_and_read_it_back(adopted):
     moment = datetime.datetime(2024, 8, 1, 9, 0, 0, tzinfo=datetime.UTC)
     post = edb.FeedPost.create(user=2, content="Ours", visibility=edb.Visibility.CONNECTIONS, created_at=moment)
     assert edb.FeedPost.get_by_id(post.id).created_at == moment

@@ -88,8 +88,9 @@ def test_rows_everywhere_and_the_platform_comes_through_untouched(platform_url: 
         runner.migrate(database)
         fill_our_tables(platform_url)
         assert len(query(platform_url, 'SELECT id FROM projects WHERE "ownerId" = 5')) == 100
-        for _ in REVISIONS:
-            runner.rollback(database, discard_rows=True)
+        # Until its column is gone again, projects has one value more in each row.
+        for revision in reversed([runner.BASE, *REVISIONS[:2]]):
+            runner.rollback(database, to=revision, discard_rows=True)
             now = rows(platform_url)
             assert {table: now[table] for table in rows_before} == rows_before
     assert unlike(before, everything(platform_url)) == {}
