@@ -6,8 +6,8 @@ that nobody disturbed, with every row of the platform, and a history with each r
 
 Reading changes nothing, so a death before, between or after reads is the same death. Unless
 ENGAGEMENT_DB_EVERY_POINT is set, the points around plain reads and session settings are left out, and of the rest
-an even sample is taken, smaller for the servers' deaths, which take seconds each. The tests print how many points
-they took.
+an even sample is taken, smaller for the servers' deaths, which take seconds each. The summary of the run says how many
+points were taken, of how many.
 """
 
 import os
@@ -101,10 +101,11 @@ def prove(
     """Die at every point, up and down in turns, and return how many points that were."""
     before = state(platform)
     assert before["project_members"]
-    points, undisturbed = {}, {}
+    points, undisturbed, possible = {}, {}, 0
     for direction in ("up", "down"):
         statements = count(command(direction, platform))
         points[direction] = chosen(statements, sample)
+        possible += 2 * len(statements)
         undisturbed[direction] = state(platform)
     ordeal = Ordeal(platform, command, points, undisturbed)
     assert undisturbed["up"]["history"] == list(REVISIONS)
@@ -121,7 +122,7 @@ def prove(
             else:
                 assert deploy.run(command(direction, platform)).code == 0
     seconds = time.monotonic() - began
-    words = f"{family(platform)}, {way}: died at {died} of {died} points, finished at {finished} ({seconds:.0f} s)"
+    words = f"{family(platform)}, {way}: died at {died} of {possible} points, finished at {finished} ({seconds:.0f} s)"
     print(words)
     return words
 
@@ -201,7 +202,7 @@ def test_a_killed_process(platform: str, command: Command, tmp_path: Path, recor
             return ended
 
     sample = DEATHS if command is engagement_db else OTHER_DEATHS
-    record_property("points", prove(platform, command, f"{command.__name__}, killed", die, count, sample))
+    record_property("sample", prove(platform, command, f"{command.__name__}, killed", die, count, sample))
 
 
 def test_a_cut_connection(platform: str, record_property: Any) -> None:
@@ -214,7 +215,7 @@ def test_a_cut_connection(platform: str, record_property: Any) -> None:
         return ended
 
     count = on_the_wire(platform)
-    record_property("points", prove(platform, engagement_db, "connection cut", die, count, OTHER_DEATHS))
+    record_property("sample", prove(platform, engagement_db, "connection cut", die, count, OTHER_DEATHS))
 
 
 def test_a_killed_server(platform: str, server: servers.Server, record_property: Any) -> None:
@@ -230,7 +231,7 @@ def test_a_killed_server(platform: str, server: servers.Server, record_property:
         return ended
 
     count = on_the_wire(platform)
-    record_property("points", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
+    record_property("sample", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
 
 
 def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: servers.Server) -> None:
