@@ -11,11 +11,10 @@ from collections.abc import Iterator
 import peewee
 import pytest
 import servers
-from commands import FIRST_THREE, copy_scripts
+from commands import only_first_three
 from peewee_migrate import models as peewee_migrate_models
 
 import engagement_db as edb
-from engagement_db.schema import runner
 
 CHOSEN_SERVERS = [name.strip() for name in os.environ.get("TEST_SERVERS", ",".join(servers.NAMES)).split(",")]
 
@@ -127,15 +126,7 @@ def database(server: servers.Server, url_of_tables: str) -> Iterator[peewee.Data
 @pytest.fixture(scope="module")
 def first_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The revisions 001 to 003 are all that there are, whatever was released since."""
-    scripts = copy_scripts(tmp_path_factory.mktemp("scripts"))
-    for path in scripts.glob("[0-9]*.py"):
-        if path.stem not in FIRST_THREE:
-            path.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        if runner.names() != FIRST_THREE:
-            # Models have the fields of every revision: `check` compares with the revisions only.
-            patch.setattr("engagement_db.cli.MODELS", ())
-        patch.setattr(runner, "scripts_directory", lambda: scripts)
+    with only_first_three(tmp_path_factory.mktemp("scripts")):
         yield
 
 

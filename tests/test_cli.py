@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import commands
@@ -48,6 +49,13 @@ def platform_url(url: str) -> str:
     with contextlib.closing(open_database(url)) as database:
         stub_tables.create_stub_tables(database)
     return url
+
+
+@pytest.fixture
+def first_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The revisions 001 to 003 are all that there are, for one test of many."""
+    with commands.only_first_three(tmp_path_factory.mktemp("scripts")):
+        yield
 
 
 @pytest.fixture

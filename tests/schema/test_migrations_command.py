@@ -179,7 +179,7 @@ def test_a_conflict_is_told_whole_and_without_a_traceback(folder: Path, url: str
         "feed_posts.userId: the column is missing",
         "feed_posts.content: the column is missing",
         "feed_posts.updatedAt: the column is missing",
-        "then run the same command again",
+        "Run `engagement-db adopt`",
     ):
         assert words in result.stderr
     assert unlike(before, everything(url)) == {}
