@@ -2,13 +2,15 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import peewee
 
 from engagement_db.feed.words import ReactionType
-from engagement_db.orm.paging import Page
+from engagement_db.orm.paging import PAGE_LIMIT, Page
 from engagement_db.orm.rows import id_of
+from engagement_db.orm.statements import Parameter, Statement
 from engagement_db.platform import User
 
 if TYPE_CHECKING:
@@ -69,6 +71,9 @@ def _load_authors(posts: "list[FeedPost]") -> None:
 
 _REACTION_TYPES = tuple(ReactionType)
 _COMMENTS, _SHARES, _OWN = (len(_REACTION_TYPES) + step for step in range(3))
+_UNKNOWN: Final = -1
+# A query is built once for each of these numbers of posts.
+_SIZES: Final = (20, 50, 100, PAGE_LIMIT)
 
 
 class _PostCounts:
@@ -81,6 +86,9 @@ class _PostCounts:
         self.own_reaction: ReactionType | None = None
 
     def add(self, kind: int, number: int) -> None:
+        if kind == _UNKNOWN:
+            # A type that another service added: this version cannot say which.
+            return
         if kind == _COMMENTS:
             self.comments = number
         elif kind == _SHARES:
@@ -91,25 +99,38 @@ class _PostCounts:
             self.reactions[_REACTION_TYPES[kind]] = number
 
 
-def _count_rows(posts: Any, post_ids: list[int], viewer_id: int | None) -> Any:
+def _count_rows(posts: "type[FeedPost]", post_ids: list[int], viewer_id: int | None) -> Any:
     """Return (post id, kind, number) rows; a kind is a number, since every server unites columns of numbers."""
-    reaction, comment, share = (getattr(posts, name).rel_model for name in ("reactions", "comments", "shares"))
-    reactions = _numbered(reaction, post_ids, _type_number(reaction.reaction_type, 0)).group_by(
-        reaction.post, reaction.reaction_type
-    )
-    comments = _numbered(comment, post_ids, peewee.SQL(str(_COMMENTS))).group_by(comment.post)
-    shares = _numbered(share, post_ids, peewee.SQL(str(_SHARES))).group_by(share.post)
-    rows = reactions.union_all(comments.where(comment.deleted_at.is_null())).union_all(shares)
-    if viewer_id is not None:
-        own = reaction.select(reaction.post, _type_number(reaction.reaction_type, _OWN), peewee.SQL("1"))
-        rows = rows.union_all(own.where(reaction.post.in_(post_ids), reaction.user == viewer_id))
-    return rows.tuples()
+    size = next(size for size in _SIZES if size >= len(post_ids))
+    padded = [*post_ids, *[post_ids[-1]] * (size - len(post_ids))]
+    values = {f"post{place}": key for place, key in enumerate(padded)}
+    return _counts(posts, size, viewer_id is not None).execute(viewer=viewer_id, **values).fetchall()
 
 
-def _numbered(model: Any, post_ids: list[int], kind: Any) -> Any:
-    return model.select(model.post, kind, peewee.fn.COUNT(peewee.SQL("*"))).where(model.post.in_(post_ids))
+@cache
+def _counts(posts: "type[FeedPost]", size: int, has_viewer: bool) -> Statement:
+    """Return the query of the counts of ``size`` posts, any of which may be given again."""
+    model: Any = posts
+    reaction, comment, share = (getattr(model, name).rel_model for name in ("reactions", "comments", "shares"))
+    post_ids = [Parameter(f"post{place}") for place in range(size)]
+
+    def numbered(model: Any, kind: Any) -> Any:
+        return model.select(model.post, kind, peewee.fn.COUNT(peewee.SQL("*"))).where(model.post.in_(post_ids))
+
+    def build() -> Any:
+        reactions = numbered(reaction, _type_number(reaction.reaction_type, 0))
+        comments = numbered(comment, peewee.SQL(str(_COMMENTS))).where(comment.deleted_at.is_null())
+        shares = numbered(share, peewee.SQL(str(_SHARES))).group_by(share.post)
+        rows = reactions.group_by(reaction.post, reaction.reaction_type)
+        rows = rows.union_all(comments.group_by(comment.post)).union_all(shares)
+        if has_viewer:
+            own = reaction.select(reaction.post, _type_number(reaction.reaction_type, _OWN), peewee.SQL("1"))
+            rows = rows.union_all(own.where(reaction.post.in_(post_ids), reaction.user == Parameter("viewer")))
+        return rows
+
+    return Statement(build)
 
 
 def _type_number(column: Any, first: int) -> Any:
     numbers = [(member, peewee.SQL(str(first + place))) for place, member in enumerate(_REACTION_TYPES)]
-    return peewee.Case(column, numbers)
+    return peewee.Case(column, numbers, peewee.SQL(str(_UNKNOWN)))

@@ -129,6 +129,26 @@ def test_erasing_a_feed_takes_what_the_user_did_and_keeps_what_others_did(ada):
         edb.erase_feed(10**6)
 
 
+ERASURES = {
+    "the post": lambda post, author, commenter: post.remove(by=None),
+    "its author": lambda post, author, commenter: edb.erase_user(author),
+    "its commenter": lambda post, author, commenter: edb.erase_user(commenter),
+    "what the author did": lambda post, author, commenter: edb.erase_feed(author),
+    "what the commenter did": lambda post, author, commenter: edb.erase_feed(commenter),
+}
+
+
+@pytest.mark.parametrize("what", ERASURES)
+def test_replies_of_60_levels_are_erased_with(ada, what):
+    bob = somebody("bob")
+    posts = [a_post(ada) for _ in range(2)]
+    for post in posts:
+        chain(post, bob, 60)
+    ERASURES[what](posts[0], ada, bob)
+    assert FeedComment.select().count() == (60 if what == "the post" else 0)
+    assert edb.find_feed_problems() == []
+
+
 def test_erasing_a_user_deletes_the_user_too_unless_rows_that_are_kept_refer_to_them(ada):
     bob = somebody("bob")
     for user in (ada, bob):

@@ -343,3 +343,22 @@ def test_pages_follow_each_other_where_the_index_has_another_name(url):
         of_table = " ON feed_posts" if servers.of(database).has_inline_indexes else ""
         database.execute_sql(f"DROP INDEX feed_posts_user_id_created_at{of_table}")
         assert all_pages(2, author=ada) == ["43", "21", "0"]
+
+
+def test_a_reaction_of_a_type_that_is_not_known_takes_no_page_down(server, url):
+    database = edb.connect(url)
+    with database.connection_context():
+        database.create_tables(edb.MODELS)
+        ada = somebody()
+        FeedReaction.react(a_post(ada), ada, "love")
+        statements = {
+            "sqlite": ["PRAGMA ignore_check_constraints = ON"],
+            "postgres": ["ALTER TYPE \"enum_feed_reactions_reactionType\" ADD VALUE 'cheer'"],
+        }.get(server.name, ["ALTER TABLE feed_reactions MODIFY reactionType VARCHAR(20) NOT NULL"])
+        column = quoted(database, "reactionType")
+        for statement in [*statements, f"UPDATE feed_reactions SET {column} = 'cheer'"]:
+            database.execute_sql(statement)
+        (entry,) = FeedPost.timeline(viewer=ada).entries()
+        assert (entry.reactions, entry.own_reaction) == (Counter(), None)
+        change = FeedReaction.react(entry.post, ada, "like")
+        assert (str(change.previous), change.current) == ("cheer", ReactionType.LIKE)
