@@ -33,6 +33,7 @@ FLOORS = [
     {"feed.words", "trust.words", "trust.currencies", "trust.payload"},
     {"feed.activity", "feed.erasure", "feed.threads", "feed.timeline", "feed.visibility"}
     | {"trust.transitions", "trust.money"},
+    {"feed.repairs"},
     {"feed.posts", "feed.roots", "trust.accounts", "trust.queues", "trust.trail", "trust.events", "trust.stored"},
     {"trust.announcements"},
     {"feed.reactions", "feed.comments", "feed.shares", "trust.moves", "trust.problems"},

@@ -1,11 +1,13 @@
 """Comments, their moderation and threads."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost, if_visible, is_in_sight, require_visible
+from engagement_db.feed.repairs import log_repair
 from engagement_db.feed.roots import RootPage
 from engagement_db.feed.threads import (
     THREAD_DEPTH,
@@ -41,6 +43,7 @@ from engagement_db.orm.rows import (
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, share_locked
 from engagement_db.platform import User
+from engagement_db.repairs import Repair
 
 REASON_CHARACTERS: Final = 1000
 
@@ -264,6 +267,24 @@ class FeedComment(BaseModel):
             return bool(moved)
 
         return written(work, (FeedActivityLog.actor, actor))
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Record the repair in the activity log. Raises Refused for a parent that is the comment or below it."""
+        above: int | None = repair.after.get("parent")
+        passed: set[int | None] = set()
+        while above is not None and above not in passed:
+            if above == self.id:
+                raise Refused(
+                    f"comment {self.id} cannot be a reply to itself, nor to a reply below it; give it another parent, "
+                    "or None. Nothing was changed.",
+                    table=self._meta.table_name,
+                    column="parentId",
+                    id=self.id,
+                )
+            passed.add(above)
+            above = FeedComment.select(FeedComment.parent).where(FeedComment.id == above).tuples().scalar()
+        log_repair(repair, post=self.post_id, comment_id=self.id)
+        return {}
 
     @classmethod
     def thread(

@@ -1,5 +1,6 @@
 """Posts."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -7,6 +8,7 @@ import peewee
 
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.erasure import erase_post
+from engagement_db.feed.repairs import log_repair
 from engagement_db.feed.timeline import TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, Visibility
@@ -32,9 +34,9 @@ from engagement_db.orm.rows import (
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import User, resolve_actor_id
+from engagement_db.repairs import Repair
 
 if TYPE_CHECKING:
-    from engagement_db.feed.activity import FeedActivityLog
     from engagement_db.feed.comments import FeedComment
     from engagement_db.feed.reactions import FeedReaction
     from engagement_db.feed.shares import FeedShare
@@ -150,6 +152,11 @@ class FeedPost(BaseModel):
         return erase_post(
             FeedPost, key, lambda: FeedActivityLog.record(FeedAction.POST_REMOVED, actor=actor, metadata=details)
         )
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Record the repair in the activity log; there is nothing else to write."""
+        log_repair(repair, post=self.id)
+        return {}
 
     @classmethod
     def visible_to(cls, viewer: Viewer, connections: Connections = ()) -> peewee.Node:

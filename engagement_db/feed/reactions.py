@@ -1,7 +1,7 @@
 """Reactions of users to posts."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -11,6 +11,7 @@ import peewee
 from engagement_db.errors import Contention
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost, require_visible
+from engagement_db.feed.repairs import log_repair
 from engagement_db.feed.visibility import EVERYTHING, Connections, Sight, Viewer, sight_of
 from engagement_db.feed.words import FeedAction, ReactionType
 from engagement_db.orm.bound import now
@@ -22,6 +23,7 @@ from engagement_db.orm.rows import id_of, ids_of, required, stored_value, writte
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
+from engagement_db.repairs import Repair
 
 _ATTEMPTS: Final = 5
 
@@ -151,6 +153,11 @@ class FeedReaction(BaseModel):
     def _log(self, action: FeedAction, **types: ReactionType) -> None:
         details = {name: str(value) for name, value in types.items()}
         FeedActivityLog.record(action, actor=self.user_id, post=self.post_id, metadata=details)
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Record the repair in the activity log; there is nothing else to write."""
+        log_repair(repair, post=self.post_id)
+        return {}
 
     @classmethod
     def unreact(cls, post: FeedPost | int, user: User | int) -> bool:

@@ -1,7 +1,7 @@
 """Shares of posts through channels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -9,6 +9,7 @@ import peewee
 
 from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.posts import FeedPost, require_visible
+from engagement_db.feed.repairs import log_repair
 from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
@@ -19,6 +20,7 @@ from engagement_db.orm.paging import instant_bound, validate_limit
 from engagement_db.orm.rows import id_of, required, stored_value, written
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
+from engagement_db.repairs import Repair
 
 
 class FeedShare(BaseModel):
@@ -78,6 +80,11 @@ class FeedShare(BaseModel):
             return share
 
         return written(work, (cls.post, post_id), (cls.user, user_id))
+
+    def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
+        """Record the repair in the activity log; there is nothing else to write."""
+        log_repair(repair, post=self.post_id)
+        return {}
 
     @classmethod
     def counts_by_channel(cls, channels: Sequence[str], since: datetime, until: datetime) -> Counter[str]:

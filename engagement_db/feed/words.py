@@ -35,3 +35,4 @@ class FeedAction(StrEnum):
     POST_REMOVED = "post_removed"
     POST_SHARED = "post_shared"
     FEED_ERASED = "feed_erased"
+    ROW_REPAIRED = "row_repaired"

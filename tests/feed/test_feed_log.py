@@ -186,3 +186,31 @@ def test_entries_outlive_the_post_the_comment_and_the_person(post, ada, recursiv
             None,
         )
     assert FeedComment.get_or_none(FeedComment.id == comment.id) is None
+
+
+def test_a_repair_is_in_the_log_without_any_text(post, ada):
+    bob, other = somebody("bob"), a_post(ada)
+    comment = FeedComment.reply(post, ada, "hello")
+    edb.repair(comment, by=bob, reason="wrong post", post=other, body="new words")
+    entry = FeedActivityLog.history(post)[0]
+    assert (entry.action, entry.actor_id, entry.comment_id) == ("row_repaired", bob.id, comment.id)
+    assert entry.metadata == {
+        "table": "feed_comments",
+        "id": comment.id,
+        "reason": "wrong post",
+        "columns": {"post": [post.id, other.id], "body": None},
+    }
+    for row in (FeedReaction.react(post, ada).reaction, FeedShare.share(post, ada, "mail"), post):
+        assert edb.repair(row, by=None, reason="wrong user", user=bob).changed
+    assert logged_actions().count("row_repaired") == 4
+
+
+def test_a_repair_makes_no_cycle_of_replies(post, ada):
+    first = FeedComment.reply(post, ada, "1")
+    second = FeedComment.reply(post, ada, "2", parent=first)
+    third = FeedComment.reply(post, ada, "3", parent=second)
+    for parent in (first, second, third):
+        with pytest.raises(edb.Refused, match=f"comment {first.id} cannot be a reply to itself, nor"):
+            edb.repair(first, by=ada, reason="a try", parent=parent)
+    assert edb.repair(third, by=ada, reason="one up", parent=first).changed
+    assert edb.find_feed_problems() == []
