@@ -41,8 +41,12 @@ rollback = revision.rollback
 
 MODEL = '''"""Posts that somebody wants to find again."""
 
+from datetime import datetime
+from typing import ClassVar
+
 from engagement_db.feed.posts import FeedPost
 from engagement_db.orm.bound import now
+from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import KeyField, ReferenceField, UTCDateTimeField
 from engagement_db.orm.models import BaseModel
 from engagement_db.platform import User
@@ -51,16 +55,16 @@ from engagement_db.platform import User
 class FeedBookmark(BaseModel):
     """A post that a user keeps."""
 
-    post_id: int
-    user_id: int
-    id = KeyField()
-    post = ReferenceField(
+    post_id: ClassVar[Column[int]]
+    user_id: ClassVar[Column[int]]
+    id: Column[int] = KeyField(default=None)
+    post: Reference[FeedPost] = ReferenceField(
         FeedPost, column_name="postId", object_id_name="post_id", backref="bookmarks", on_delete="CASCADE"
     )
-    user = ReferenceField(
+    user: Reference[User] = ReferenceField(
         User, column_name="userId", object_id_name="user_id", backref="feed_bookmarks", on_delete="CASCADE"
     )
-    created_at = UTCDateTimeField(column_name="createdAt", default=now)
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
 
     class Meta:
         table_name = "feed_bookmarks"
@@ -74,7 +78,11 @@ SHARES, WORDS = "engagement_db/feed/shares.py", "engagement_db/trust/words.py"
 FEED, ALL = "engagement_db/feed/__init__.py", "engagement_db/__init__.py"
 # (file, what is there, what comes in its place)
 EDITS = [
-    (SHARES, r"(    updated_at = .*\n)", r"\1    campaign = VarcharField(max_length=40, null=True)\n"),
+    (
+        SHARES,
+        r"(    updated_at: .*\n)",
+        r"\1    campaign: Column[str | None] = VarcharField(max_length=40, null=True, default=None)\n",
+    ),
     (SHARES, r'( +)(\(\("user",\), False\),\n)', r'\1\2\1(("campaign",), False),\n'),
     (WORDS, r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),
     (FEED, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),

@@ -64,12 +64,10 @@ class SimulatedCatalog(Catalog):
         return self.live.count_equal(table, column, value) if self._has_rows(table, [column]) else 0
 
     def count_violations(self, table: str, expression: str) -> int:
-        is_known = self._has_rows(table, _columns_in(expression))
-        return self.live.count_violations(table, expression) if is_known else 0
+        return self.live.count_violations(table, expression) if self._can_evaluate(table, expression) else 0
 
     def violating_ids(self, table: str, expression: str) -> tuple[str, ...]:
-        is_known = self._has_rows(table, _columns_in(expression))
-        return self.live.violating_ids(table, expression) if is_known else ()
+        return self.live.violating_ids(table, expression) if self._can_evaluate(table, expression) else ()
 
     def duplicate_ids(self, table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
         return self.live.duplicate_ids(table, columns) if self._has_rows(table, columns) else ()
@@ -78,9 +76,16 @@ class SimulatedCatalog(Catalog):
         live = self.live.table(table)
         return live is not None and all(live.column(column) for column in columns)
 
-
-def _columns_in(expression: str) -> list[str]:
-    return re.findall(r'"([^"]+)"', expression)
+    # PostgreSQL refuses to compare with a label that the type does not have yet.
+    def _can_evaluate(self, table: str, expression: str) -> bool:
+        live, simulated = self.live.table(table), self.tables.get(table)
+        if live is None or simulated is None:
+            return False
+        for name in re.findall(r'"([^"]+)"', expression):
+            before, after = live.column(name), simulated.column(name)
+            if before is None or after is None or (isinstance(before.type, Enum) and before.type != after.type):
+                return False
+        return True
 
 
 @dataclass(frozen=True)
