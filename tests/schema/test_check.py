@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-import deploy
+import commands
 import peewee
 import psycopg2
 import pytest
@@ -33,11 +33,11 @@ def database(url: str) -> Iterator[peewee.Database]:
         yield database
 
 
-def check(url: str, *options: str) -> deploy.Ended:
-    return deploy.run(["engagement-db", "check", "--database", url, *options])
+def check(url: str, *options: str) -> commands.Ended:
+    return commands.run(["engagement-db", "check", "--database", url, *options])
 
 
-def printed(ended: deploy.Ended) -> list[str]:
+def printed(ended: commands.Ended) -> list[str]:
     """The lines after the first, which names the database."""
     first, *lines = ended.words.splitlines()
     assert first.startswith("Checking ")
@@ -163,7 +163,7 @@ def test_every_drift_is_named_in_a_stable_order(url: str, database: peewee.Datab
 
     ended = check(url, "--json")
     assert ended.code == 1
-    found = json.loads("\n".join(printed(ended)))
+    found = json.loads(ended.stdout)
     named = [place(row) for row in found["drift"] if not row["harmless"]]
     assert set(named) ^ set(ACTIONABLE) == set()
     assert named == sorted(ACTIONABLE, key=position)
@@ -212,7 +212,7 @@ def test_pending_revisions_are_named_with_the_command_to_run(url: str, database:
     assert ended.code == 1
     assert "- projects.ownerId: the column is missing" in ended.words
     assert printed(ended)[-1] == f"Pending: {', '.join(pending)}. Run `engagement-db migrate`."
-    assert json.loads("\n".join(printed(check(url, "--json"))))["pending"] == pending
+    assert json.loads(check(url, "--json").stdout)["pending"] == pending
 
 
 def test_revisions_that_are_made_but_not_recorded_are_pending_too(url: str, database: peewee.Database) -> None:
@@ -241,7 +241,7 @@ def test_a_history_with_unknown_or_duplicate_revisions_is_an_error(
     assert ended.code == 2
     assert printed(ended)[0] == "Schema matches the revisions and the models."
     assert sentence in printed(ended)[-1]
-    found = json.loads("\n".join(printed(check(url, "--json"))))
+    found = json.loads(check(url, "--json").stdout)
     assert (found["unknown"], found["duplicates"]) in ((["099_later"], []), ([], [name]))
 
 
@@ -298,7 +298,7 @@ def test_an_unfinished_concurrent_index_is_named(server: servers.Server, url: st
 
 
 def test_a_server_that_does_not_answer_is_an_error_of_its_own(url: str) -> None:
-    ended = deploy.run(["engagement-db", "check", "--database", "postgresql://app:s3cret@127.0.0.1:1/platform"])
+    ended = commands.run(["engagement-db", "check", "--database", "postgresql://app:s3cret@127.0.0.1:1/platform"])
     assert ended.code == 2
     assert "s3cret" not in ended.words
     assert "Traceback" not in ended.words

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from commands import FIRST_THREE, Result, copy_scripts, pw_migrate, said
+from commands import FIRST_THREE, Ended, copy_scripts, pw_migrate
 from independent_catalog import everything, history, unlike
 from peewee_migrate import Router
 from platform_database import build, execute, query
@@ -45,10 +45,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def succeeded(result: Result) -> str:
-    assert result.returncode == 0, said(result)
-    assert "Traceback" not in said(result)
-    return said(result)
+def succeeded(result: Ended) -> str:
+    assert result.code == 0, result.words
+    assert "Traceback" not in result.words
+    return result.words
 
 
 def test_up_again_and_all_the_way_down(folder: Path, url: str) -> None:
@@ -159,8 +159,8 @@ def test_an_environment_without_stand_ins(folder: Path) -> None:
     """Only the default gets stand-ins: a database that somebody named has to have the platform's tables."""
     url = f"sqlite:///{folder / 'named.db'}"
     result = pw_migrate(folder, "migrate", "--database", url)
-    assert result.returncode == 1
-    assert "the platform's table users is missing" in said(result)
+    assert result.code == 1
+    assert "the platform's table users is missing" in result.words
     assert query(url, "SELECT name FROM sqlite_master WHERE name = 'users'") == []
 
 
@@ -172,8 +172,8 @@ def test_a_conflict_is_told_whole_and_without_a_traceback(folder: Path, url: str
     execute(url, "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY)")
     before = everything(url)
     result = pw_migrate(folder, "migrate", "--database", url)
-    assert result.returncode == 1
-    assert "Traceback" not in said(result)
+    assert result.code == 1
+    assert "Traceback" not in result.words
     for words in (
         "001_feed_engagement cannot be applied; nothing was changed",
         "feed_posts.userId: the column is missing",
@@ -193,8 +193,8 @@ def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) 
     execute(url, 'CREATE VIEW owned_projects AS SELECT id, "ownerId" FROM projects')
     before = everything(url)
     result = pw_migrate(folder, "rollback", "--database", url)
-    assert result.returncode == 1
-    assert "Traceback" not in said(result)
+    assert result.code == 1
+    assert "Traceback" not in result.words
     assert "the view owned_projects depends on projects.ownerId" in result.stderr
     assert unlike(before, everything(url)) == {}
     assert history(url) == list(REVISIONS)
@@ -211,10 +211,10 @@ def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) 
 )
 def test_a_database_that_cannot_be_reached(folder: Path, url: str, words: str) -> None:
     result = pw_migrate(folder, "migrate", "--database", url)
-    assert result.returncode == 1
+    assert result.code == 1
     assert words in result.stderr
-    assert "Traceback" not in said(result)
-    assert "geheim" not in said(result)
+    assert "Traceback" not in result.words
+    assert "geheim" not in result.words
 
 
 def test_more_rollbacks_than_revisions(folder: Path) -> None:
@@ -222,9 +222,9 @@ def test_more_rollbacks_than_revisions(folder: Path) -> None:
     url = f"sqlite:///{folder / 'engagement.db'}"
     before = everything(url)
     result = pw_migrate(folder, "rollback", "--count", "4")
-    assert result.returncode == 1
+    assert result.code == 1
     assert "cannot roll back 4 revisions: only 3 are applied. Nothing was changed." in result.stderr
-    assert "Traceback" not in said(result)
+    assert "Traceback" not in result.words
     assert unlike(before, everything(url)) == {}
     assert history(url) == list(REVISIONS)
 
@@ -236,7 +236,7 @@ def test_merge_is_refused_in_one_sentence(folder: Path, url: str) -> None:
     scripts = {path.name: path.read_text("utf-8") for path in (folder / "migrations").glob("*.py")}
     before = everything(url)
     result = pw_migrate(folder, "merge", "--database", url)
-    assert result.returncode == 1
+    assert result.code == 1
     assert "never merged. Nothing was changed." in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert {path.name: path.read_text("utf-8") for path in (folder / "migrations").glob("*.py")} == scripts

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import deploy
+import commands
 import psycopg2
 import pymysql
 import pytest
 import servers
+import sqlite_statements
+from commands import Ended, engagement_db_command, pw_migrate_command
 from cut_proxy import CutProxy, Point
-from deploy import Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows, unlike
 from platform_database import build, execute, family, session
 
@@ -70,7 +71,7 @@ class Ordeal:
 
     def is_finished_by_the_same_command(self, direction: str, died: Ended, point: Point) -> None:
         """Run the command again, and hold what is there against the run that nobody disturbed."""
-        ended = deploy.run(self.command(direction, self.url)) if self.has_more_to_do(direction) else Ended(0, "")
+        ended = commands.run(self.command(direction, self.url)) if self.has_more_to_do(direction) else Ended(0, "")
         assert ended.code == 0, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
         differences = unlike(self.undisturbed[direction], state(self.url))
         assert not differences, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
@@ -120,7 +121,7 @@ def prove(
                 ordeal.is_finished_by_the_same_command(direction, ended, point)
                 finished += 1
             else:
-                assert deploy.run(command(direction, platform)).code == 0
+                assert commands.run(command(direction, platform)).code == 0
     seconds = time.monotonic() - began
     words = f"{family(platform)}, {way}: died at {died} of {possible} points, finished at {finished} ({seconds:.0f} s)"
     print(words)
@@ -143,7 +144,7 @@ def chosen(statements: list[str], sample: int) -> list[Point]:
 def on_the_wire(platform: str) -> Callable[[list[str]], list[str]]:
     def count(command: list[str]) -> list[str]:
         with CutProxy(platform) as proxy:
-            deployer = deploy.start(through(proxy, command))
+            deployer = commands.start(through(proxy, command))
             proxy.watch(deployer.process)
             ended = deployer.wait()
             assert ended.code == 0, ended.words
@@ -156,9 +157,9 @@ def through(proxy: CutProxy, command: list[str]) -> list[str]:
     return [proxy.own_url if word == proxy.url else word for word in command]
 
 
-def struck(platform: str, command: list[str], point: Point, strike: Callable[[deploy.Deployer], None]) -> Ended:
+def struck(platform: str, command: list[str], point: Point, strike: Callable[[commands.Deployer], None]) -> Ended:
     with CutProxy(platform) as proxy:
-        deployer = deploy.start(through(proxy, command))
+        deployer = commands.start(through(proxy, command))
         proxy.watch(deployer.process, point, lambda: strike(deployer))
         ended = deployer.wait()
         # MariaDB 10.11 has crashed of itself soon after a recovery: one more death to be finished after.
@@ -185,20 +186,20 @@ def test_a_killed_process(platform: str, command: Command, tmp_path: Path, recor
 
         def count(words: list[str]) -> list[str]:
             statements = tmp_path / str(next(numbers))
-            ended = deploy.start(words, deploy.record(statements)).wait()
+            ended = commands.start(words, sqlite_statements.record(statements)).wait()
             assert ended.code == 0, ended.words
             return statements.read_text().splitlines()
 
         def die(words: list[str], point: Point) -> Ended:
-            ended = deploy.start(words, deploy.die_at(point.statement, point.side)).wait()
-            assert ended.code == deploy.KILLED, ended.words
+            ended = commands.start(words, sqlite_statements.die_at(point.statement, point.side)).wait()
+            assert ended.code == commands.KILLED, ended.words
             return ended
     else:
         count = on_the_wire(platform)
 
         def die(words: list[str], point: Point) -> Ended:
-            ended = struck(platform, words, point, deploy.Deployer.kill)
-            assert ended.code == deploy.KILLED, ended.words
+            ended = struck(platform, words, point, commands.Deployer.kill)
+            assert ended.code == commands.KILLED, ended.words
             return ended
 
     is_whole = command is not engagement_db or family(platform) == "sqlite"
@@ -238,7 +239,7 @@ def test_a_killed_server(platform: str, server: servers.Server, record_property:
 def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: servers.Server) -> None:
     if not named_server(server.name).builds_outside_transaction:
         return  # Elsewhere the build is inside of one statement that is undone as a whole.
-    assert deploy.run(engagement_db_command("migrate", platform, "--to", REVISIONS[1])).code == 0
+    assert commands.run(engagement_db_command("migrate", platform, "--to", REVISIONS[1])).code == 0
     invalid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('projects_owner_id_idx') AND NOT indisvalid"
     with session(platform) as other, session(platform) as watcher:
         other.ask("INSERT INTO projects (title) SELECT 'many' FROM generate_series(1, 200000)")
@@ -247,15 +248,15 @@ def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: serve
         before = rows(platform)["projects"]
         other.ask("BEGIN")
         other.ask("UPDATE projects SET title = title WHERE id = 1")
-        deployer = deploy.start(engagement_db_command("migrate", platform))
+        deployer = commands.start(engagement_db_command("migrate", platform))
         wait_until(lambda: watcher.ask(invalid))
         deployer.kill()
-        assert deployer.wait().code == deploy.KILLED
+        assert deployer.wait().code == commands.KILLED
         # The server notices that nobody is there any more, though the build still waits.
         wait_until(lambda: not watcher.ask("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"))
         assert watcher.ask(invalid)
         other.ask("ROLLBACK")
-        ended = deploy.run(engagement_db_command("migrate", platform))
+        ended = commands.run(engagement_db_command("migrate", platform))
         assert ended.code == 0, ended.words
         assert not watcher.ask(invalid)
     assert "index projects_owner_id_idx" in definitions(platform)
@@ -267,17 +268,17 @@ def test_rows_that_a_dead_run_left_unchecked_are_checked_by_the_next(platform: s
     if family(platform) not in ("mariadb", "mysql"):
         return  # Elsewhere the server itself knows which key it has not checked yet.
     migrate = engagement_db_command("migrate", platform)
-    assert deploy.run([*migrate, "--to", REVISIONS[1]]).code == 0
+    assert commands.run([*migrate, "--to", REVISIONS[1]]).code == 0
     execute(platform, 'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
     execute(platform, 'UPDATE projects SET "ownerId" = 987654 WHERE id = 7')
     point = Point("ALTER TABLE projects ADD CONSTRAINT", "after")
-    assert struck(platform, migrate, point, deploy.Deployer.kill).code == deploy.KILLED
-    ended = deploy.run(migrate)
+    assert struck(platform, migrate, point, commands.Deployer.kill).code == commands.KILLED
+    ended = commands.run(migrate)
     assert ended.code != 0, ended.words
     assert "(first ids: 7)" in ended.words
     assert REVISIONS[2] not in history(platform)
     execute(platform, 'UPDATE projects SET "ownerId" = NULL WHERE id = 7')
-    ended = deploy.run(migrate)
+    ended = commands.run(migrate)
     assert ended.code == 0, ended.words
     assert history(platform) == list(REVISIONS)
 

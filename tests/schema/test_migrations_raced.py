@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import deploy
+import commands
 import pytest
 import servers
-from commands import FIRST_THREE, copy_scripts
+from commands import FIRST_THREE, Deployer, Ended, copy_scripts, engagement_db_command, pw_migrate_command
 from cut_proxy import CutProxy, Point
-from deploy import Deployer, Ended, engagement_db_command, pw_migrate_command
 from independent_catalog import Snapshot, definitions, history, rows
 from platform_database import build, execute, family, query, session
 
@@ -47,7 +46,7 @@ def take_back_all(url: str) -> list[str]:
 
 
 def succeed(command: list[str]) -> Ended:
-    ended = deploy.run(command)
+    ended = commands.run(command)
     assert ended.code == 0, ended.words
     return ended
 
@@ -62,7 +61,7 @@ def test_eight_deployers_at_once_all_succeed(platform: str) -> None:
     before = rows(platform)
     for _ in range(ROUNDS):
         succeed(take_back_all(platform))
-        ended = all_of([deploy.start(migrate(platform, number)) for number in range(EIGHT)])
+        ended = all_of([commands.start(migrate(platform, number)) for number in range(EIGHT)])
         assert [each.code for each in ended] == [0] * EIGHT, "\n".join(each.words for each in ended if each.code)
         assert history(platform) == list(REVISIONS)
         assert definitions(platform) == alone
@@ -70,18 +69,11 @@ def test_eight_deployers_at_once_all_succeed(platform: str) -> None:
 
 
 def test_eight_deployers_at_once_on_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
-    def move_in(folder: Path) -> Callable[[], None]:
-        def move() -> None:
-            os.environ.pop("DATABASE_URL", None)
-            os.chdir(folder)
-
-        return move
-
-    commands = [["engagement-db", "migrate"], ["pw_migrate", "migrate", "--directory", str(runner.scripts_directory())]]
+    both = [["engagement-db", "migrate"], ["pw_migrate", "migrate", "--directory", str(runner.scripts_directory())]]
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ended = all_of([deploy.start(commands[each % 2], move_in(folder)) for each in range(EIGHT)])
+        ended = all_of([commands.start(both[each % 2], folder=folder) for each in range(EIGHT)])
         assert [each.code for each in ended] == [0] * EIGHT, "\n".join(each.words for each in ended if each.code)
         url = f"sqlite:///{folder}/engagement.db"
         assert history(url) == list(REVISIONS)
@@ -95,8 +87,8 @@ def test_migrating_and_rolling_back_at_once(platform: str) -> None:
     succeed(take_back_all(platform))
     down = definitions(platform)
     for _ in range(ROUNDS):
-        commands = [migrate(platform, number) if number % 3 else take_back_all(platform) for number in range(EIGHT)]
-        for each in all_of([deploy.start(command) for command in commands]):
+        started = [migrate(platform, number) if number % 3 else take_back_all(platform) for number in range(EIGHT)]
+        for each in all_of([commands.start(command) for command in started]):
             assert each.code == 0, each.words
             assert "Traceback" not in each.words
         # Each had the database to itself, so all of the revisions are there, or none.
@@ -114,7 +106,7 @@ def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: 
         holder = "another process writes to this file" if session_id is None else str(session_id)
         before = definitions(platform)
         began = time.monotonic()
-        ended = deploy.start(command("migrate", platform), wait_one_second).wait()
+        ended = commands.start(command("migrate", platform), wait_one_second).wait()
         waited = time.monotonic() - began
         assert definitions(platform) == before
     assert ended.code in (1, 2), ended.words
@@ -129,7 +121,7 @@ def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: 
 def test_the_option_bounds_the_wait_too(platform: str) -> None:
     database = open_database(platform)
     with database.connection_context(), hold_migration_lock(database):
-        ended = deploy.run(engagement_db_command("migrate", platform, "--lock-timeout", "0"))
+        ended = commands.run(engagement_db_command("migrate", platform, "--lock-timeout", "0"))
     assert ended.code == 2
     assert "waited 0 s for the migration lock" in ended.words
 
@@ -143,14 +135,14 @@ def test_a_lock_never_outlives_its_process(platform: str, tmp_path: Path) -> Non
             held.touch()
             time.sleep(600)
 
-    holder = deploy.start([], hold)
+    holder = commands.start([], hold)
     while not held.exists():
         time.sleep(0.01)
-    waiting = deploy.start(migrate(platform))
+    waiting = commands.start(migrate(platform))
     time.sleep(1)
     assert history(platform) == []
     holder.kill()
-    assert holder.wait().code == deploy.KILLED
+    assert holder.wait().code == commands.KILLED
     ended = waiting.wait()
     assert ended.code == 0, ended.words
     assert history(platform) == list(REVISIONS)
@@ -178,7 +170,7 @@ def test_a_step_that_fails_is_told_to_people_and_finished_later(platform: str, t
     script = scripts / "004_broken.py"
     script.write_text(BROKEN)
     command = ["pw_migrate", "migrate", "--database", platform, "--directory", str(scripts)]
-    ended = deploy.run(command)
+    ended = commands.run(command)
     assert ended.code == 1, ended.words
     assert "004_broken: step 2 of 2 (create table second_one) failed" in ended.words
     assert "no_such_function" in ended.words
@@ -231,7 +223,7 @@ def test_a_lost_connection_is_told_to_people(
         return  # There is no connection to lose, and no password.
     url = request.getfixturevalue("login_with_password")
     with CutProxy(url) as proxy:
-        deployer = deploy.start(command("migrate", proxy.own_url))
+        deployer = commands.start(command("migrate", proxy.own_url))
         proxy.watch(deployer.process, Point("CREATE TABLE escrow_transactions", "before"))
         ended = deployer.wait()
         assert proxy.was_struck
@@ -318,7 +310,7 @@ def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
     command = command_for(platform, revision, direction)
     lock_wait_seconds = 0.05 if family(platform) == "postgres" else 1
     with held(platform, held_table):
-        deployer = deploy.start(command)
+        deployer = commands.start(command)
         with Writer(platform, written_table) as writer:
             time.sleep(HELD_SECONDS)
         # MariaDB adds the unchecked key without touching its parent.
@@ -340,7 +332,7 @@ def test_patience_ends_and_the_message_says_who_is_in_the_way(platform: str, dir
     command = command_for(platform, revision, direction, "--lock-timeout", "2")
     before: Snapshot = definitions(platform)
     with held(platform, "projects") as number:
-        ended = deploy.run(command)
+        ended = commands.run(command)
         assert ended.code == 2, ended.words
     assert f"{revision}: step" in ended.words
     assert "kept a table locked for 2 s" in ended.words

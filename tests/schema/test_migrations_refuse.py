@@ -10,7 +10,7 @@ from pathlib import Path
 
 import peewee
 import pytest
-from commands import FIRST_THREE, copy_scripts, pw_migrate, run, said
+from commands import FIRST_THREE, copy_scripts, pw_migrate, run
 from independent_catalog import everything, history, unlike
 from platform_database import build, execute, family
 
@@ -504,11 +504,11 @@ def test_a_history_in_doubt(stubs: peewee.Database, url: str, tmp_path: Path, do
     copy_scripts(tmp_path)
     with nothing_changes(url):
         for command, move in (("pw_migrate", "rollback"), ("engagement-db", "migrate")):
-            result = run(tmp_path, command, move, "--database", url)
-            assert result.returncode != 0
-            assert words in said(result)
-            assert "Nothing was changed" in said(result)
-            assert "Traceback" not in said(result)
+            result = run([command, move, "--database", url], folder=tmp_path)
+            assert result.code != 0
+            assert words in result.words
+            assert "Nothing was changed" in result.words
+            assert "Traceback" not in result.words
 
 
 def test_a_gap_in_the_history_is_filled(stubs: peewee.Database, url: str) -> None:
@@ -531,9 +531,9 @@ def test_a_script_is_missing(stubs: peewee.Database, url: str, tmp_path: Path) -
     stubs.close()
     with nothing_changes(url):
         result = pw_migrate(tmp_path, "migrate", "--database", url)
-    assert result.returncode == 1
-    assert "not known to this version of the code" in said(result)
-    assert "Traceback" not in said(result)
+    assert result.code == 1
+    assert "not known to this version of the code" in result.words
+    assert "Traceback" not in result.words
 
 
 @pytest.mark.parametrize(
@@ -552,9 +552,9 @@ def test_script_names_that_would_not_run(stubs: peewee.Database, url: str, tmp_p
     stubs.close()
     with nothing_changes(url):
         result = pw_migrate(tmp_path, "migrate", "--database", url)
-    assert result.returncode == 1
-    assert names[0] in said(result)
-    assert "Traceback" not in said(result)
+    assert result.code == 1
+    assert names[0] in result.words
+    assert "Traceback" not in result.words
 
 
 # The server cannot do it without keeping writers out.

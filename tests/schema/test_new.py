@@ -1,10 +1,11 @@
 """`engagement-db new` and `pw_migrate create` write a script that both commands accept, and nothing else."""
 
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
-from commands import copy_scripts, pw_migrate, run, said
+from commands import copy_scripts, pw_migrate, run, start
 
 import engagement_db as edb
 from engagement_db import servers
@@ -27,8 +28,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("step", skeleton.STEP_NAMES)
 def test_new_writes_a_script_that_loads_and_is_refused_until_it_is_edited(folder: Path, step: str) -> None:
-    result = run(folder, "engagement-db", "new", "post_language", "--step", step, "--directory", "migrations")
-    assert result.returncode == 0, said(result)
+    result = run(["engagement-db", "new", "post_language", "--step", step, "--directory", "migrations"], folder=folder)
+    assert result.code == 0, result.words
     path = folder / "migrations" / f"{NEXT}_post_language.py"
     assert result.stdout == f"Created migrations/{path.name}. Edit it, then run `engagement-db migrate`.\n"
     assert runner.names(path.parent) == (*RELEASED, path.stem)
@@ -78,16 +79,16 @@ def test_the_next_number_is_above_the_highest(folder: Path) -> None:
 def test_an_invalid_name_is_refused_and_nothing_is_written(folder: Path, command: str, name: str) -> None:
     before = sorted(folder.rglob("*"))
     program, verb = command.split()
-    result = run(folder, program, verb, "--directory", "migrations", "--", name)
-    assert result.returncode != 0
+    result = run([program, verb, "--directory", "migrations", "--", name], folder=folder)
+    assert result.code != 0
     assert "invalid name" in result.stderr
-    assert "Traceback" not in said(result)
+    assert "Traceback" not in result.words
     assert sorted(folder.rglob("*")) == before
 
 
 def test_a_missing_folder_is_refused_and_not_created(tmp_path: Path) -> None:
-    result = run(tmp_path, "engagement-db", "new", "post_language", "--directory", "migrations")
-    assert result.returncode == 2
+    result = run(["engagement-db", "new", "post_language", "--directory", "migrations"], folder=tmp_path)
+    assert result.code == 2
     assert "there is no folder migrations to write to" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -103,10 +104,10 @@ def test_the_revisions_of_an_installed_package_are_not_touched(folder: Path, mon
 
 def test_pw_migrate_create_writes_a_script_that_engagement_db_accepts(folder: Path) -> None:
     result = pw_migrate(folder, "create", "post_language")
-    assert result.returncode == 0, said(result)
+    assert result.code == 0, result.words
     path = folder / "migrations" / f"{NEXT}_post_language.py"
     assert path.read_text("utf-8") == skeleton.skeleton(path.stem)
-    assert f"migrations/{path.name}" in said(result)
+    assert f"migrations/{path.name}" in result.words
     assert runner.names(path.parent) == (*RELEASED, path.stem)
     assert len(runner.load(path.parent)) == len(RELEASED) + 1
 
@@ -124,8 +125,9 @@ class FeedPost(peewee.Model):
 
 def test_pw_migrate_create_auto_writes_what_it_detected_as_comments(folder: Path) -> None:
     (folder / "changed.py").write_text(MODELS)
-    result = pw_migrate(folder, "create", "--auto", "--auto-source", "changed", "post_language")
-    assert result.returncode == 0, said(result)
+    command = ["pw_migrate", "create", "--auto", "--auto-source", "changed", "post_language"]
+    result = start(command, lambda: sys.path.append(str(folder)), folder=folder).wait()
+    assert result.code == 0, result.words
     path = folder / "migrations" / f"{NEXT}_post_language.py"
     assert "# " in path.read_text("utf-8")
     assert "language=" in path.read_text("utf-8")
@@ -137,7 +139,7 @@ def test_pw_migrate_create_never_overwrites(folder: Path) -> None:
     (scripts / f"{RELEASED[0]}.py").unlink()
     before = {path.name: path.read_text("utf-8") for path in scripts.glob("*.py")}
     result = pw_migrate(folder, "create", RELEASED[-1].partition("_")[2])
-    assert result.returncode == 1
+    assert result.code == 1
     assert "`engagement-db new" in result.stderr
-    assert "Traceback" not in said(result)
+    assert "Traceback" not in result.words
     assert {path.name: path.read_text("utf-8") for path in scripts.glob("*.py")} == before

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import deploy
 import pytest
 from commands import FIRST_THREE, copy_scripts, run
 from independent_catalog import everything, snapshot, unlike
@@ -44,7 +43,7 @@ def feed(url: str, script: str) -> str:
 
 
 def printed(*options: str) -> str:
-    ended = deploy.run(["engagement-db", "sql", *options])
+    ended = run(["engagement-db", "sql", *options])
     assert ended.code == 0, ended.words
     return ended.words
 
@@ -157,7 +156,7 @@ def test_printing_for_a_dialect_needs_neither_server_nor_driver(
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    elsewhere = run(tmp_path.parent, "engagement-db", "sql", "--dialect", dialect, *way)
+    elsewhere = run(["engagement-db", "sql", "--dialect", dialect, *way], folder=tmp_path.parent)
     assert statements(done.stdout) == statements(elsewhere.stdout)
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".py"] * 5
     for revision in REVISIONS:
@@ -172,7 +171,7 @@ def test_printing_for_a_dialect_needs_neither_server_nor_driver(
     ],
 )
 def test_what_cannot_be_printed_is_refused_in_words(options: list[str], words: str) -> None:
-    ended = deploy.run(["engagement-db", "sql", *options])
+    ended = run(["engagement-db", "sql", *options])
     assert ended.code == 2
     assert words in ended.words
     assert "Traceback" not in ended.words

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import deploy
+import commands
 import peewee
 import pytest
 import servers
@@ -197,10 +197,10 @@ def test_pw_migrate_applies_all_examples_with_the_same_result(
     options = ["--database", platform_url, "--directory", str(scripts)]
 
     for _ in "up", "again":
-        ended = deploy.run(["pw_migrate", "migrate", *options])
+        ended = commands.run(["pw_migrate", "migrate", *options])
         assert ended.code == 0, ended.words
     by_pw_migrate = everything(platform_url)
-    ended = deploy.run(["pw_migrate", "rollback", *options, "--count", str(len(EXAMPLES))])
+    ended = commands.run(["pw_migrate", "rollback", *options, "--count", str(len(EXAMPLES))])
     assert ended.code == 0, ended.words
     assert unlike(before, everything(platform_url)) == {}
 

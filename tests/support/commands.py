@@ -1,21 +1,126 @@
-"""The two commands as a person runs them: in a process of their own, in a folder with the scripts."""
+"""The commands `engagement-db` and `pw_migrate`, each in a process of its own.
+
+Forked rather than started anew: what is imported stays imported, so that hundreds of them run in a minute.
+"""
 
 import contextlib
+import logging
 import os
 import shutil
-import subprocess
+import signal
 import sys
-from collections.abc import Iterator
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, Final
 
+import peewee_migrate.cli
 import pytest
 
+import engagement_db.cli
 from engagement_db.schema import runner
+
+KILLED: Final = -signal.SIGKILL
 
 # Tests with the fixture `first_three` have only these, and may put revisions of their own beside them.
 FIRST_THREE = runner.names()[:3]
 
-Result = subprocess.CompletedProcess[str]
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit code (negative: the signal), and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """Everything that it printed."""
+        return self.stdout + self.stderr
+
+
+@dataclass
+class Deployer:
+    """A running process."""
+
+    process: int
+    outputs: tuple[IO[bytes], IO[bytes]]
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
+        _, status = os.waitpid(self.process, 0)
+        texts = []
+        for output in self.outputs:
+            with output:
+                output.seek(0)
+                texts.append(output.read().decode(errors="replace"))
+        return Ended(os.waitstatus_to_exitcode(status), *texts)
+
+    def kill(self) -> None:
+        """End it at once, with no chance to say anything."""
+        os.kill(self.process, signal.SIGKILL)
+
+
+def start(
+    command: Sequence[str],
+    prepare: Callable[[], object] = lambda: None,
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Deployer:
+    """Start a command: the first word is `engagement-db` or `pw_migrate`. ``prepare`` runs in the new process first.
+
+    DATABASE_URL is set only if ``environment`` has it.
+    """
+    outputs = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - Deployer.wait closes them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = os.fork()
+    if process:
+        return Deployer(process, outputs)
+    code = 70
+    try:
+        for descriptor, output in enumerate(outputs, 1):
+            os.dup2(output.fileno(), descriptor)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        os.chdir(folder or ".")
+        os.environ.pop("DATABASE_URL", None)
+        os.environ.update(environment or {})
+        # A program sets up its own logging; here pytest was first.
+        logging.getLogger().handlers.clear()
+        prepare()
+        _run(command)
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(command: Sequence[str], *, folder: Path | None = None, **environment: str) -> Ended:
+    """Run a command to its end, in ``folder`` or where the tests run."""
+    return start(command, folder=folder, environment=environment).wait()
+
+
+def pw_migrate(folder: Path, *arguments: str, **environment: str) -> Ended:
+    return run(["pw_migrate", *arguments], folder=folder, **environment)
+
+
+def engagement_db_command(verb: str, url: str, *options: str) -> list[str]:
+    """Return an `engagement-db` command for this database."""
+    return ["engagement-db", verb, "--database", url, *options]
+
+
+def pw_migrate_command(verb: str, url: str, *options: str) -> list[str]:
+    """Return a `pw_migrate` command for this database and our scripts."""
+    return ["pw_migrate", verb, "--database", url, "--directory", str(runner.scripts_directory()), *options]
 
 
 def copy_scripts(folder: Path) -> Path:
@@ -39,24 +144,7 @@ def only_first_three(folder: Path) -> Iterator[None]:
         yield
 
 
-def run(folder: Path, command: str, *arguments: str, **environment: str) -> Result:
-    """Run a command of this installation in `folder`; DATABASE_URL is set only if given."""
-    inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return subprocess.run(
-        [str(Path(sys.executable).parent / command), *arguments],
-        cwd=folder,
-        env=inherited | environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def pw_migrate(folder: Path, *arguments: str, **environment: str) -> Result:
-    return run(folder, "pw_migrate", *arguments, **environment)
-
-
-def said(result: Result) -> str:
-    """Everything that the command printed."""
-    return result.stdout + result.stderr
+def _run(command: Sequence[str]) -> None:
+    program, *arguments = command
+    main: Any = engagement_db.cli.main if program == "engagement-db" else peewee_migrate.cli.cli
+    main(arguments, prog_name=program)
