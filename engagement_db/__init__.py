@@ -27,7 +27,6 @@ from engagement_db.feed import (
     FeedActivityLog,
     FeedComment,
     FeedPost,
-    FeedProblem,
     FeedReaction,
     FeedShare,
     ReactionChange,
@@ -50,8 +49,10 @@ from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
 from engagement_db.orm.urls import open_database
 from engagement_db.platform import Gig, Project, User
+from engagement_db.problems import Problem, ProblemKind
 from engagement_db.readiness import is_current, verify
 from engagement_db.repairs import Repair, repair
+from engagement_db.row_check import find_problems
 from engagement_db.trust import (
     AccountChange,
     AccountStatus,
@@ -70,8 +71,6 @@ from engagement_db.trust import (
     EscrowTransaction,
     Listing,
     Move,
-    Problem,
-    ProblemKind,
     Reconciliation,
     ReleaseFailure,
     ReleaseRun,
@@ -87,7 +86,6 @@ from engagement_db.trust import (
     escrow_totals_per_owner,
     escrow_totals_per_project,
     find_balance_problems,
-    find_problems,
     list_accounts,
     list_cases,
     list_transactions,
@@ -144,7 +142,6 @@ __all__ = [
     "FeedActivityLog",
     "FeedComment",
     "FeedPost",
-    "FeedProblem",
     "FeedReaction",
     "FeedShare",
     "Gig",

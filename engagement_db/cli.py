@@ -15,9 +15,12 @@ import peewee
 from engagement_db import MODELS, servers
 from engagement_db.errors import ConfigurationError, EngagementError
 from engagement_db.orm.connect import bind_ctx
+from engagement_db.problems import Problem
+from engagement_db.row_check import find_all_odd_values, find_problems
 from engagement_db.schema import adopt as adopting
 from engagement_db.schema import preview, runner, settings, skeleton
-from engagement_db.schema.check import detect_drift
+from engagement_db.schema.check import Drift, detect_drift
+from engagement_db.schema.compare import Kind
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import discard_rest, unfailing_output
 from engagement_db.schema.revision import Revision, declared
@@ -218,19 +221,24 @@ def status(context: click.Context, url: str | None, require_url: bool, as_json: 
 
 @main.command()
 @_database_options
+@click.option("--rows", "with_rows", is_flag=True, help="Also check all rows: books, audit trails, comments, values.")
 @_json_option
 @click.pass_context
-def check(context: click.Context, url: str | None, require_url: bool, as_json: bool) -> None:
+def check(context: click.Context, url: str | None, require_url: bool, with_rows: bool, as_json: bool) -> None:
     """Compare the live schema with the revisions and the models.
 
-    Exit codes: 0 no difference or harmless ones, 1 actionable differences or pending revisions, 2 unknown or
-    duplicate revisions, or an error.
+    On SQLite, whose columns take any value, values that other clients wrote in a form of their own are named too.
+    With --rows everything that find_problems() reports is, on every server.
+
+    Exit codes: 0 no difference or harmless ones, 1 actionable differences, pending revisions or problems in rows,
+    2 unknown or duplicate revisions, or an error.
     """
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "Checking", aside=as_json) as database:
         current = runner.status(database)
         found = detect_drift(database, declared(runner.load()), [model.declared() for model in MODELS])
-    actionable = [drift for drift in found if not drift.harmless]
+        actionable = [drift for drift in found if not drift.harmless]
+        problems = _problems_of_rows(database, with_rows) if _can_read_rows(actionable) else None
     if as_json:
         rows = [
             {
@@ -244,19 +252,49 @@ def check(context: click.Context, url: str | None, require_url: bool, as_json: b
             for drift in found
         ]
         revisions = {"pending": current.pending, "unknown": current.unknown, "duplicates": current.duplicates}
-        click.echo(json.dumps({"drift": rows, "actionable": len(actionable), **revisions}, indent=2))
+        problem_rows = None if problems is None else [_problem_data(problem) for problem in problems]
+        drift_data = {"drift": rows, "actionable": len(actionable), "problems": problem_rows}
+        click.echo(json.dumps({**drift_data, **revisions}, indent=2))
     else:
         for drift in found:
             click.echo(f"- {drift}")
         click.echo(_summary(len(actionable), len(found) - len(actionable)))
+        for row_problem in problems or ():
+            click.echo(f"- {row_problem}")
+        if problems or with_rows:
+            click.echo(_rows_summary(problems))
         if current.pending:
             click.echo(f"Pending: {', '.join(current.pending)}. Run `engagement-db migrate`.")
         for problem in current.problems:
             click.echo(problem)
     if current.problems:
         context.exit(ERROR_EXIT_CODE)
-    if actionable or current.pending:
+    if actionable or current.pending or problems:
         context.exit(PENDING_EXIT_CODE)
+
+
+def _can_read_rows(actionable: Sequence[Drift]) -> bool:
+    return not any(drift.classified.difference.kind in (Kind.TABLE, Kind.COLUMN) for drift in actionable)
+
+
+def _problems_of_rows(database: peewee.Database, everything: bool) -> list[Problem]:
+    with bind_ctx(database):
+        if everything:
+            return find_problems()
+        return find_all_odd_values() if servers.of(database).stores_time_as_text else []
+
+
+def _problem_data(problem: Problem) -> dict[str, Any]:
+    values = {name: None if value is None else str(value) for name, value in vars(problem).items()}
+    return {**values, "id": problem.id, "cure": problem.cure}
+
+
+def _rows_summary(problems: Sequence[Problem] | None) -> str:
+    if problems is None:
+        return "Rows were not checked, because tables or columns are missing."
+    if not problems:
+        return "No problems in rows."
+    return f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in rows."
 
 
 @main.command()

@@ -8,7 +8,7 @@ from engagement_db.feed.activity import FeedActivityLog
 from engagement_db.feed.comments import FeedComment
 from engagement_db.feed.erasure import erase_feed, erase_user
 from engagement_db.feed.posts import FeedPost
-from engagement_db.feed.problems import FeedProblem, find_feed_problems
+from engagement_db.feed.problems import find_feed_problems
 from engagement_db.feed.reactions import FeedReaction, ReactionChange
 from engagement_db.feed.roots import RootEntry, RootPage
 from engagement_db.feed.shares import FeedShare
@@ -24,7 +24,6 @@ __all__ = [
     "FeedActivityLog",
     "FeedComment",
     "FeedPost",
-    "FeedProblem",
     "FeedReaction",
     "FeedShare",
     "ReactionChange",

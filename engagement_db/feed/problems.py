@@ -1,83 +1,58 @@
 """Comments that cannot be right: their post is gone, or their parents form a cycle or belong to another post."""
 
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import peewee
 
 from engagement_db.feed.comments import FeedComment
 from engagement_db.feed.posts import FeedPost
 from engagement_db.orm.paging import validate_limit
-
-PROBLEMS_LIMIT: Final = 1000
-
-
-@dataclass(frozen=True)
-class FeedProblem:
-    """A comment that the feed cannot show as it is stored. ``kind`` is orphan, cycle or foreign parent."""
-
-    table: str
-    id: int
-    kind: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.id}: {self.message}"
+from engagement_db.problems import PROBLEMS_LIMIT, Problem, ProblemKind
 
 
-def find_feed_problems(limit: int = PROBLEMS_LIMIT) -> list[FeedProblem]:
-    """Return comments without a post, cycles of replies, and replies to comments on other posts.
+def find_feed_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
+    """Return comments without a post, replies to comments on other posts, and cycles of replies.
 
-    At most ``limit`` (1 to 1000) of each, by id. Changes and locks nothing. Reads each comment twice, and looks up its
-    post and its parent by primary key.
+    A part of ``find_problems``. At most ``limit`` (1 to 1000) of each, by id. Changes and locks nothing. Reads each
+    comment twice, and looks up its post and its parent by primary key.
     """
     most = validate_limit(FeedComment._meta.table_name, limit, PROBLEMS_LIMIT)
     return [*_orphans(most), *_foreign_parents(most), *_cycles(most)]
 
 
-def _problem(key: int, kind: str, message: str) -> FeedProblem:
-    return FeedProblem(FeedComment._meta.table_name, key, kind, message)
+def _problem(kind: ProblemKind, key: int, column: str, expected: str, found: str) -> Problem:
+    return Problem(kind, FeedComment._meta.table_name, key, column, expected, found)
 
 
-def _orphans(most: int) -> list[FeedProblem]:
+def _orphans(most: int) -> Iterator[Problem]:
     query: Any = FeedComment.select(FeedComment.id, FeedComment.post)
     query = query.join(FeedPost, peewee.JOIN.LEFT_OUTER).where(FeedPost.id.is_null()).order_by(FeedComment.id)
-    return [
-        _problem(key, "orphan", f"post {post} does not exist; delete the comment, newest replies first")
-        for key, post in query.limit(most).tuples()
-    ]
+    for key, post in query.limit(most).tuples():
+        yield _problem(ProblemKind.ORPHAN, key, "postId", "a row of feed_posts", str(post))
 
 
-def _foreign_parents(most: int) -> list[FeedProblem]:
+def _foreign_parents(most: int) -> Iterator[Problem]:
     parent: Any = FeedComment.alias("parent")
     query: Any = FeedComment.select(FeedComment.id, FeedComment.post, parent.id, parent.post)
     query = query.join(parent, on=(FeedComment.parent == parent.id)).where(FeedComment.post != parent.post)
-    return [
-        _problem(
-            key,
-            "foreign parent",
-            f"is on post {post}, and replies to comment {above} on post {other}; call engagement_db.repair with "
-            "parent=None",
-        )
-        for key, post, above, other in query.order_by(FeedComment.id).limit(most).tuples()
-    ]
+    for key, post, above, other in query.order_by(FeedComment.id).limit(most).tuples():
+        expected = f"a comment on post {post}"
+        yield _problem(ProblemKind.FOREIGN_PARENT, key, "parentId", expected, f"comment {above} on post {other}")
 
 
-def _cycles(most: int) -> list[FeedProblem]:
+def _cycles(most: int) -> Iterator[Problem]:
     # Along a cycle ids cannot decrease all the way, so that each has a comment with an older id than its parent.
     rows: Any = FeedComment.select(FeedComment.id).where(FeedComment.parent >= FeedComment.id).order_by(FeedComment.id)
-    found: dict[int, FeedProblem] = {}
+    found: set[int] = set()
     for (key,) in rows.tuples().iterator():
         members = _cycle_of(key)
         if members and members.isdisjoint(found):
+            found.add(min(members))
             path = ", ".join(map(str, sorted(members)))
-            first = min(members)
-            found[first] = _problem(
-                first, "cycle", f"replies to itself by way of {path}; call engagement_db.repair with parent=None"
-            )
+            yield _problem(ProblemKind.CYCLE, min(members), "parentId", "no cycle of replies", f"one of {path}")
         if len(found) == most:
             break
-    return list(found.values())
 
 
 def _cycle_of(key: int) -> set[int]:

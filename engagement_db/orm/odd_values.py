@@ -1,14 +1,13 @@
 """Stored values that a column should not hold, as another client may have written them."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from engagement_db import servers, tables
 from engagement_db.orm.bound import target
 from engagement_db.orm.fields import EnumField
 from engagement_db.orm.models import BaseModel
+from engagement_db.problems import PROBLEMS_LIMIT, Problem, ProblemKind, plain
 
-ODD_VALUES_LIMIT: Final = 1000
 _EXPECTED: Final[dict[type[tables.ColumnType], str]] = {
     tables.Timestamp: "a UTC time as the library writes it",
     tables.Money: "an amount of at most four places",
@@ -16,24 +15,7 @@ _EXPECTED: Final[dict[type[tables.ColumnType], str]] = {
 }
 
 
-@dataclass(frozen=True)
-class OddValue:
-    """A stored value that reads as ``Unknown``, or sorts and compares otherwise than what it means.
-
-    ``found`` is the value as it is stored, ``expected`` says what the column holds.
-    """
-
-    table: str
-    id: int
-    column: str
-    found: object
-    expected: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.id}: {self.column} is {self.found!r}, not {self.expected}"
-
-
-def find_odd_values(model: type[BaseModel], limit: int = ODD_VALUES_LIMIT) -> list[OddValue]:
+def find_odd_values(model: type[BaseModel], limit: int = PROBLEMS_LIMIT) -> list[Problem]:
     """Return the odd values of a table by id, those of at most ``limit`` rows. Reads the table once.
 
     On every server: labels that an enum does not have. Where the server's types let them through: times in another
@@ -52,7 +34,7 @@ def find_odd_values(model: type[BaseModel], limit: int = ODD_VALUES_LIMIT) -> li
         f"SELECT {key}, {columns} FROM {table} WHERE {' OR '.join(conditions.values())} ORDER BY {key} LIMIT {limit:d}"
     )
     return [
-        OddValue(meta.table_name, row_id, field.column_name, found, _expected(field))
+        Problem(_kind(field), meta.table_name, row_id, field.column_name, _expected(field), plain(found))
         for row_id, *rest in odd_rows.fetchall()
         for field, is_odd, found in zip(conditions, rest[::2], rest[1::2], strict=True)
         if is_odd
@@ -66,6 +48,10 @@ def _condition(server: servers.Server, field: Any) -> str | None:
         return f"({column} NOT IN ({labels}))"
     odd = server.odd_value_sql.get(type(field.column_type))
     return None if odd is None else f"({column} IS NOT NULL AND ({odd.format(column=column)}))"
+
+
+def _kind(field: Any) -> ProblemKind:
+    return ProblemKind.UNKNOWN_LABEL if isinstance(field, EnumField) else ProblemKind.MALFORMED
 
 
 def _expected(field: Any) -> str:

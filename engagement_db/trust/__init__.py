@@ -3,13 +3,12 @@
 from engagement_db.trust.accounts import AccountChange, EscrowAccount
 from engagement_db.trust.announcements import Move, on_move, remove_move_listener
 from engagement_db.trust.audit import AuditPage, audit_trails
-from engagement_db.trust.books import Reconciliation, find_balance_problems, find_problems, reconcile
+from engagement_db.trust.books import Reconciliation, find_balance_problems, reconcile
 from engagement_db.trust.disputes import DisputeCase, DisputeChange
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.listings import Listing, case_timeline, list_accounts, list_cases, list_transactions
 from engagement_db.trust.moves import TransactionChange
 from engagement_db.trust.overview import CaseCount, DueTotal, TrustOverview, trust_overview
-from engagement_db.trust.problems import Problem, ProblemKind
 from engagement_db.trust.release import ReleaseFailure, ReleaseRun, release_due, release_queue
 from engagement_db.trust.totals import Total, escrow_totals, escrow_totals_per_owner, escrow_totals_per_project
 from engagement_db.trust.transactions import EscrowTransaction
@@ -43,8 +42,6 @@ __all__ = [
     "EscrowTransaction",
     "Listing",
     "Move",
-    "Problem",
-    "ProblemKind",
     "Reconciliation",
     "ReleaseFailure",
     "ReleaseRun",
@@ -60,7 +57,6 @@ __all__ = [
     "escrow_totals_per_owner",
     "escrow_totals_per_project",
     "find_balance_problems",
-    "find_problems",
     "list_accounts",
     "list_cases",
     "list_transactions",

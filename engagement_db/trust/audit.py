@@ -17,12 +17,13 @@ from engagement_db.orm.bound import current
 from engagement_db.orm.fields import Unknown, reject, shown
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.transactions import locked
+from engagement_db.problems import Problem, ProblemKind
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.case_history import CaseHistory, is_active
 from engagement_db.trust.disputes import DisputeCase
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.money import EXACT
-from engagement_db.trust.problems import Findings, Problem, ProblemKind
+from engagement_db.trust.problems import Findings
 from engagement_db.trust.replay import Replay
 from engagement_db.trust.stored import Adoption, Row, StoredRows
 from engagement_db.trust.transactions import EscrowTransaction

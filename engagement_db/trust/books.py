@@ -1,7 +1,7 @@
 """The books over all escrow accounts: whether they add up, and what was changed behind their back."""
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,18 +12,16 @@ from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import copy_state, id_of
 from engagement_db.orm.transactions import locked, transaction
+from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem, ProblemKind
 from engagement_db.trust.accounts import EscrowAccount, locked_account
 from engagement_db.trust.audit import Held, audit_account, audit_trails, snapshot
 from engagement_db.trust.disputes import DisputeCase
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.money import EXACT
-from engagement_db.trust.problems import Problem, ProblemKind
 from engagement_db.trust.totals import money, units
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.transitions import HOLDS_FUNDS
 from engagement_db.trust.words import AccountStatus, TransactionStatus
-
-PROBLEMS_LIMIT: Final = 1000
 
 # An account is closed when it is empty, and the first money activates a pending one.
 _HOLDING_NOTHING: Final = (AccountStatus.PENDING, AccountStatus.CLOSED)
@@ -34,7 +32,6 @@ _PARENTS: Final = (
     (_TRANSACTIONS, "accountId", _ACCOUNTS),
     (DisputeCase._meta.table_name, "escrowTransactionId", _TRANSACTIONS),
     (DisputeEvent._meta.table_name, "disputeCaseId", DisputeCase._meta.table_name),
-    ("feed_comments", "postId", "feed_posts"),
 )
 
 
@@ -50,26 +47,15 @@ class Reconciliation:
         return not self.problems
 
 
-def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
-    """Check all books and return what is wrong: balances first, then transactions and cases in the order of ids.
+def find_book_problems(limit: int) -> Iterator[Problem]:
+    """Yield what is wrong with the books: balances first, then transactions and cases in the order of ids, orphans.
 
-    An account's ``currentBalance`` is the sum of ``amount``, its ``pendingReleaseTotal`` the sum of ``netAmount``
-    over its transactions in funded, in_escrow and disputed. Every transaction is compared with its audit trail,
-    every dispute case with its events, and both with each other. Rows without their parent are reported too, also
-    comments without a post. A label that this version does not know is reported once, with the number of rows.
-    At most ``limit`` problems of each kind, 1 to 1000.
-
-    Changes and locks nothing, and may run while money moves. Reads every account once and every transaction twice,
-    in bounded memory. ``find_balance_problems`` is the quick part of it, ``audit_trails`` the thorough one, which
-    shows progress and can be resumed.
+    At most ``limit`` balances and orphans of each table, of the others all.
     """
-    found = _Found(validate_limit(_ACCOUNTS, limit, PROBLEMS_LIMIT))
-    found.add(_account_problems(found.limit))
+    yield from _account_problems(limit)
     for page in audit_trails():
-        found.add(page.problems)
-    found.add(_account_labels())
-    found.add(_orphans(found.limit))
-    return found.problems()
+        yield from page.problems
+    yield from _orphans(limit)
 
 
 def find_balance_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
@@ -99,7 +85,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
         deque(locked(mine.order_by(EscrowTransaction.id)).tuples().iterator(), maxlen=0)
         row = locked_account(key)
         held, audit = audit_account(row.id)
-        found = _Found(PROBLEMS_LIMIT)
+        found = Found(PROBLEMS_LIMIT)
         found.add(_balance_problems(row.id, row.status, row.current_balance, row.pending_release_total, held))
         found.add(audit)
         problems = tuple(found.problems())
@@ -112,36 +98,6 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
         copy_state(account, done.account)
         return replace(done, account=account)
     return done
-
-
-class _Found:
-    """Collects at most ``limit`` problems of each kind, each column of a row once, each unknown label once."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._problems: dict[tuple[str, int, str], Problem] = {}
-        self._kinds: Counter[ProblemKind] = Counter()
-        self._labels: dict[tuple[str, str, object], Problem] = {}
-        self._label_rows: Counter[tuple[str, str, object]] = Counter()
-
-    def add(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            if problem.kind == ProblemKind.UNKNOWN_LABEL:
-                label = (problem.table, problem.column, problem.found)
-                self._labels.setdefault(label, problem)
-                self._label_rows[label] += 1
-                continue
-            place = (problem.table, problem.id, problem.column)
-            if place not in self._problems and self._kinds[problem.kind] < self.limit:
-                self._problems[place] = problem
-                self._kinds[problem.kind] += 1
-
-    def problems(self) -> list[Problem]:
-        labels = [
-            replace(problem, found=f"{problem.found} (in {self._label_rows[label]} rows)")
-            for label, problem in self._labels.items()
-        ]
-        return [*self._problems.values(), *labels]
 
 
 def _account_problems(most: int) -> list[Problem]:
@@ -215,20 +171,8 @@ def _net_problems(most: int) -> Iterator[Problem]:
         yield Problem(ProblemKind.NET_AMOUNT, _TRANSACTIONS, key, "netAmount", money(expected), money(found))
 
 
-def _account_labels() -> Iterator[Problem]:
-    known = [status.value for status in AccountStatus]
-    status = EscrowAccount.status
-    query = EscrowAccount.select(EscrowAccount.id, status).where(status.not_in(known)).limit(PROBLEMS_LIMIT)
-    for key, found in sorted(current().execute(query).fetchall()):
-        expected = f"one of {', '.join(known)}"
-        yield Problem(ProblemKind.UNKNOWN_LABEL, _ACCOUNTS, key, "status", expected, found)
-
-
 def _orphans(most: int) -> Iterator[Problem]:
-    tables = current().get_tables()
     for child_name, column, parent_name in _PARENTS:
-        if child_name not in tables:
-            continue
         child, parent = peewee.Table(child_name), peewee.Table(parent_name)
         key = getattr(child.c, column)
         rows = child.join(parent, peewee.JOIN.LEFT_OUTER, on=(parent.c.id == key)).select(child.c.id, key)

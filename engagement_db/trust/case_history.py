@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from engagement_db.orm.fields import Unknown
+from engagement_db.problems import ProblemKind
 from engagement_db.trust.disputes import DisputeCase
-from engagement_db.trust.problems import CLOCK_SKEW, SAME_TIME, Findings, ProblemKind
+from engagement_db.trust.problems import CLOCK_SKEW, SAME_TIME, Findings
 from engagement_db.trust.stored import Adoption, Row
 from engagement_db.trust.transitions import ACTIVE_DISPUTE
 from engagement_db.trust.words import ActionType, DisputeStage, DisputeStatus

@@ -16,7 +16,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from engagement_db.orm.fields import JSON_NULL, Unknown
-from engagement_db.trust.problems import CLOCK_SKEW, SAME_TIME, Findings, ProblemKind
+from engagement_db.problems import ProblemKind
+from engagement_db.trust.problems import CLOCK_SKEW, SAME_TIME, Findings
 from engagement_db.trust.stored import Adoption, Row, exact
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.transitions import TERMINAL_TIMESTAMPS, TRANSITIONS

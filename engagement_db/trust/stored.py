@@ -17,18 +17,10 @@ from engagement_db.trust.money import EXACT
 _CENT = Decimal(1).scaleb(-MONEY_PLACES)
 # Text of this form sorts as the instants do, with the fraction or the zone left out too.
 _SORTS = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?( \+00:00)?")
-_SHOWN_LENGTH: Final = 60
 _HISTORY: Final = "migratehistory"
 _REVISION: Final = "002_trust_payments"
 
 Row = dict[str, Any]
-
-
-def shown(value: object) -> str:
-    """Return a value for a message: short, on one line."""
-    text = value if isinstance(value, str) else repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
 
 
 def exact(value: object) -> Decimal | None:

@@ -1,0 +1,52 @@
+"""All rows of the library checked: the books, the comments, and values in the form of another client."""
+
+from typing import Any, Final
+
+from engagement_db.feed import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, find_feed_problems
+from engagement_db.orm.bound import current
+from engagement_db.orm.odd_values import find_odd_values
+from engagement_db.orm.paging import validate_limit
+from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem
+from engagement_db.trust import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction
+from engagement_db.trust.books import find_book_problems
+
+_FEED: Final = (FeedPost, FeedReaction, FeedComment, FeedShare, FeedActivityLog)
+_TRUST: Final = (EscrowAccount, EscrowTransaction, DisputeCase, DisputeEvent)
+
+
+def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
+    """Check all rows of the library and return what is wrong: books first, then comments, then single values.
+
+    An account's ``currentBalance`` is the sum of ``amount``, its ``pendingReleaseTotal`` the sum of ``netAmount``
+    over its transactions in funded, in_escrow and disputed. Every transaction is compared with its audit trail,
+    every dispute case with its events, and both with each other. Rows without their parent are reported, comments in
+    cycles and under a comment of another post, and values that are no times, amounts or documents. A label that this
+    version does not know is reported once, with the number of rows. At most ``limit`` problems of each kind, 1 to 1000.
+    The feed is left out where its tables are missing.
+
+    Changes and locks nothing, and may run while money moves. Reads every account and every row of the feed once,
+    every comment three times and every transaction twice, in bounded memory. Parts of it are
+    ``find_balance_problems``, the quick one, ``audit_trails``, the thorough one, which shows progress and can be
+    resumed, and ``find_feed_problems``. The command ``engagement-db check --rows`` prints what it returns.
+    """
+    found = Found(validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT))
+    found.add(find_book_problems(found.limit))
+    has_feed = FeedComment._meta.table_name in current().get_tables()
+    if has_feed:
+        found.add(find_feed_problems(found.limit))
+    # The audit has read those of the others.
+    for model in (*(_FEED if has_feed else ()), EscrowAccount):
+        found.add(find_odd_values(model, found.limit))
+    return found.problems()
+
+
+def find_all_odd_values(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
+    """Return the values that another client wrote in a form of its own, in every table of the library.
+
+    At most ``limit`` problems of each kind. Reads every row once, in one query for each table.
+    """
+    found = Found(limit)
+    models: tuple[Any, ...] = (*_FEED, *_TRUST)
+    for model in models:
+        found.add(find_odd_values(model, limit))
+    return found.problems()
