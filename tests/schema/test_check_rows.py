@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-import deploy
+import commands
 import escrow
 import peewee
 import pytest
@@ -26,8 +26,8 @@ def database(url: str) -> Iterator[peewee.Database]:
         yield database
 
 
-def check(url: str, *options: str) -> deploy.Ended:
-    return deploy.run(["engagement-db", "check", "--database", url, *options])
+def check(url: str, *options: str) -> commands.Ended:
+    return commands.run(["engagement-db", "check", "--database", url, *options])
 
 
 def test_books_comments_and_labels_are_checked_in_one_call(url: str, database: peewee.Database) -> None:
@@ -44,7 +44,7 @@ def test_books_comments_and_labels_are_checked_in_one_call(url: str, database: p
     assert f"- escrow_accounts {home.id}: currentBalance is 99.0000, expected 100.0000 (balance). " in said.words
     assert f"- feed_comments {comment.id}: parentId is one of {comment.id}, expected no cycle" in said.words
     assert said.words.splitlines()[-1] == "2 problems in rows."
-    found = json.loads(check(url, "--rows", "--json").words.partition("\n")[2])
+    found = json.loads(check(url, "--rows", "--json").stdout)
     assert [(row["table"], row["id"], row["found"]) for row in found["problems"]] == [
         ("escrow_accounts", home.id, "99.0000"),
         ("feed_comments", comment.id, f"one of {comment.id}"),
@@ -56,7 +56,7 @@ def test_rows_of_tables_that_lack_columns_are_left_alone(url: str, database: pee
     said = check(url, "--rows")
     assert said.code == 1
     assert "Rows were not checked, because tables or columns are missing." in said.words
-    assert json.loads(check(url, "--rows", "--json").words.partition("\n")[2])["problems"] is None
+    assert json.loads(check(url, "--rows", "--json").stdout)["problems"] is None
 
 
 @pytest.mark.parametrize("stored", ["'2024-08-01T10:00:00Z'", "1722506400", "'2024-08-01 10:00:00'"])
