@@ -1,218 +1,28 @@
-"""Models, rules and migrations for a social feed and a trust suite. Importing opens no connection."""
+"""Models, rules and migrations for a social feed and a trust suite. Importing opens no connection.
 
-from engagement_db.errors import (
-    ConfigurationError,
-    ConnectionLost,
-    Contention,
-    EngagementError,
-    HistoryError,
-    InvalidTransition,
-    MigrationBusy,
-    MigrationError,
-    NotFound,
-    NotWritable,
-    OutcomeUnknown,
-    Protected,
-    ReferenceConflict,
-    Refused,
-    RefusedValue,
-    RowsAtStake,
-    SchemaConflict,
-    StepFailed,
-)
-from engagement_db.feed import (
-    ANONYMOUS,
-    EVERYTHING,
-    FeedAction,
-    FeedActivityLog,
-    FeedComment,
-    FeedPost,
-    FeedReaction,
-    FeedShare,
-    ReactionChange,
-    ReactionType,
-    RootEntry,
-    RootPage,
-    Thread,
-    ThreadEntry,
-    TimelineEntry,
-    TimelinePage,
-    Visibility,
-    erase_feed,
-    erase_user,
-    find_feed_problems,
-)
-from engagement_db.orm.bound import Unbound, now
-from engagement_db.orm.connect import bind, bind_ctx, connect
-from engagement_db.orm.fields import JSON_NULL, Unknown
-from engagement_db.orm.paging import Page
-from engagement_db.orm.transactions import transaction
-from engagement_db.orm.urls import open_database
-from engagement_db.platform import Gig, Project, User
-from engagement_db.problems import Problem, ProblemKind
-from engagement_db.readiness import is_current, verify
-from engagement_db.repairs import Repair, repair
-from engagement_db.row_check import find_problems
-from engagement_db.trust import (
-    AccountChange,
-    AccountStatus,
-    ActionType,
-    ActorType,
-    AuditPage,
-    CaseCount,
-    DisputeCase,
-    DisputeChange,
-    DisputeEvent,
-    DisputePriority,
-    DisputeStage,
-    DisputeStatus,
-    DueTotal,
-    EscrowAccount,
-    EscrowTransaction,
-    Listing,
-    Move,
-    Reconciliation,
-    ReleaseFailure,
-    ReleaseRun,
-    Resolution,
-    Total,
-    TransactionChange,
-    TransactionStatus,
-    TransactionType,
-    TrustOverview,
-    audit_trails,
-    case_timeline,
-    escrow_totals,
-    escrow_totals_per_owner,
-    escrow_totals_per_project,
-    find_balance_problems,
-    list_accounts,
-    list_cases,
-    list_transactions,
-    on_move,
-    reconcile,
-    release_due,
-    release_queue,
-    remove_move_listener,
-    trust_overview,
-)
+The first public name that is used loads the models, all of them. The commands need none of these names, so that they
+start without the models.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 __version__ = "1.0.0"
 
-MODELS = (
-    User,
-    Project,
-    Gig,
-    FeedPost,
-    FeedReaction,
-    FeedComment,
-    FeedShare,
-    FeedActivityLog,
-    EscrowAccount,
-    EscrowTransaction,
-    DisputeCase,
-    DisputeEvent,
-)
+if TYPE_CHECKING:
+    from engagement_db.public import *  # noqa: F403
+    from engagement_db.public import __all__ as __all__
+else:
 
-__all__ = [
-    "ANONYMOUS",
-    "EVERYTHING",
-    "JSON_NULL",
-    "MODELS",
-    "AccountChange",
-    "AccountStatus",
-    "ActionType",
-    "ActorType",
-    "AuditPage",
-    "CaseCount",
-    "ConfigurationError",
-    "ConnectionLost",
-    "Contention",
-    "DisputeCase",
-    "DisputeChange",
-    "DisputeEvent",
-    "DisputePriority",
-    "DisputeStage",
-    "DisputeStatus",
-    "DueTotal",
-    "EngagementError",
-    "EscrowAccount",
-    "EscrowTransaction",
-    "FeedAction",
-    "FeedActivityLog",
-    "FeedComment",
-    "FeedPost",
-    "FeedReaction",
-    "FeedShare",
-    "Gig",
-    "HistoryError",
-    "InvalidTransition",
-    "Listing",
-    "MigrationBusy",
-    "MigrationError",
-    "Move",
-    "NotFound",
-    "NotWritable",
-    "OutcomeUnknown",
-    "Page",
-    "Problem",
-    "ProblemKind",
-    "Project",
-    "Protected",
-    "ReactionChange",
-    "ReactionType",
-    "Reconciliation",
-    "ReferenceConflict",
-    "Refused",
-    "RefusedValue",
-    "ReleaseFailure",
-    "ReleaseRun",
-    "Repair",
-    "Resolution",
-    "RootEntry",
-    "RootPage",
-    "RowsAtStake",
-    "SchemaConflict",
-    "StepFailed",
-    "Thread",
-    "ThreadEntry",
-    "TimelineEntry",
-    "TimelinePage",
-    "Total",
-    "TransactionChange",
-    "TransactionStatus",
-    "TransactionType",
-    "TrustOverview",
-    "Unbound",
-    "Unknown",
-    "User",
-    "Visibility",
-    "audit_trails",
-    "bind",
-    "bind_ctx",
-    "case_timeline",
-    "connect",
-    "erase_feed",
-    "erase_user",
-    "escrow_totals",
-    "escrow_totals_per_owner",
-    "escrow_totals_per_project",
-    "find_balance_problems",
-    "find_feed_problems",
-    "find_problems",
-    "is_current",
-    "list_accounts",
-    "list_cases",
-    "list_transactions",
-    "now",
-    "on_move",
-    "open_database",
-    "reconcile",
-    "release_due",
-    "release_queue",
-    "remove_move_listener",
-    "repair",
-    "transaction",
-    "trust_overview",
-    "verify",
-]
+    def __getattr__(name):
+        # `from engagement_db import servers` asks for an attribute before it imports the module.
+        if name == "__all__" or not (name.startswith("_") or find_spec(f"{__name__}.{name}")):
+            public = import_module(f"{__name__}.public")
+            globals().update({known: getattr(public, known) for known in ("__all__", *public.__all__)})
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -1,4 +1,7 @@
-"""The command `engagement-db`: options and output of ``engagement_db.schema``."""
+"""The command `engagement-db`: options and output of ``engagement_db.schema``.
+
+A command imports what it alone needs, so that `status`, which monitoring runs, starts with little.
+"""
 
 import errno
 import json
@@ -7,26 +10,21 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import peewee
 
-from engagement_db import MODELS, servers
+from engagement_db import servers
 from engagement_db.errors import ConfigurationError, EngagementError
-from engagement_db.orm.connect import bind_ctx
-from engagement_db.problems import Problem
-from engagement_db.row_check import find_all_odd_values, find_problems
-from engagement_db.schema import adopt as adopting
-from engagement_db.schema import preview, runner, settings, skeleton
-from engagement_db.schema.check import Drift, detect_drift
-from engagement_db.schema.compare import Kind
+from engagement_db.schema import history, script_files, settings, skeleton
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import discard_rest, unfailing_output
-from engagement_db.schema.revision import Revision, declared
-from engagement_db.schema.simulate import Simulation
-from engagement_db.schema.stub_tables import STUB_TABLES, create_stub_tables
-from engagement_db.trust.release import QUEUE_LIMIT, release_due
+
+if TYPE_CHECKING:
+    from engagement_db.problems import Problem
+    from engagement_db.schema.check import Drift
+    from engagement_db.schema.revision import Revision
 
 PENDING_EXIT_CODE = 1
 ERROR_EXIT_CODE = 2
@@ -43,7 +41,9 @@ class _Commands(click.Group):
         try:
             return super().invoke(context)
         except (EngagementError, peewee.PeeweeException) as error:
-            raise _Failure(runner.error_message(error)) from None
+            from engagement_db.schema.runner import error_message
+
+            raise _Failure(error_message(error)) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
@@ -96,7 +96,7 @@ def _to_option(help_text: str) -> Callable[[Command], Command]:
 
 
 def _complete_revision(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in runner.names() if name.startswith(incomplete)]
+    return [name for name in script_files.names() if name.startswith(incomplete)]
 
 
 def _complete_dialect(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -126,6 +126,9 @@ def main(context: click.Context, url: str | None, require_url: bool, lock_timeou
 @click.option("--dry-run", is_flag=True, help="Only print the steps that would be applied.")
 def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool) -> None:
     """Apply the pending revisions."""
+    from engagement_db.schema import runner
+    from engagement_db.schema.stub_tables import create_stub_tables
+
     target = settings.choose_target(url, require_url=require_url)
     if dry_run:
         _print_plan(target, to)
@@ -142,6 +145,10 @@ def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: 
 
 
 def _print_plan(target: settings.Target, to: str | None) -> None:
+    from engagement_db.schema import preview, runner
+    from engagement_db.schema.simulate import Simulation
+    from engagement_db.schema.stub_tables import STUB_TABLES
+
     revisions = runner.load()
     stubs = STUB_TABLES if target.is_default else ()
     if settings.is_missing_file(target):
@@ -179,6 +186,8 @@ def rollback(
     """Roll back the last revision, or more of them."""
     if count is not None and to is not None:
         raise click.UsageError("--count and --to are mutually exclusive.")
+    from engagement_db.schema import runner
+
     target = settings.choose_target(url, require_url=require_url)
     with unfailing_output(), _existing(target, "Rolling back") as database:
         done = runner.rollback(
@@ -203,7 +212,7 @@ def status(context: click.Context, url: str | None, require_url: bool, as_json: 
     """
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "Status of", aside=as_json) as database:
-        current = runner.status(database)
+        current = history.status(database, script_files.names())
     if as_json:
         click.echo(json.dumps(vars(current), indent=2))
     else:
@@ -233,6 +242,11 @@ def check(context: click.Context, url: str | None, require_url: bool, with_rows:
     Exit codes: 0 no difference or harmless ones, 1 actionable differences, pending revisions or problems in rows,
     2 unknown or duplicate revisions, or an error.
     """
+    from engagement_db import MODELS
+    from engagement_db.schema import runner
+    from engagement_db.schema.check import detect_drift
+    from engagement_db.schema.revision import declared
+
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "Checking", aside=as_json) as database:
         current = runner.status(database)
@@ -273,23 +287,28 @@ def check(context: click.Context, url: str | None, require_url: bool, with_rows:
         context.exit(PENDING_EXIT_CODE)
 
 
-def _can_read_rows(actionable: Sequence[Drift]) -> bool:
+def _can_read_rows(actionable: "Sequence[Drift]") -> bool:
+    from engagement_db.schema.compare import Kind
+
     return not any(drift.classified.difference.kind in (Kind.TABLE, Kind.COLUMN) for drift in actionable)
 
 
-def _problems_of_rows(database: peewee.Database, everything: bool) -> list[Problem]:
+def _problems_of_rows(database: peewee.Database, everything: bool) -> "list[Problem]":
+    from engagement_db.orm.connect import bind_ctx
+    from engagement_db.row_check import find_all_odd_values, find_problems
+
     with bind_ctx(database):
         if everything:
             return find_problems()
         return find_all_odd_values() if servers.of(database).stores_time_as_text else []
 
 
-def _problem_data(problem: Problem) -> dict[str, Any]:
+def _problem_data(problem: "Problem") -> dict[str, Any]:
     values = {name: None if value is None else str(value) for name, value in vars(problem).items()}
     return {**values, "id": problem.id, "cure": problem.cure}
 
 
-def _rows_summary(problems: Sequence[Problem] | None) -> str:
+def _rows_summary(problems: "Sequence[Problem] | None") -> str:
     if problems is None:
         return "Rows were not checked, because tables or columns are missing."
     if not problems:
@@ -317,6 +336,8 @@ def adopt(
 
     Exit codes: 0 recorded or nothing to record, 1 incompatible and nothing recorded, 2 error.
     """
+    from engagement_db.schema import adopt as adopting
+
     target = settings.choose_target(url, require_url=require_url)
     with unfailing_output(), _existing(target, "Inspecting" if dry_run else "Adopting", aside=as_json) as database:
         adoption = adopting.adopt(
@@ -348,11 +369,13 @@ def print_sql(context: click.Context, url: str | None, require_url: bool, name: 
 
     With --dialect, print the SQL of every revision, without a connection.
     """
+    from engagement_db.schema import runner
+
     revisions = runner.load()
     if name is not None:
         if url is not None:
             raise click.UsageError("--database and --dialect are mutually exclusive.")
-        _print_lines(servers.named(name), revisions, None, runner.names() if is_rollback else (), is_rollback)
+        _print_lines(servers.named(name), revisions, None, script_files.names() if is_rollback else (), is_rollback)
         return
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "-- SQL for") as database:
@@ -363,11 +386,13 @@ def print_sql(context: click.Context, url: str | None, require_url: bool, name: 
 
 def _print_lines(
     server: servers.Server,
-    revisions: Sequence[Revision],
+    revisions: "Sequence[Revision]",
     live: servers.Catalog | None,
     applied: Sequence[str],
     is_rollback: bool,
 ) -> None:
+    from engagement_db.schema import preview
+
     if is_rollback:
         lines = preview.script_down(server, [revision for revision in revisions if revision.name in applied], live)
     else:
@@ -378,7 +403,7 @@ def _print_lines(
 
 @main.command("release-due")
 @_database_options
-@click.option("--limit", type=click.IntRange(1, QUEUE_LIMIT), default=100, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
 @click.option("--by", metavar="USER_ID", type=int, help="The user who releases them (default: the system itself).")
 @_json_option
 @click.pass_context
@@ -391,6 +416,9 @@ def print_released(
 
     Exit codes: 0 released or nothing due, 1 some could not be released, 2 error.
     """
+    from engagement_db.orm.connect import bind_ctx
+    from engagement_db.trust.release import release_due
+
     target = settings.choose_target(url, require_url=require_url)
     with _existing(target, "Releasing what is due in", aside=as_json) as database, bind_ctx(database):
         run = release_due(limit, by=by)

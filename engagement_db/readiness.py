@@ -14,9 +14,9 @@ def verify(database: peewee.Database | peewee.Proxy | None = None) -> None:
 
     Raises HistoryError, with the command to run, for pending, unknown and duplicate revisions.
     """
-    from engagement_db.schema import runner
+    from engagement_db.schema import history, script_files
 
-    status = runner.status(_chosen(database))
+    status = history.status(_chosen(database), script_files.names())
     status.require_consistent()
     if status.pending:
         raise HistoryError(

@@ -2,13 +2,21 @@
 
 from typing import Any, Final
 
-from engagement_db.feed import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, find_feed_problems
+from engagement_db.feed.activity import FeedActivityLog
+from engagement_db.feed.comments import FeedComment
+from engagement_db.feed.posts import FeedPost
+from engagement_db.feed.problems import find_feed_problems
+from engagement_db.feed.reactions import FeedReaction
+from engagement_db.feed.shares import FeedShare
 from engagement_db.orm.bound import current
 from engagement_db.orm.odd_values import find_odd_values
 from engagement_db.orm.paging import validate_limit
 from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem
-from engagement_db.trust import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction
+from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.books import find_book_problems
+from engagement_db.trust.disputes import DisputeCase
+from engagement_db.trust.events import DisputeEvent
+from engagement_db.trust.transactions import EscrowTransaction
 
 _FEED: Final = (FeedPost, FeedReaction, FeedComment, FeedShare, FeedActivityLog)
 _TRUST: Final = (EscrowAccount, EscrowTransaction, DisputeCase, DisputeEvent)

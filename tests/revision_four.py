@@ -74,8 +74,7 @@ class FeedBookmark(BaseModel):
         )
 '''
 
-SHARES, WORDS = "engagement_db/feed/shares.py", "engagement_db/trust/words.py"
-FEED, ALL = "engagement_db/feed/__init__.py", "engagement_db/__init__.py"
+SHARES, WORDS, PUBLIC = "engagement_db/feed/shares.py", "engagement_db/trust/words.py", "engagement_db/public.py"
 # (file, what is there, what comes in its place)
 EDITS = [
     (
@@ -85,11 +84,9 @@ EDITS = [
     ),
     (SHARES, r'( +)(\(\("user",\), False\),\n)', r'\1\2\1(("campaign",), False),\n'),
     (WORDS, r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),
-    (FEED, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),
-    (FEED, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
-    (ALL, r"(from engagement_db.feed import \((?:.*\n)*?)(    FeedComment,\n)", r"\1    FeedBookmark,\n\2"),
-    (ALL, r"(MODELS = \((?:.*\n)*?)(    EscrowAccount,\n)", r"\1    FeedBookmark,\n\2"),
-    (ALL, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    (PUBLIC, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),
+    (PUBLIC, r"(MODELS = \((?:.*\n)*?)(    EscrowAccount,\n)", r"\1    FeedBookmark,\n\2"),
+    (PUBLIC, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
     ("tests/test_imports.py", '"feed.shares"', '"feed.bookmarks", "feed.shares"'),
 ]
 LEFT_OUT = (".git", ".tox", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__", "node_modules")

@@ -18,14 +18,14 @@ from independent_catalog import everything, unlike
 from platform_database import execute
 
 from engagement_db.orm.urls import open_database, shown_url
-from engagement_db.schema import history, progress, runner, stub_tables
+from engagement_db.schema import history, progress, script_files, stub_tables
 from engagement_db.schema.execute import Run
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import add_index
 from engagement_db.tables import index
 
-REVISIONS = runner.names()
+REVISIONS = script_files.names()
 VERBS = ["migrate", "rollback", "status", "check", "sql"]
 NOBODY_THERE = "postgresql://app:s3cret-word@127.0.0.1:1/platform"
 

@@ -165,7 +165,7 @@ def test_both_commands_migrate_the_database_of_the_platform(installed, command):
         f"create_stub_tables(open_database('sqlite:///{database}'))"
     )
     assert not tables_of(installed, database) & {"feed_posts", "escrow_accounts"}
-    scripts = installed.python("from engagement_db.schema import runner; print(runner.scripts_directory())")
+    scripts = installed.python("from engagement_db.schema import script_files; print(script_files.scripts_directory())")
     where = ["--directory", scripts] if command == "pw_migrate" else []
     installed.run(command, "migrate", *where, "--database", f"sqlite:///{database}")
     assert tables_of(installed, database) >= ALL_TABLES

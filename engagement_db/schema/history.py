@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import peewee
-from peewee_migrate import models as peewee_migrate_models
 
 from engagement_db.errors import HistoryError
 
-TABLE: Final = peewee_migrate_models.MIGRATE_TABLE
+# The name that peewee-migrate gives it. Importing peewee-migrate takes longer than reading the history.
+TABLE: Final = "migratehistory"
 _history: Any = peewee.Table(TABLE, ("id", "name", "migrated_at"))
 
 
@@ -67,6 +67,8 @@ def applied_names(database: peewee.Database) -> list[str]:
 def create(database: peewee.Database) -> None:
     """Create the history table if it does not exist, exactly as peewee-migrate does."""
     if not database.table_exists(TABLE):
+        from peewee_migrate import models as peewee_migrate_models
+
         # Binding the model would change it for the whole process, where a peewee-migrate Router may use it.
         peewee.SchemaManager(peewee_migrate_models.MigrateHistory, database).create_table(safe=True)
 

@@ -11,7 +11,7 @@ import peewee
 from peewee_migrate.logs import logger as peewee_migrate_logger
 
 from engagement_db.errors import ConfigurationError, EngagementError, HistoryError
-from engagement_db.schema import history, runner, settings, skeleton
+from engagement_db.schema import history, runner, script_files, settings, skeleton
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.runner import error_message
@@ -57,18 +57,18 @@ def _prepare(context: click.Context) -> peewee.Database:
         context.with_resource(hold_migration_lock(database, settings.lock_timeout_seconds()))
         if target.is_default:
             create_stub_tables(database)
-        status = history.status(database, runner.names(directory))
+        status = history.status(database, script_files.names(directory))
         status.require_consistent()
         if command == "rollback":
             runner.require_applied(context.params["count"], len(status.applied))
         elif context.params["name"] is not None:
-            _require_exact_name(context.params["name"], runner.names(directory))
+            _require_exact_name(context.params["name"], script_files.names(directory))
     return database
 
 
 def _require_exact_name(name: str, known: Sequence[str]) -> None:
     # peewee-migrate applies every revision if none has the name.
-    if name != (found := runner.resolve(name, known)):
+    if name != (found := script_files.resolve(name, known)):
         raise HistoryError(f"`pw_migrate` takes the full name of a revision: --name {found}. Nothing was changed.")
 
 
@@ -76,7 +76,7 @@ def _require_exact_name(name: str, known: Sequence[str]) -> None:
 def _acceptable_script(directory: Path, name: str, is_detected: bool) -> Iterator[None]:
     """Replace the script that the command creates by one that `engagement-db` accepts."""
     skeleton.require_name(name)
-    number = len(runner.names(directory)) + 1
+    number = len(script_files.names(directory)) + 1
     path = directory / f"{number:03}_{name}.py"
     if number != skeleton.next_number(directory):
         raise ConfigurationError(

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import peewee
-from peewee_migrate import models as peewee_migrate_models
 
 from engagement_db.expressions import literal
 from engagement_db.schema.history import TABLE
@@ -81,6 +80,8 @@ def _opening(server: Server) -> Iterator[str]:
 
 
 def _history_table(server: Server) -> str:
+    from peewee_migrate import models as peewee_migrate_models
+
     manager: Any = peewee.SchemaManager(peewee_migrate_models.MigrateHistory, server.database_class("unused"))
     return str(manager._create_table(safe=True).query()[0])
 

@@ -1,35 +1,22 @@
 """Migrations of a database: find the scripts, take the lock, read the history, run what is pending."""
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import peewee
 
 from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
-from engagement_db.schema import history
+from engagement_db.schema import history, script_files
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.inspection import inspect
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
 from engagement_db.schema.revision import Revision
+from engagement_db.schema.script_files import BASE, resolve
 from engagement_db.schema.simulate import Simulation
 from engagement_db.servers.driver import server_message
-
-# Sorts before every revision; a database at BASE has none of them.
-BASE: Final = "000"
-
-_SCRIPT: Final = re.compile(r"\d{3}_\w+\.py")
-
-
-def scripts_directory() -> Path:
-    """Return the folder of the numbered scripts: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
 
 
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
@@ -38,25 +25,7 @@ def load(directory: Path | None = None) -> tuple[Revision, ...]:
     Raises HistoryError for a script whose number does not have three digits or is used twice, or
     whose revision is not named as its file.
     """
-    return tuple(_load_one(path) for path in _scripts(directory or scripts_directory()))
-
-
-def names(directory: Path | None = None) -> tuple[str, ...]:
-    """Return the names of the numbered scripts, in order. Raises HistoryError for an invalid or repeated number."""
-    return tuple(path.stem for path in _scripts(directory or scripts_directory()))
-
-
-def _scripts(directory: Path) -> list[Path]:
-    paths = sorted(path for path in directory.glob("*.py") if path.name[0].isdigit())
-    invalid = [path.name for path in paths if not _SCRIPT.fullmatch(path.name)]
-    numbers = [path.name[:3] for path in paths]
-    invalid += [path.name for path in paths if numbers.count(path.name[:3]) > 1]
-    if invalid:
-        raise HistoryError(
-            f"invalid script name {invalid[0]}: expected a unique three-digit number, an underscore and a "
-            "description, as in 004_more_reactions.py. Rename it. Nothing was changed."
-        )
-    return paths
+    return tuple(_load_one(path) for path in script_files.paths(directory))
 
 
 def _load_one(path: Path) -> Revision:
@@ -183,7 +152,7 @@ def rollback(
 
 def status(database: peewee.Database, directory: Path | None = None) -> MigrationStatus:
     """Return which revisions are applied, pending, unknown to this code, or recorded twice. Reads only."""
-    return history.status(database, names(directory))
+    return history.status(database, script_files.names(directory))
 
 
 def require_applied(count: int, applied: int) -> None:
@@ -197,21 +166,6 @@ def require_applied(count: int, applied: int) -> None:
 def _counted(number: int, noun: str) -> str:
     """Return a count with its noun, which is given in the plural: ``rows of feed_posts``."""
     return f"1 {noun.replace('s of ', ' of ', 1)}" if number == 1 else f"{number:,} {noun}"
-
-
-def resolve(name: str, known: Sequence[str]) -> str:
-    """Return the full name of a revision given by name or number; BASE for 0.
-
-    Raises HistoryError, with the most similar names, if there is no such revision.
-    """
-    by_number = {int(revision[:3]): revision for revision in known} | {0: BASE}
-    if name in known:
-        return name
-    if name.isdecimal() and int(name) in by_number:
-        return by_number[int(name)]
-    similar = [revision for revision in known if revision[:3] == name[:3]] or get_close_matches(name, known, 3, 0.4)
-    hint = f"did you mean {' or '.join(similar)}?" if similar else f"the revisions are {', '.join(known)}."
-    raise HistoryError(f'unknown revision "{name}"; {hint} Nothing was changed.')
 
 
 @contextmanager

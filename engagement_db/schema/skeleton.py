@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from engagement_db.errors import ConfigurationError
-from engagement_db.schema import runner
+from engagement_db.schema import script_files
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _LAST_NUMBER: Final = 999
@@ -56,7 +56,7 @@ def write_skeleton(name: str, *, step: str = "column", directory: Path | None = 
 
 def next_number(directory: Path) -> int:
     """Return the number after the highest one. Raises ConfigurationError after 999."""
-    number = max((int(existing[:3]) for existing in runner.names(directory)), default=0) + 1
+    number = max((int(existing[:3]) for existing in script_files.names(directory)), default=0) + 1
     if number > _LAST_NUMBER:
         raise ConfigurationError(f"{directory} has a revision {_LAST_NUMBER}, the last possible number.")
     return number
@@ -91,7 +91,7 @@ rollback = revision.rollback
 
 
 def _writable(directory: Path | None) -> Path:
-    folder = directory or runner.scripts_directory()
+    folder = directory or script_files.scripts_directory()
     if directory is None and folder.parent == Path(__file__).resolve().parents[1]:
         raise ConfigurationError(
             "the revisions of an installed package cannot be changed. Run the command in a checkout of engagement_db, "

@@ -15,7 +15,7 @@ from platform_database import execute
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import runner, script_files
 from engagement_db.schema.check import detect_drift
 from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
@@ -206,7 +206,7 @@ def test_a_database_without_our_tables_lacks_them_all(url: str) -> None:
 
 
 def test_pending_revisions_are_named_with_the_command_to_run(url: str, database: peewee.Database) -> None:
-    pending = list(runner.names()[2:])
+    pending = list(script_files.names()[2:])
     runner.rollback(database, count=len(pending))
     ended = check(url)
     assert ended.code == 1
@@ -221,7 +221,7 @@ def test_revisions_that_are_made_but_not_recorded_are_pending_too(url: str, data
     assert ended.code == 1
     assert printed(ended) == [
         "Schema matches the revisions and the models.",
-        f"Pending: {', '.join(runner.names())}. Run `engagement-db migrate`.",
+        f"Pending: {', '.join(script_files.names())}. Run `engagement-db migrate`.",
     ]
 
 
@@ -229,7 +229,7 @@ def test_revisions_that_are_made_but_not_recorded_are_pending_too(url: str, data
     ("name", "sentence"),
     [
         ("099_later", "revision 099_later is applied but not known to this version of the code."),
-        (runner.names()[0], f"revision {runner.names()[0]} is recorded more than once in migratehistory."),
+        (script_files.names()[0], f"revision {script_files.names()[0]} is recorded more than once in migratehistory."),
     ],
     ids=["unknown", "duplicate"],
 )

@@ -10,7 +10,7 @@ from peewee_migrate import Router
 from platform_database import build, execute, query
 
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import runner, script_files
 from engagement_db.schema.stub_tables import create_stub_tables
 
 REVISIONS = FIRST_THREE
@@ -151,7 +151,7 @@ def test_database_url_beats_the_default_and_the_option_beats_both(folder: Path) 
 
 def test_the_directory_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    succeeded(pw_migrate(elsewhere, "migrate", "--directory", str(runner.scripts_directory())))
+    succeeded(pw_migrate(elsewhere, "migrate", "--directory", str(script_files.scripts_directory())))
     assert history(f"sqlite:///{elsewhere / 'engagement.db'}") == list(REVISIONS)
 
 
@@ -251,9 +251,9 @@ def test_one_process_may_use_routers_and_our_runner_on_several_databases(tmp_pat
     for database, by_router in zip(databases, (True, False, True), strict=True):
         create_stub_tables(database)
         if by_router:
-            Router(database, migrate_dir=runner.scripts_directory()).run()
+            Router(database, migrate_dir=script_files.scripts_directory()).run()
         else:
             runner.migrate(database)
-    assert [history(url) for url in urls] == [list(runner.names())] * 3
+    assert [history(url) for url in urls] == [list(script_files.names())] * 3
     for database in databases:
         database.close()

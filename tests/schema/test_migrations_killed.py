@@ -28,11 +28,11 @@ from cut_proxy import CutProxy, Point
 from independent_catalog import Snapshot, definitions, history, rows, unlike
 from platform_database import build, execute, family, session
 
-from engagement_db.schema import runner
+from engagement_db.schema import script_files
 from engagement_db.servers import named as named_server
 
 EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
-REVISIONS = runner.names()
+REVISIONS = script_files.names()
 CHANGES_NOTHING = ("SELECT", "SHOW", "SET", "PRAGMA")
 # In each direction; all that change anything on MySQL and MariaDB, where each statement stands by itself.
 DEATHS, SERVER_DEATHS = 44, 6
@@ -45,7 +45,7 @@ Command = Callable[[str, str], list[str]]
 def engagement_db(direction: str, url: str) -> list[str]:
     if direction == "up":
         return engagement_db_command("migrate", url)
-    return engagement_db_command("rollback", url, "--to", runner.BASE)
+    return engagement_db_command("rollback", url, "--to", script_files.BASE)
 
 
 def pw_migrate(direction: str, url: str) -> list[str]:

@@ -14,9 +14,9 @@ from peewee_migrate import Router
 from platform_database import build
 
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import runner, script_files
 
-REVISIONS = runner.names()
+REVISIONS = script_files.names()
 
 
 class Ways:

@@ -16,7 +16,7 @@ from independent_catalog import Snapshot, definitions, history, rows
 from platform_database import build, execute, family, query, session
 
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import script_files
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.settings import LOCK_TIMEOUT_VARIABLE
 from engagement_db.servers import named as named_server
@@ -42,7 +42,7 @@ def migrate(url: str, number: int = 0) -> list[str]:
 
 
 def take_back_all(url: str) -> list[str]:
-    return engagement_db_command("rollback", url, "--to", runner.BASE)
+    return engagement_db_command("rollback", url, "--to", script_files.BASE)
 
 
 def succeed(command: list[str]) -> Ended:
@@ -69,7 +69,10 @@ def test_eight_deployers_at_once_all_succeed(platform: str) -> None:
 
 
 def test_eight_deployers_at_once_on_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
-    both = [["engagement-db", "migrate"], ["pw_migrate", "migrate", "--directory", str(runner.scripts_directory())]]
+    both = [
+        ["engagement-db", "migrate"],
+        ["pw_migrate", "migrate", "--directory", str(script_files.scripts_directory())],
+    ]
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -253,7 +256,7 @@ BUSY = [
 
 def command_for(url: str, revision: str, direction: str, *options: str) -> list[str]:
     """Bring the database to just before the revision, or to it, and return the command that takes it on."""
-    before = ([runner.BASE, *REVISIONS])[REVISIONS.index(revision)]
+    before = ([script_files.BASE, *REVISIONS])[REVISIONS.index(revision)]
     succeed(engagement_db_command("migrate", url, "--to", before if direction == "up" else revision))
     if direction == "up":
         return engagement_db_command("migrate", url, "--to", revision, *options)

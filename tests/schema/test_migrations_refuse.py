@@ -17,7 +17,7 @@ from platform_database import build, execute, family
 from engagement_db import servers
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import check, preview, runner
+from engagement_db.schema import check, preview, runner, script_files
 from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.tables import foreign_key_name
@@ -625,7 +625,7 @@ def test_a_conflict_of_the_first_revision_stops_the_rollback_of_the_last(stubs: 
     runner.migrate(stubs)
     execute(url, "CREATE VIEW public_posts AS SELECT id, content FROM feed_posts")
     with nothing_changes(url), pytest.raises(SchemaConflict, match=f"{FEED} cannot be rolled back") as refused:
-        runner.rollback(stubs, to=runner.BASE, discard_rows=True)
+        runner.rollback(stubs, to=script_files.BASE, discard_rows=True)
     assert refused.value.differences == ("the view public_posts depends on feed_posts",)
 
 
@@ -638,7 +638,7 @@ def test_what_a_later_revision_built_on_an_earlier_one_is_no_conflict(
     before = everything(url)
     names = runner.migrate(stubs, directory=scripts)
     assert names == (*REVISIONS, *LATER_REVISIONS)
-    assert runner.rollback(stubs, to=runner.BASE, directory=scripts) == names[::-1]
+    assert runner.rollback(stubs, to=script_files.BASE, directory=scripts) == names[::-1]
     assert unlike(before, everything(url)) == {}
 
 

@@ -14,13 +14,13 @@ from platform_database import build, execute, query
 import engagement_db as edb
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import check, runner
+from engagement_db.schema import check, runner, script_files
 from engagement_db.schema.compare import differences
 from engagement_db.schema.revision import declared
 from engagement_db.schema.steps import AddColumn
 from engagement_db.schema.stub_tables import create_stub_tables
 
-REVISIONS = runner.names()
+REVISIONS = script_files.names()
 OWN_TABLES = {model._meta.table_name for model in edb.MODELS} - {"users", "projects", "gigs"}
 
 # What a careful operator's server tells every session.
@@ -74,7 +74,7 @@ def test_sessions_that_were_set_otherwise_pass_the_same_schemas(server, platform
         runner.migrate(database)
         assert list(check.detect_drift(database, declared(runner.load()), [])) == []
         migrated = everything(platform_url)
-        runner.rollback(database, to=runner.BASE)
+        runner.rollback(database, to=script_files.BASE)
     assert unlike(before, everything(platform_url)) == {}
     with contextlib.closing(open_database(platform_url)) as database:
         runner.migrate(database)
@@ -89,7 +89,7 @@ def test_rows_everywhere_and_the_platform_comes_through_untouched(platform_url: 
         fill_our_tables(platform_url)
         assert len(query(platform_url, 'SELECT id FROM projects WHERE "ownerId" = 5')) == 100
         # Until its column is gone again, projects has one value more in each row.
-        for revision in reversed([runner.BASE, *REVISIONS[:2]]):
+        for revision in reversed([script_files.BASE, *REVISIONS[:2]]):
             runner.rollback(database, to=revision, discard_rows=True)
             now = rows(platform_url)
             assert {table: now[table] for table in rows_before} == rows_before

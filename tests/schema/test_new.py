@@ -11,11 +11,11 @@ import engagement_db as edb
 from engagement_db import servers
 from engagement_db.errors import MigrationError
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import preview, runner, skeleton
+from engagement_db.schema import preview, runner, script_files, skeleton
 from engagement_db.schema.revision import declared
 from engagement_db.schema.stub_tables import create_stub_tables
 
-RELEASED = runner.names()
+RELEASED = script_files.names()
 NEXT = f"{int(RELEASED[-1][:3]) + 1:03}"
 
 
@@ -32,7 +32,7 @@ def test_new_writes_a_script_that_loads_and_is_refused_until_it_is_edited(folder
     assert result.code == 0, result.words
     path = folder / "migrations" / f"{NEXT}_post_language.py"
     assert result.stdout == f"Created migrations/{path.name}. Edit it, then run `engagement-db migrate`.\n"
-    assert runner.names(path.parent) == (*RELEASED, path.stem)
+    assert script_files.names(path.parent) == (*RELEASED, path.stem)
     with contextlib.closing(open_database("sqlite://")) as database:
         create_stub_tables(database)
         with pytest.raises(MigrationError, match="TABLE|PARENT"):
@@ -95,7 +95,7 @@ def test_a_missing_folder_is_refused_and_not_created(tmp_path: Path) -> None:
 
 def test_the_revisions_of_an_installed_package_are_not_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = Path(edb.__file__).parent / "migrations"
-    monkeypatch.setattr(runner, "scripts_directory", lambda: installed)
+    monkeypatch.setattr(script_files, "scripts_directory", lambda: installed)
     before = sorted(installed.glob("*"))
     with pytest.raises(edb.ConfigurationError, match="installed package"):
         skeleton.write_skeleton("post_language")
@@ -108,7 +108,7 @@ def test_pw_migrate_create_writes_a_script_that_engagement_db_accepts(folder: Pa
     path = folder / "migrations" / f"{NEXT}_post_language.py"
     assert path.read_text("utf-8") == skeleton.skeleton(path.stem)
     assert f"migrations/{path.name}" in result.words
-    assert runner.names(path.parent) == (*RELEASED, path.stem)
+    assert script_files.names(path.parent) == (*RELEASED, path.stem)
     assert len(runner.load(path.parent)) == len(RELEASED) + 1
 
 

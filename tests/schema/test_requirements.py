@@ -9,7 +9,7 @@ from platform_database import execute, family
 
 from engagement_db.errors import SchemaConflict
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner
+from engagement_db.schema import runner, script_files
 from engagement_db.schema.stub_tables import create_stub_tables
 
 EVERYWHERE = ("sqlite", "postgres", "mariadb", "mysql")
@@ -156,8 +156,8 @@ def test_each_right_that_a_role_lacks_is_named_with_its_grant(role, url):
         (sentence,) = sentences(database)
         assert sentence == f"{role} cannot alter projects, which belongs to postgres; migrate as postgres"
         execute(url, f"ALTER TABLE projects OWNER TO {role}")
-        assert runner.migrate(database) == runner.names()
-        runner.rollback(database, to=runner.BASE)
+        assert runner.migrate(database) == script_files.names()
+        runner.rollback(database, to=script_files.BASE)
 
 
 @pytest.mark.parametrize(

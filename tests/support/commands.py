@@ -20,12 +20,12 @@ import peewee_migrate.cli
 import pytest
 
 import engagement_db.cli
-from engagement_db.schema import runner
+from engagement_db.schema import script_files
 
 KILLED: Final = -signal.SIGKILL
 
 # Tests with the fixture `first_three` have only these, and may put revisions of their own beside them.
-FIRST_THREE = runner.names()[:3]
+FIRST_THREE = script_files.names()[:3]
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ def engagement_db_command(verb: str, url: str, *options: str) -> list[str]:
 
 def pw_migrate_command(verb: str, url: str, *options: str) -> list[str]:
     """Return a `pw_migrate` command for this database and our scripts."""
-    return ["pw_migrate", verb, "--database", url, "--directory", str(runner.scripts_directory()), *options]
+    return ["pw_migrate", verb, "--database", url, "--directory", str(script_files.scripts_directory()), *options]
 
 
 def copy_scripts(folder: Path) -> Path:
     """Make `folder`/migrations, a copy of the scripts, and return it."""
     ignored = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(runner.scripts_directory(), folder / "migrations", ignore=ignored))
+    return Path(shutil.copytree(script_files.scripts_directory(), folder / "migrations", ignore=ignored))
 
 
 @contextlib.contextmanager
@@ -137,10 +137,10 @@ def only_first_three(folder: Path) -> Iterator[None]:
         if path.stem not in FIRST_THREE:
             path.unlink()
     with pytest.MonkeyPatch.context() as patch:
-        if runner.names() != FIRST_THREE:
+        if script_files.names() != FIRST_THREE:
             # Models have the fields of every revision: `check` compares with the revisions only.
             patch.setattr("engagement_db.cli.MODELS", ())
-        patch.setattr(runner, "scripts_directory", lambda: scripts)
+        patch.setattr(script_files, "scripts_directory", lambda: scripts)
         yield
 
 
