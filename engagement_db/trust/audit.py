@@ -7,6 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from engagement_db.trust.disputes import DisputeCase
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.money import EXACT
 from engagement_db.trust.problems import Findings
-from engagement_db.trust.replay import Replay
+from engagement_db.trust.replay import Replay, recorded_time
 from engagement_db.trust.stored import Adoption, Row, StoredRows
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.transitions import HOLDS_FUNDS, TERMINAL_TIMESTAMPS
@@ -35,7 +36,7 @@ AUDIT_PAGE_LIMIT: Final = 5000
 
 _TRANSACTION_STATUSES: Final = frozenset(TransactionStatus)
 _DISPUTE_STATUSES: Final = frozenset(DisputeStatus)
-_ACCOUNTS = StoredRows(EscrowAccount, "id user currency_code")
+_ACCOUNTS = StoredRows(EscrowAccount, "id user provider currency_code metadata")
 _TRANSACTIONS = StoredRows(
     EscrowTransaction,
     "id account reference type status amount currency_code fee_amount net_amount initiated_by counterparty project gig "
@@ -117,7 +118,8 @@ def audit_trails(after: int = 0, page_size: int = AUDIT_PAGE) -> Iterator[AuditP
             if not rows:
                 return
             disputed = DisputeCase.escrow_transaction.between(rows[0]["id"], rows[-1]["id"])
-            problems = _find_problems(rows, disputed, adoption)
+            problems, replays = _find_problems(rows, disputed, adoption)
+            problems += _missing_transactions(replays)
         position = rows[-1]["id"]
         yield AuditPage(tuple(problems), len(rows), position, last_id)
 
@@ -134,7 +136,7 @@ def audit_account(account_id: int) -> tuple[Held, list[Problem]]:
         if not rows:
             return held, problems
         disputed = DisputeCase.escrow_transaction.in_([row["id"] for row in rows])
-        problems += _find_problems(rows, disputed, adoption, locked)
+        problems += _find_problems(rows, disputed, adoption, locked)[0]
         for transaction in rows:
             held.add(transaction)
         position = rows[-1]["id"]
@@ -142,18 +144,38 @@ def audit_account(account_id: int) -> tuple[Held, list[Problem]]:
 
 def _find_problems(
     rows: list[Row], disputed: Any, adoption: Adoption, lock: Callable[[Any], Any] = lambda query: query
-) -> list[Problem]:
+) -> tuple[list[Problem], list[Replay]]:
     accounts = _by_id(_ACCOUNTS.read(_ACCOUNTS.select().where(EscrowAccount.id.in_({row["account"] for row in rows}))))
     cases = _grouped(_CASES.read(lock(_CASES.select().where(disputed))), "escrow_transaction")
     keys = [case["id"] for found in cases.values() for case in found]
     events_query = _EVENTS.select().where(DisputeEvent.dispute_case.in_(keys))
     events = _grouped(_EVENTS.read(lock(events_query)), "dispute_case") if keys else {}
     problems: list[Problem] = []
+    replays: list[Replay] = []
     for row in rows:
-        findings = Findings()
-        _judge(row, accounts.get(row["account"]), cases.get(row["id"], []), events, adoption, findings)
-        problems += findings.problems
-    return problems
+        replay = Replay(row, Findings(), adoption)
+        _judge(row, accounts.get(row["account"]), cases.get(row["id"], []), events, adoption, replay)
+        problems += replay.findings.problems
+        replays.append(replay)
+    return problems, replays
+
+
+def _missing_transactions(replays: list[Replay]) -> Iterator[Problem]:
+    """Yield a problem for each transaction whose trail names one, initiated before it, that is gone."""
+    named = [(replay, replay.first.previous) for replay in replays if replay.first and replay.first.previous]
+    there = {replay.row["id"] for replay in replays}
+    elsewhere = {previous for _, previous in named} - there
+    if elsewhere:
+        query = EscrowTransaction.select(EscrowTransaction.id).where(EscrowTransaction.id.in_(elsewhere))
+        there |= {key for (key,) in current().execute(query).fetchall()}
+    for replay, previous in named:
+        if previous not in there:
+            findings = Findings()
+            expected = f"escrow transaction {previous}, initiated before it"
+            findings.add(
+                ProblemKind.MISSING_ROWS, EscrowTransaction, replay.row, "audit_trail", expected, "no such row"
+            )
+            yield from findings.problems
 
 
 def _judge(
@@ -162,15 +184,16 @@ def _judge(
     cases: list[Row],
     events: Mapping[int, list[Row]],
     adoption: Adoption,
-    findings: Findings,
+    replay: Replay,
 ) -> None:
+    findings = replay.findings
     findings.add_malformed(EscrowTransaction, row)
     findings.add_unknown_labels(EscrowTransaction, row, "type status")
     _judge_settlement(row, findings)
-    replay = Replay(row, findings, adoption)
     replay.run()
     _judge_amounts(row, findings)
     _judge_currency(row, account, replay, findings)
+    _judge_account(row, account, replay, findings)
     _judge_disputes(row, cases, replay, findings)
     for case in cases:
         findings.add_malformed(DisputeCase, case)
@@ -219,6 +242,30 @@ def _judge_currency(row: Row, account: Row | None, replay: Replay, findings: Fin
             row["currency_code"],
             account["currency_code"],
         )
+
+
+def _judge_account(row: Row, account: Row | None, replay: Replay, findings: Findings) -> None:
+    """Compare owner and provider of the account with those that the trail's first entry recorded."""
+    first = replay.first
+    if account is None or first is None or first.payload.get("account") != account["id"]:
+        return
+    for name in ("user", "provider"):
+        if name in first.account:
+            expected = _repaired_since(account, name, first.at, first.account[name])
+            if account[name] != expected:
+                findings.add(ProblemKind.CONTRADICTION, EscrowAccount, account, name, expected, account[name])
+
+
+def _repaired_since(account: Row, name: str, at: datetime | None, value: Any) -> Any:
+    """Return what the last repair of this column wrote after this time, or ``value`` if there was none."""
+    metadata = account["metadata"]
+    repairs = metadata.get("repairs") if isinstance(metadata, dict) else None
+    for repair in repairs if isinstance(repairs, list) else ():
+        if isinstance(repair, dict) and isinstance(repair.get("to"), dict) and name in repair["to"]:
+            repaired_at = recorded_time(repair.get("at"))
+            if at is None or repaired_at is None or repaired_at >= at:
+                value = repair["to"][name]
+    return value
 
 
 def _judge_disputes(row: Row, cases: list[Row], replay: Replay, findings: Findings) -> None:

@@ -62,7 +62,8 @@ class Entry:
     """One entry: what it says about the transaction, and nothing where it says nothing.
 
     ``recorded`` holds amounts and currency by field name; ``payload`` what the transaction was initiated with;
-    ``repaired`` what a repair wrote, by field name; ``changed_columns`` the columns that the platform changed without
+    ``account`` what its account was then, ``previous`` the transaction initiated before it; ``edited`` and ``repaired``
+    what an edit or a repair wrote, by field name; ``changed_columns`` the columns that the platform changed without
     recording their values.
     """
 
@@ -74,6 +75,9 @@ class Entry:
     is_first: bool = False
     recorded: dict[str, Decimal | str] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
+    account: Mapping[str, Any] = field(default_factory=dict)
+    previous: int | None = None
+    edited: Mapping[str, Any] = field(default_factory=dict)
     repaired: Mapping[str, Any] = field(default_factory=dict)
     changed_columns: frozenset[str] = frozenset()
 
@@ -93,7 +97,7 @@ class Replay:
         self._before_dispute: str | None = None
         self._settled: dict[str, datetime | None] = {}
         self._settlements: list[str] = []
-        self._first: Entry | None = None
+        self.first: Entry | None = None
         self._initiated: dict[str, Any] = {}
         self._last_at: datetime | None = None
 
@@ -126,7 +130,7 @@ class Replay:
     def _follow(self, number: int, entry: Entry) -> None:
         if number == 1:
             self.is_complete = entry.is_first
-            self._first = entry
+            self.first = entry
             self._initiated = {**entry.payload, "created_at": entry.at}
             if not entry.is_first and not self._adoption.is_after(self.row):
                 self._broken("the initiation as entry 1", entry.after or "another action")
@@ -148,6 +152,9 @@ class Replay:
             else:
                 self.recorded[name] = value
                 self.unknown.discard(name)
+        if "scheduled_release_at" in entry.edited:
+            self._initiated["scheduled_release_at"] = entry.edited["scheduled_release_at"]
+            self.unknown.discard("scheduled_release_at")
         if entry.is_repair:
             self._repaired(entry)
         elif entry.after is not None and not is_edit:
@@ -194,7 +201,7 @@ class Replay:
             self.unknown.discard(name)
             self._initiated[name] = entry.repaired[name]
             if name in TERMINAL_TIMESTAMPS.values():
-                self._settled[name] = _time(entry.repaired[name])
+                self._settled[name] = recorded_time(entry.repaired[name])
 
     def _forget(self, name: str) -> None:
         self.unknown.add(name)
@@ -216,9 +223,9 @@ class Replay:
                     self.findings.compare_time(
                         ProblemKind.CONTRADICTION, EscrowTransaction, row, name, self._settled.get(name)
                     )
-        first = self._first
+        first = self.first
         if first is not None and first.is_ours and first.is_first:
-            created_at = _time(self._initiated["created_at"])
+            created_at = recorded_time(self._initiated["created_at"])
             self.findings.compare_time(ProblemKind.CONTRADICTION, EscrowTransaction, row, "created_at", created_at)
             self._compare_payload(first)
         updated_at = row["updated_at"]
@@ -231,6 +238,11 @@ class Replay:
                 continue
             if self.row[name] != self._initiated[name]:
                 self._add(ProblemKind.CONTRADICTION, name, self._initiated[name], self.row[name])
+        if "scheduled_release_at" in self._initiated and "scheduled_release_at" not in self.unknown:
+            due = recorded_time(self._initiated["scheduled_release_at"])
+            self.findings.compare_time(
+                ProblemKind.CONTRADICTION, EscrowTransaction, self.row, "scheduled_release_at", due
+            )
         for name in ("amount", "fee_amount"):
             amount = exact(first.payload.get(name))
             if amount is not None and name in first.recorded and first.recorded[name] != amount:
@@ -250,7 +262,7 @@ def entries(trail: list[Any]) -> Iterator[Entry | None]:
 
 
 def _entry(document: Mapping[str, Any]) -> Entry:
-    entry = Entry(at=_time(document.get("at")))
+    entry = Entry(at=recorded_time(document.get("at")))
     for name, column in AMOUNTS.items():
         if name in document:
             amount = exact(document[name])
@@ -268,11 +280,18 @@ def _entry(document: Mapping[str, Any]) -> Entry:
         entry.is_first = before is None
         entry.is_repair = document.get("action") == "repair"
         metadata = document.get("metadata")
-        if entry.is_repair and isinstance(metadata, dict) and isinstance(metadata.get("to"), dict):
-            entry.repaired = metadata["to"]
-        payload = document.get("payload")
+        if isinstance(metadata, dict) and isinstance(metadata.get("to"), dict):
+            if entry.is_repair:
+                entry.repaired = metadata["to"]
+            elif document.get("action") == "edit":
+                entry.edited = metadata["to"]
+        payload, account, previous = (document.get(name) for name in ("payload", "account", "previous"))
         if isinstance(payload, dict):
             entry.payload = payload
+        if isinstance(account, dict):
+            entry.account = account
+        if type(previous) is int and 0 < previous < 2**63:
+            entry.previous = previous
         return entry
     action = document.get("action")
     if isinstance(action, str):
@@ -286,7 +305,8 @@ def _entry(document: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def _time(value: object) -> datetime | None:
+def recorded_time(value: object) -> datetime | None:
+    """Return a time as an entry of a trail records it, or None if it is none."""
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str):

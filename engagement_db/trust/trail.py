@@ -1,8 +1,8 @@
 """The audit trail of an escrow transaction: a list of entries, oldest first, that is never shortened.
 
 An entry has the names that Node writes and reads (``action``, ``actorId``, ``at``, ``notes``, ``metadata``), and
-beside them ``from``, ``to``, ``amount``, ``fee``, ``net`` and ``currency``. Entries that Node wrote have only the first
-five.
+beside them ``from``, ``to``, ``amount``, ``fee``, ``net`` and ``currency``. The first one has ``payload``, ``account``
+and ``previous`` too. Entries that Node wrote have only the first five.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from engagement_db.trust.transitions import TRANSITIONS
 from engagement_db.trust.words import TransactionStatus
 
 if TYPE_CHECKING:
+    from engagement_db.trust.accounts import EscrowAccount
     from engagement_db.trust.transactions import EscrowTransaction
 
 
@@ -48,6 +49,22 @@ def new_entry(
         "fee": to_json(after["fee_amount"]),
         "net": to_json(after["net_amount"]),
         "currency": after["currency_code"],
+    }
+
+
+def initiation(
+    entry: Mapping[str, Any], payload: Mapping[str, Any], account: "EscrowAccount", previous: int | None
+) -> dict[str, Any]:
+    """Return the first entry of a trail, which also records what other rows hold at that time.
+
+    That is the owner and the provider of the account, and the id of the transaction initiated before this one.
+    """
+    return {
+        **entry,
+        "from": None,
+        "payload": payload,
+        "account": {"user": account.user_id, "provider": account.provider},
+        "previous": previous,
     }
 
 

@@ -46,11 +46,11 @@ from engagement_db.orm.statements import Parameter, Statement, columns_of, param
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Actor, Gig, Project, User, actor_id_of, known_user
 from engagement_db.repairs import Repair
-from engagement_db.trust.accounts import EscrowAccount, locked_account
+from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.money import EXACT, require_currency, require_payable
 from engagement_db.trust.moves import TransactionChange, apply_transition, refuse_while_disputed, store_with_entry
 from engagement_db.trust.payload import payload_of
-from engagement_db.trust.trail import entries_of, new_entry
+from engagement_db.trust.trail import entries_of, initiation, new_entry
 from engagement_db.trust.transitions import TRANSITIONS
 from engagement_db.trust.words import TransactionStatus, TransactionType
 
@@ -163,6 +163,7 @@ class EscrowTransaction(BaseModel):
             "net_amount": "edit",
             "initiated_by": "",
             "counterparty": "",
+            "scheduled_release_at": "edit",
             "released_at": "release",
             "refunded_at": "refund",
             "cancelled_at": "cancel",
@@ -415,6 +416,15 @@ def _lock(*models: type[peewee.Model]) -> Statement:
 
 _LOCK: Final = _lock(EscrowTransaction)
 _LOCK_WITH_ACCOUNT: Final = _lock(EscrowTransaction, EscrowAccount)
+# What was initiated last, by anybody, is what a deleted row is missed by.
+_LOCK_ACCOUNT: Final = Statement(
+    lambda: locked(
+        EscrowAccount.select(
+            *columns_of(EscrowAccount), EscrowTransaction.select(peewee.fn.MAX(EscrowTransaction.id))
+        ).where(EscrowAccount.id == Parameter("id"))
+    ),
+    EscrowAccount,
+)
 _INSERT: Final = Statement(
     lambda: EscrowTransaction.insert(parameters(*columns_of(EscrowTransaction)[1:])),
     unique=(EscrowTransaction.reference,),
@@ -503,7 +513,10 @@ def _parents(payment: EscrowTransaction) -> list[tuple[Any, int | None]]:
 
 def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowTransaction:
     """Insert ``payment`` and return it with its account locked, or return the row that has its reference already."""
-    account = locked_account(payment.account_id)
+    locked_with_previous = _LOCK_ACCOUNT.first(id=payment.account_id)
+    if locked_with_previous is None:
+        raise not_found(EscrowAccount, payment.account_id)
+    account, previous = locked_with_previous
     payment.currency_code = currency_code or account.currency_code
     require_payable(EscrowTransaction.amount, payment.amount, payment.currency_code)
     require_payable(EscrowTransaction.fee_amount, payment.fee_amount, payment.currency_code)
@@ -511,7 +524,7 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
     refusal: Exception | None = account.funding_refusal(payment.currency_code)
     if refusal is None:
         try:
-            if _insert(payment, payload):
+            if _insert(payment, payload, account, previous):
                 assign(payment, {"account": account})
                 return payment
         except peewee.IntegrityError as error:
@@ -530,14 +543,17 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
     return first
 
 
-def _insert(payment: EscrowTransaction, payload: Mapping[str, Any]) -> bool:
+def _insert(
+    payment: EscrowTransaction, payload: Mapping[str, Any], account: EscrowAccount, previous: int | None
+) -> bool:
     at = now()
     entry = new_entry(payment, "initiate", {"status": TransactionStatus.INITIATED}, at, payment.initiated_by_id)
+    first = initiation(entry, payload, account, previous)
     assign(
         payment,
         {
             "status": TransactionStatus.INITIATED,
-            "audit_trail": [{**entry, "from": None, "payload": payload}],
+            "audit_trail": [first],
             "created_at": at,
             "updated_at": at,
         },

@@ -301,7 +301,8 @@ def test_what_a_service_writes_later_does_not_make_a_repetition_a_conflict():
     first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, project=project, **payload())
     key = project.id
     project.delete_instance()
-    edb.EscrowTransaction.update(external_id="pi_9", scheduled_release_at=None).execute()
+    edb.EscrowTransaction.update(external_id="pi_9").execute()
+    first.edit(scheduled_release_at=None)
     again = edb.EscrowTransaction.initiate(home, initiated_by=home.user, project=key, **payload())
     assert again == first
 

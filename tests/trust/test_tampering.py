@@ -163,6 +163,8 @@ TRANSACTION_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
     ("project", "another", lambda row, books: books.other_project.id, TRANSACTION_STATES),
     ("gig", "added", lambda row, books: books.gig.id, TRANSACTION_STATES),
     ("type", "another", "retainer", TRANSACTION_STATES),
+    ("scheduled_release_at", "brought forward", now, TRANSACTION_STATES),
+    ("scheduled_release_at", "removed", None, TRANSACTION_STATES),
     ("released_at", "added", now, tuple(state for state in TRANSACTION_STATES if state != "released")),
     ("released_at", "moved", add_hours("released_at", 1), ("released",)),
     ("released_at", "removed", None, ("released",)),
@@ -195,6 +197,8 @@ ACCOUNT_TAMPERING: list[tuple[str, str, Value, tuple[str, ...]]] = [
     ("pending_release_total", "raised", Decimal("91"), TRANSACTION_STATES),
     ("pending_release_total", "emptied", Decimal(0), HOLDING_STATES),
     ("currency_code", "another", "EUR", TRANSACTION_STATES),
+    ("user", "another", lambda row, books: books.transactions["funded"].counterparty_id, TRANSACTION_STATES),
+    ("provider", "another", "paypal", TRANSACTION_STATES),
     ("status", "closed", "closed", HOLDING_STATES),
     ("status", "pending", "pending", HOLDING_STATES),
 ]
@@ -311,15 +315,48 @@ def test_a_deleted_case_is_missed_by_its_transaction(books, state):
     assert ("escrow_transactions", case.escrow_transaction_id) in named(edb.find_problems())
 
 
-@pytest.mark.parametrize("state", HOLDING_STATES)
-def test_a_deleted_transaction_that_held_money_is_missed_by_its_account(books, state):
-    row = books.transactions[state]
+def delete_with_cases(row: EscrowTransaction) -> None:
     for case in row.dispute_cases:
         for event in case.events:
             delete(event)
         delete(case)
     delete(row)
+
+
+@pytest.mark.parametrize("state", HOLDING_STATES)
+def test_a_deleted_transaction_that_held_money_is_missed_by_its_account(books, state):
+    row = books.transactions[state]
+    delete_with_cases(row)
+    assert ("escrow_accounts", row.account_id) in named(edb.find_problems())
+
+
+@pytest.mark.parametrize("state", TRANSACTION_STATES[:-1])
+def test_a_deleted_transaction_is_missed_by_the_one_initiated_after_it(books, state):
+    row = books.transactions[state]
+    after = next(other for other in books.transactions.values() if other.id > row.id)
+    delete_with_cases(row)
+    (missing,) = [p for p in edb.find_problems() if p.kind == edb.ProblemKind.MISSING_ROWS]
+    assert (missing.table, missing.id) == ("escrow_transactions", after.id)
+    assert missing.expected == f"escrow transaction {row.id}, initiated before it"
+
+
+def test_a_repaired_owner_is_the_one_that_the_books_expect_from_then_on(books):
+    row = books.transactions["funded"]
+    edb.repair(row.account, by=None, reason="opened for the wrong user", user=books.other.user_id, provider="paypal")
+    escrow.payment(EscrowAccount.get_by_id(row.account_id))
+    assert edb.find_problems() == []
+    write(row.account, "user", row.initiated_by_id)
     assert named(edb.find_problems()) == {("escrow_accounts", row.account_id)}
+
+
+def test_an_edited_schedule_is_the_one_that_the_books_expect_from_then_on(books):
+    row = EscrowTransaction.get_by_id(books.transactions["funded"].id)
+    row.edit(scheduled_release_at=edb.now() + timedelta(days=1))
+    assert edb.find_problems() == []
+    write(row, "scheduled_release_at", edb.now())
+    assert named(edb.find_problems()) == {("escrow_transactions", row.id)}
+    edb.repair(EscrowTransaction.get_by_id(row.id), by=None, reason="agreed by phone", scheduled_release_at=None)
+    assert edb.find_problems() == []
 
 
 @pytest.mark.parametrize(
