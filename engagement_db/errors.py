@@ -129,8 +129,17 @@ class ReferenceConflict(Refused):
     ``fields`` names what differs.
     """
 
-    def __init__(self, message: str, fields: Sequence[str] = (), **data: Any) -> None:
-        super().__init__(message, **data)
+    def __init__(
+        self,
+        message: str,
+        fields: Sequence[str] = (),
+        *,
+        table: str | None = None,
+        id: int | None = None,
+        status: str | None = None,
+        allowed: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, table=table, id=id, status=status, allowed=allowed)
         self.fields = tuple(fields)
 
 

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import peewee
 
 from engagement_db.orm.bound import now
-from engagement_db.orm.columns import Backref, Column, Reference
+from engagement_db.orm.columns import Backref, Column, Reference, Select
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, written
@@ -83,7 +83,7 @@ class Project(BaseModel):
         indexes = ((("owner",), False),)
 
     @classmethod
-    def owned_by(cls, user: Any) -> Any:
+    def owned_by(cls, user: User | int) -> Select[Self]:
         """Return a SELECT of the projects of this user, a row or an id, newest first.
 
         Uses ``projects_owner_id_idx``.
@@ -91,7 +91,7 @@ class Project(BaseModel):
         return cls.select().where(cls.owner == id_of(Project.owner, user)).order_by(cls.id.desc())
 
     @classmethod
-    def counts_by_owner(cls, owners: Iterable[Any]) -> Counter[int]:
+    def counts_by_owner(cls, owners: Iterable[User | int]) -> Counter[int]:
         """Return how many projects each of up to 200 users owns, by user id; absent means 0.
 
         Uses ``projects_owner_id_idx`` alone.
@@ -103,7 +103,7 @@ class Project(BaseModel):
         rows: Any = query.group_by(cls.owner).tuples()
         return Counter(dict(rows))
 
-    def assign_owner(self, user: Any) -> bool:
+    def assign_owner(self, user: User | int | None) -> bool:
         """The project belongs to ``user``, a row or an id; with None to nobody. Returns whether that is new.
 
         Raises NotFound when the project or the user does not exist; nothing is changed then.
@@ -138,7 +138,7 @@ class Actor:
         return self.id
 
 
-def actor_id_of(by: Any) -> int | None:
+def actor_id_of(by: User | int | None) -> int | None:
     """Return the id of the user who acts, a row or an id, or None for the system; sends no query.
 
     Raises RefusedValue for a row that is not stored.
@@ -147,7 +147,7 @@ def actor_id_of(by: Any) -> int | None:
     return optional_id_of(field, by)
 
 
-def resolve_actor_id(by: Any) -> int | None:
+def resolve_actor_id(by: User | int | None) -> int | None:
     """Return the id of the user who acts, None for the system; raises NotFound. Uses the primary key."""
     key = actor_id_of(by)
     return Actor(key, exists=key is None or User.select(User.id).where(User.id == key).exists()).required_id()

@@ -40,7 +40,7 @@ class Repair(Generic[Row]):
         return bool(self.after)
 
 
-def repair(row: Row, *, by: User | int | None, reason: str, **columns: Any) -> Repair[Row]:
+def repair(row: Row, *, by: User | int | None, reason: str, **columns: object) -> Repair[Row]:
     """Write these columns of a stored row, whatever verbs would say, and leave a trace of it.
 
     For errors that no verb can undo: a balance that another client wrote, a status after a chargeback. The library

@@ -1,10 +1,12 @@
 """What type checkers say of a service, and that each column's annotation says what its field does."""
 
+import inspect
 import re
 import shutil
 import subprocess
 import types
 import typing
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import engagement_db as edb
-from engagement_db.orm import fields
+from engagement_db.orm import columns, fields, models
 from engagement_db.orm.columns import Column, Reference
 
 SAMPLES = Path(__file__).parent / "type_samples"
@@ -86,3 +88,35 @@ def test_each_back_reference_is_annotated(model):
         (target,) = typing.get_args(backref)
         name = target.__forward_arg__ if isinstance(target, typing.ForwardRef) else target.__name__
         assert name == reference.model.__name__
+
+
+PUBLIC = {name: getattr(edb, name) for name in edb.__all__}
+
+
+def callables_of(name, value):
+    """The functions behind a public name: itself, or what a class of this library defines in public."""
+    if inspect.isfunction(value):
+        yield name, value
+    for kind in value.__mro__ if isinstance(value, type) else ():
+        if kind.__module__.startswith("engagement_db"):
+            for attribute, member in vars(kind).items():
+                function = getattr(member, "__func__", getattr(member, "fget", member))
+                if inspect.isfunction(function) and (attribute == "__init__" or not attribute.startswith("_")):
+                    yield f"{name}.{attribute}", function
+
+
+def has_any(hint):
+    """Whether a type is Any or made of it; the values of a document or of a row may be."""
+    if typing.get_origin(hint) in (dict, Mapping, edb.Repair):
+        return False
+    return hint is typing.Any or any(map(has_any, typing.get_args(hint)))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_public_callable_takes_or_returns_any(name):
+    known = {**PUBLIC, **vars(columns), **vars(models)}
+    for place, function in callables_of(name, PUBLIC[name]):
+        hints = typing.get_type_hints(function, localns=known)
+        parameters = inspect.signature(function).parameters.keys() - {"self", "cls"}
+        assert parameters <= hints.keys(), place
+        assert [part for part, hint in hints.items() if has_any(hint)] == [], place

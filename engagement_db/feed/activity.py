@@ -1,7 +1,7 @@
 """The activity log: append-only, written by every verb of the feed in its own transaction."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from engagement_db.orm.bound import now
 from engagement_db.orm.columns import Column, Reference
@@ -85,7 +85,7 @@ class FeedActivityLog(BaseModel):
     @classmethod
     def history(
         cls, post: "FeedPost | int", *, limit: int = 20, after: str | None = None, before: str | None = None
-    ) -> Page:
+    ) -> Page[Self]:
         """Return a page of the entries of a post, newest first.
 
         Uses ``feed_activity_logs_post_id_created_at``.
@@ -96,7 +96,7 @@ class FeedActivityLog(BaseModel):
     @classmethod
     def by_actor(
         cls, actor: User | int, *, limit: int = 20, after: str | None = None, before: str | None = None
-    ) -> Page:
+    ) -> Page[Self]:
         """Return a page of the entries of an actor, newest first.
 
         Uses ``feed_activity_logs_actor_id_created_at``.
@@ -105,7 +105,9 @@ class FeedActivityLog(BaseModel):
         return page.where(cls.actor == id_of(cls.actor, actor))
 
     @classmethod
-    def by_action(cls, action: str, *, limit: int = 20, after: str | None = None, before: str | None = None) -> Page:
+    def by_action(
+        cls, action: str, *, limit: int = 20, after: str | None = None, before: str | None = None
+    ) -> Page[Self]:
         """Return a page of the entries of one action, newest first.
 
         Uses ``feed_activity_logs_action_created_at``.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from engagement_db.errors import Refused
 from engagement_db.feed.activity import FeedActivityLog
@@ -22,7 +22,7 @@ from engagement_db.feed.threads import (
 from engagement_db.feed.visibility import EVERYTHING, Connections, Viewer, sight_of
 from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
-from engagement_db.orm.columns import Backref, Column, Reference
+from engagement_db.orm.columns import Backref, Column, Reference, Select
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
 from engagement_db.orm.models import BaseModel, assign, verb_update
 from engagement_db.orm.paging import Page, validate_limit
@@ -87,7 +87,7 @@ class FeedComment(BaseModel):
         )
 
     @classmethod
-    def live(cls, *fields: Any) -> Any:
+    def live(cls, *fields: object) -> Select[Self]:
         """Return a SELECT of the comments that are not deleted. (``select`` has the deleted ones too.)"""
         return cls.select(*fields).where(cls.deleted_at.is_null())
 
@@ -102,7 +102,7 @@ class FeedComment(BaseModel):
         limit: int = 20,
         after: str | None = None,
         before: str | None = None,
-    ) -> Page:
+    ) -> Page[Self]:
         """Return a page of a post's comments, newest first, whatever they reply to.
 
         Comments bring their authors. Deleted ones are left out unless ``with_deleted``; all are if ``viewer`` may

@@ -27,7 +27,7 @@ class RootEntry:
         return self.comment.deleted_at is not None
 
 
-class RootPage(Page):
+class RootPage(Page["FeedComment"]):
     """A page of comments on a post. ``entries`` adds the numbers of replies."""
 
     def _execute(self, database: Any) -> Any:

@@ -29,7 +29,7 @@ class TimelineEntry:
     own_reaction: ReactionType | None
 
 
-class TimelinePage(Page):
+class TimelinePage(Page["FeedPost"]):
     """A page of posts. ``entries`` adds authors and counts."""
 
     _viewer: int | None = None

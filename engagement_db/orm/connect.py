@@ -1,7 +1,6 @@
 """Binding the models to a database."""
 
 import contextlib
-from typing import Any
 
 import peewee
 
@@ -10,7 +9,7 @@ from engagement_db.orm.failures import prepare
 from engagement_db.orm.urls import open_database
 
 
-def connect(url: str, **options: Any) -> peewee.Database:
+def connect(url: str, **options: object) -> peewee.Database:
     """Bind every model to the database at ``url`` and return it. No connection is opened yet.
 
     ``url`` is ``scheme://user:password@host:port/name?parameter=value`` with one of the schemes sqlite, postgresql,

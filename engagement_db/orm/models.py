@@ -1,6 +1,6 @@
 """The base of every model: names after the contract, tables made as the migrations make them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
@@ -9,6 +9,7 @@ import peewee
 from engagement_db import servers, tables
 from engagement_db.errors import NotFound, Refused
 from engagement_db.orm.bound import BoundMetadata, models, now, proxy, refuse_in_scope, target
+from engagement_db.orm.columns import Select
 from engagement_db.orm.failures import prepare
 from engagement_db.orm.fields import (
     EnumField,
@@ -35,7 +36,7 @@ from engagement_db.orm.protection import (
 from engagement_db.servers.driver import execute
 
 if TYPE_CHECKING:
-    from engagement_db.orm.columns import Create, Select
+    from engagement_db.orm.columns import Create
     from engagement_db.repairs import Repair
 
 
@@ -122,7 +123,7 @@ class BaseModel(peewee.Model):
         cls.DoesNotExist = type(missing.__name__, (NotFound, missing), data)
 
     @classmethod
-    def get_by_id(cls, pk: Any) -> Any:
+    def get_by_id(cls, pk: object) -> Self:
         """Return the row with this id. Raises NotFound, which is the model's DoesNotExist too."""
         row = cls.select().where(cls._meta.primary_key == pk).first()
         if row is None:
@@ -150,7 +151,7 @@ class BaseModel(peewee.Model):
         return tables.sort(tables.Table(meta.table_name, tuple(columns), tuple(keys), indexes, checks))
 
     @classmethod
-    def create_table(cls, safe: bool = True, **options: Any) -> None:
+    def create_table(cls, safe: bool = True, **options: object) -> None:
         """Create the table exactly as the migrations do, enum types and indexes included.
 
         For scratch databases. With ``safe`` a table that exists is left alone.
@@ -162,7 +163,7 @@ class BaseModel(peewee.Model):
             execute(database, statement)
 
     @classmethod
-    def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: Any) -> None:
+    def drop_table(cls, safe: bool = True, drop_sequences: bool = True, **options: object) -> None:
         """Drop the table and its enum types; with ``safe`` a table that does not exist is passed over.
 
         Raises Protected if that would delete rows that are kept, here or in child tables.
@@ -174,7 +175,7 @@ class BaseModel(peewee.Model):
         for statement in servers.of(target(database)).drop_statements(cls.declared()):
             execute(database, statement)
 
-    def __init__(self, *args: Any, **values: Any) -> None:
+    def __init__(self, *args: object, **values: object) -> None:
         """Make a row with these columns; raises TypeError for a name that is none."""
         if "__no_default__" in values:
             super().__init__(*args, **values)
@@ -200,7 +201,7 @@ class BaseModel(peewee.Model):
             normalized[field] = field.db_value(value) if is_row else value
         return normalized
 
-    def save(self, force_insert: bool = False, only: Any = None) -> Any:
+    def save(self, force_insert: bool = False, only: Iterable[object] | None = None) -> int:
         """Insert the row, or update what was assigned to it since it was read or saved. Returns the rows changed.
 
         An update writes ``updated_at`` too, and no other column: a row that was read long ago takes nothing back
@@ -209,16 +210,15 @@ class BaseModel(peewee.Model):
         Raises Protected for a column that only verbs change, and for any update of an append-only table.
         """
         key = self.get_id()  # type: ignore[no-untyped-call]
-        if only is not None:
-            only = [column_named(type(self), item) if isinstance(item, str) else item for item in only]
+        chosen = None if only is None else [column_named(type(self), item) for item in only]
         if force_insert or key is None:
-            self._require_stored_parents(only)
-            rows = super().save(force_insert=True, only=only)
-            if only is None:
+            self._require_stored_parents(chosen)
+            rows = super().save(force_insert=True, only=chosen)
+            if chosen is None:
                 # What was not given is NULL now, as a row that is read says.
                 self.__data__ = dict.fromkeys(self._meta.sorted_field_names) | self.__data__
             return rows
-        fields = only or [self._meta.fields[name] for name in self._dirty | changed_documents(self)]
+        fields = chosen or [self._meta.fields[name] for name in self._dirty | changed_documents(self)]
         require_changeable(type(self), fields, key)
         self._require_stored_parents(fields)
         if "updated_at" in self._meta.fields:
@@ -236,7 +236,7 @@ class BaseModel(peewee.Model):
                 reference.db_value(parent)
 
     @classmethod
-    def bulk_create(cls, model_list: Any, batch_size: int | None = None) -> None:
+    def bulk_create(cls, model_list: Iterable[Self], batch_size: int | None = None) -> None:
         """Insert the rows. As after ``save``, nothing is left to be saved."""
         rows = list(model_list)
         for row in rows:
@@ -246,7 +246,7 @@ class BaseModel(peewee.Model):
             row._dirty.clear()
 
     @classmethod
-    def bulk_update(cls, model_list: Any, fields: Any, batch_size: int | None = None) -> int:
+    def bulk_update(cls, model_list: Iterable[Self], fields: Iterable[object], batch_size: int | None = None) -> int:
         """Write these columns of the rows, and ``updated_at``. Returns the rows changed. Raises as ``update`` does."""
         rows, named = list(model_list), [column_named(cls, field) for field in fields]
         for row in rows:
@@ -255,7 +255,7 @@ class BaseModel(peewee.Model):
         return changed
 
     @classmethod
-    def update(cls, *args: Any, **values: Any) -> Any:
+    def update(cls, *args: Mapping[Any, object], **values: object) -> peewee.ModelUpdate:
         """Return an UPDATE query; it writes ``updated_at`` too unless that is given.
 
         Raises Protected for a column that only verbs change, and for an append-only table; TypeError for an unknown
@@ -266,7 +266,7 @@ class BaseModel(peewee.Model):
         return verb_update(cls, given)
 
     @classmethod
-    def insert(cls, data: Any = None, **values: Any) -> Any:
+    def insert(cls, data: Mapping[Any, object] | None = None, **values: object) -> ProtectedInsert:
         """Return an INSERT; its conflict clause raises Protected where ``update`` would.
 
         Raises TypeError for an unknown column.
@@ -274,32 +274,35 @@ class BaseModel(peewee.Model):
         return ProtectedInsert(cls, cls._normalize_data(data, values))
 
     @classmethod
-    def insert_many(cls, rows: Any, fields: Any = None) -> Any:
+    def insert_many(
+        cls, rows: Iterable[Mapping[Any, object] | Sequence[object]], fields: Iterable[object] | None = None
+    ) -> ProtectedInsert:
         """Return an INSERT of many rows, mappings or, with ``fields``, sequences. Otherwise as ``insert``.
 
         A column that some of the mappings lack gets its default there.
         """
-        rows = list(rows)
-        if fields is None and all(isinstance(row, Mapping) for row in rows):
-            rows = [cls._normalize_data(row, {}) for row in rows]
-            fields = list({field: None for row in rows for field in row})
-        return ProtectedInsert(cls, insert=rows, columns=_columns(cls, fields))
+        given: list[Any] = list(rows)
+        if fields is None and all(isinstance(row, Mapping) for row in given):
+            given = [cls._normalize_data(row, {}) for row in given]
+            fields = list({field: None for row in given for field in row})
+        return ProtectedInsert(cls, insert=given, columns=_columns(cls, fields))
 
     @classmethod
-    def insert_from(cls, query: Any, fields: Any) -> Any:
+    def insert_from(cls, query: object, fields: Iterable[object]) -> ProtectedInsert:
         """Return an INSERT of a query's rows. Otherwise as ``insert``."""
         return ProtectedInsert(cls, insert=query, columns=_columns(cls, fields))
 
     @classmethod
-    def filter(cls, *nodes: Any, **filters: Any) -> Any:
+    def filter(cls, *nodes: object, **filters: object) -> Select[Self]:
         """Return a SELECT with these filters, in peewee's spelling. Raises TypeError for an unknown column."""
         try:
-            return super().filter(*nodes, **filters)  # type: ignore[no-untyped-call]
+            found: Select[Self] = super().filter(*nodes, **filters)  # type: ignore[no-untyped-call]
         except AttributeError as error:
             raise TypeError(f"{cls.__name__} cannot be filtered by {', '.join(filters)}: {error}.") from None
+        return found
 
     @classmethod
-    def get(cls, *query: Any, **filters: Any) -> Any:
+    def get(cls, *query: object, **filters: object) -> Self:
         """Return the first row that fits. Raises DoesNotExist, and TypeError for an unknown column."""
         if not filters:
             return super().get(*query)
@@ -307,17 +310,20 @@ class BaseModel(peewee.Model):
         return (found.where(*query) if query else found).get()
 
     @classmethod
-    def get_or_create(cls, *, defaults: Mapping[str, Any] | None = None, **values: Any) -> Any:
+    def get_or_create(cls, *, defaults: Mapping[str, object] | None = None, **values: object) -> tuple[Self, bool]:
         """Return the row with these values, created with ``defaults`` too if it is missing, and whether it was.
 
         Raises TypeError for an unknown column.
         """
         for name in [*values, *(defaults or ())]:
             column_named(cls, name)
-        return super().get_or_create(defaults=dict(defaults or {}), **values)  # type: ignore[no-untyped-call]
+        found: tuple[Self, bool] = super().get_or_create(  # type: ignore[no-untyped-call]
+            defaults=dict(defaults or {}), **values
+        )
+        return found
 
     @peewee.classmethod_only  # type: ignore[arg-type]
-    def delete(cls) -> Any:
+    def delete(cls) -> ProtectedDelete:
         """Return a DELETE query, which is refused for parents of rows that are kept (ON DELETE RESTRICT).
 
         Raises Protected for a table whose rows are never deleted.
@@ -325,7 +331,7 @@ class BaseModel(peewee.Model):
         require_deletable(cls)  # type: ignore[arg-type]
         return ProtectedDelete(cls)
 
-    def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> Any:
+    def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> int:
         """Delete the row, with ``recursive`` its children too: all of it or, on an error, nothing.
 
         Children whose reference may be empty are kept unless ``delete_nullable``; the server empties their
@@ -364,7 +370,7 @@ class BaseModel(peewee.Model):
         )
 
     @classmethod
-    def truncate_table(cls, **options: Any) -> None:
+    def truncate_table(cls, **options: object) -> None:
         """Delete all rows. Raises Protected if that could delete rows that are kept, here or in child tables."""
         require_no_records(cls)
         super().truncate_table(**options)

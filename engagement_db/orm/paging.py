@@ -1,7 +1,7 @@
 """Pages of rows, newest first. A page starts at a cursor, never at an offset."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 import peewee
 
@@ -11,10 +11,16 @@ from engagement_db.orm.cursors import Position, decode_cursor, encode_cursor, va
 from engagement_db.orm.fields import shown
 from engagement_db.orm.keyset import Branch, Keyset
 
+Row = TypeVar("Row", bound=peewee.Model)
+Parent = TypeVar("Parent")
+
 if TYPE_CHECKING:
-    ModelSelect = peewee.ModelSelect[Any]
-else:
     ModelSelect = peewee.ModelSelect
+else:
+
+    class ModelSelect(peewee.ModelSelect, Generic[Row]):
+        """A SELECT of rows, which peewee's stubs know as generic."""
+
 
 PAGE_LIMIT: Final = 200
 
@@ -39,7 +45,7 @@ def instant_bound(field: Any, value: datetime) -> Any:
     return peewee.Value(shortest, converter=False)
 
 
-class Page(ModelSelect, Keyset):
+class Page(ModelSelect[Row], Keyset):
     """One page of a query, newest first: a peewee query that also has the cursors around it.
 
     ``where``, ``join``, ``select``, ``dicts`` and the like narrow or reshape the page before it is read;
@@ -49,23 +55,24 @@ class Page(ModelSelect, Keyset):
 
     def __init__(
         self,
-        model: Any,
+        model: type[Row],
         query_name: str,
         index: str,
         limit: int,
         after: str | None = None,
         before: str | None = None,
     ) -> None:
-        table = model._meta.table_name
+        meta: Any = model._meta
+        table = meta.table_name
         if after is not None and before is not None:
             raise RefusedValue(table, "cursor", "a page is after one cursor or before one; pass either")
-        super().__init__(model, model._meta.sorted_fields, is_default=True)
+        super().__init__(model, meta.sorted_fields, is_default=True)
         self._query_name = query_name
         self._index = index
         self._given = (after, before)
         self._backwards = before is not None
         self._limit = validate_limit(table, limit)
-        created_at, key = model.created_at, model.id
+        created_at, key = meta.fields["created_at"], meta.fields["id"]
         if self._backwards:
             self._order_by = (created_at.asc(), key.asc())
         else:
@@ -99,7 +106,7 @@ class Page(ModelSelect, Keyset):
         after, before = self._given
         return before or after
 
-    def with_parent(self, parent: Reference[Any]) -> Self:
+    def with_parent(self, parent: Reference[Parent]) -> Self:
         """Return the page whose rows have ``parent`` loaded, by the same query, as long as it is not reshaped."""
         page: Self = self.clone()
         page._parent = parent
@@ -111,33 +118,45 @@ class Page(ModelSelect, Keyset):
         page._branches = branches
         return page
 
-    def first(self, database: Any = None, n: int = 1) -> Any:
+    @overload
+    def first(
+        self, database: peewee.Database | peewee.DatabaseProxy | None = None, n: Literal[1] = 1
+    ) -> Row | None: ...
+    @overload
+    def first(
+        self, database: peewee.Database | peewee.DatabaseProxy | None = None, n: int = 1
+    ) -> Row | list[Row] | None: ...
+    def first(
+        self, database: peewee.Database | peewee.DatabaseProxy | None = None, n: int = 1
+    ) -> Row | list[Row] | None:
         """Return the newest row of the page, or None; with ``n`` above 1 a list of up to ``n`` rows.
 
         Reads the whole page, which keeps its rows and its cursors.
         """
-        return self.peek(database, validate_limit(self.model._meta.table_name, n, name="n"))
+        found: Row | list[Row] | None = self.peek(database, validate_limit(self.model._meta.table_name, n, name="n"))
+        return found
 
-    def get(self, database: Any = None) -> Any:
+    def get(self, database: peewee.Database | peewee.DatabaseProxy | None = None) -> Row:
         """Return the newest row of the page. Raises DoesNotExist if the page is empty."""
         row = self.first(database)
         if row is None:
-            raise self.model.DoesNotExist(f"the page of {self.model._meta.table_name} is empty.")
+            missing: Any = self.model
+            raise missing.DoesNotExist(f"the page of {self.model._meta.table_name} is empty.")
         return row
 
-    def offset(self, value: Any = None) -> "Page":
+    def offset(self, value: object = None) -> NoReturn:
         """Raise Refused: a page starts at a cursor."""
         raise Refused("a page starts at a cursor, not at an offset; pass after or before.")
 
-    def paginate(self, page: Any, paginate_by: Any = 20) -> "Page":
+    def paginate(self, page: object, paginate_by: object = 20) -> NoReturn:
         """Raise Refused: a page starts at a cursor."""
-        return self.offset(page)
+        self.offset(page)
 
-    def limit(self, value: Any = None) -> "Page":
+    def limit(self, value: object = None) -> Self:
         """Return the page with another number of rows, 1 to 200."""
         return super().limit(validate_limit(self.model._meta.table_name, value))
 
-    def order_by(self, *values: Any) -> "Page":
+    def order_by(self, *values: object) -> Self:
         """Raise Refused: a page in another order has no cursors. (``count`` removes the order.)"""
         if values:
             raise Refused("a page is ordered newest first, for its cursors; sort the rows after reading them.")

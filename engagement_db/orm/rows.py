@@ -50,7 +50,7 @@ def required_text(field: Column[Any], value: str) -> str:
     return text
 
 
-def id_of(field: Reference[Any], row: Any) -> int:
+def id_of(field: Reference[Any], row: object) -> int:
     """Return the id that stands for ``row``, a row or its id, in this column.
 
     Raises RefusedValue for None, for a row that is not stored and for a row of another model.
@@ -58,7 +58,7 @@ def id_of(field: Reference[Any], row: Any) -> int:
     return required(field, optional_id_of(field, row))
 
 
-def optional_id_of(field: Reference[Any], row: Any) -> int | None:
+def optional_id_of(field: Reference[Any], row: object) -> int | None:
     """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
     if isinstance(row, peewee.Node) and not isinstance(row, peewee.Model):
         reject(field, "an SQL expression is not a row; pass a row or its id")
@@ -66,7 +66,7 @@ def optional_id_of(field: Reference[Any], row: Any) -> int | None:
     return key
 
 
-def ids_of(field: Reference[Any], rows: Iterable[Any], most: int) -> list[int]:
+def ids_of(field: Reference[Any], rows: Iterable[object], most: int) -> list[int]:
     """Return the ids of up to ``most`` rows or ids, each once; raises RefusedValue for more."""
     keys: dict[int, None] = {}
     for row in rows:

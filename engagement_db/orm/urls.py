@@ -33,7 +33,7 @@ _VARIANTS: Final = {
 }
 
 
-def open_database(url: str, **options: Any) -> peewee.Database:
+def open_database(url: str, **options: object) -> peewee.Database:
     """Return the peewee database at ``url``, sessions set up right, without binding a model to it.
 
     Takes and raises what ``connect`` does.

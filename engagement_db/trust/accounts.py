@@ -103,7 +103,7 @@ class EscrowAccount(BaseModel):
         )
 
     @classmethod
-    def open(cls, user: Any, provider: str, currency_code: str = "USD") -> "EscrowAccount":
+    def open(cls, user: User | int, provider: str, currency_code: str = "USD") -> "EscrowAccount":
         """Return the account of ``user`` (a row or id) with ``provider`` in this currency; create it if it is missing.
 
         An existing account is returned in whatever status it has. Calls at the same time return the same row.
@@ -149,7 +149,11 @@ class EscrowAccount(BaseModel):
         return self._change(AccountStatus.CLOSED)
 
     def edit(
-        self, *, external_id: str | Unchanged | None = UNCHANGED, metadata: Any = UNCHANGED, by: Any = None
+        self,
+        *,
+        external_id: str | Unchanged | None = UNCHANGED,
+        metadata: object = UNCHANGED,
+        by: User | int | None = None,
     ) -> AccountChange:
         """Change the provider's id of the account or its metadata; what is not given stays as it is.
 

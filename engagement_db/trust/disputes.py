@@ -143,15 +143,15 @@ class DisputeCase(Queues, BaseModel):
     @classmethod
     def open(
         cls,
-        escrow_transaction: Any,
-        opened_by: Any,
+        escrow_transaction: EscrowTransaction | int,
+        opened_by: User | int,
         reason_code: str,
         summary: str,
         *,
         priority: DisputePriority = DisputePriority.MEDIUM,
         customer_deadline_at: datetime | None = None,
         provider_deadline_at: datetime | None = None,
-        metadata: Any = None,
+        metadata: object = None,
         actor_type: ActorType = ActorType.CUSTOMER,
     ) -> "DisputeCase":
         """Open a dispute case over a transaction, which becomes disputed, and return the case.
@@ -217,14 +217,14 @@ class DisputeCase(Queues, BaseModel):
         self,
         action_type: ActionType = ActionType.COMMENT,
         *,
-        by: Any = None,
+        by: User | int | None = None,
         actor_type: ActorType = ActorType.SYSTEM,
         notes: str | None = None,
         evidence_key: str | None = None,
         evidence_url: str | None = None,
         evidence_file_name: str | None = None,
         evidence_content_type: str | None = None,
-        metadata: Any = None,
+        metadata: object = None,
     ) -> DisputeEvent:
         """Add a comment, a piece of evidence or a notice to the case, and return the event.
 
@@ -264,7 +264,9 @@ class DisputeCase(Queues, BaseModel):
 
         return transaction(work)
 
-    def assign(self, user: Any, *, by: Any = None, actor_type: ActorType = ActorType.ADMIN) -> DisputeChange:
+    def assign(
+        self, user: User | int | None, *, by: User | int | None = None, actor_type: ActorType = ActorType.ADMIN
+    ) -> DisputeChange:
         """Assign the case to ``user`` (a row or id), or unassign it with None.
 
         Returns what changed. Raises InvalidTransition if the case is settled or closed, and NotFound for a case or
@@ -280,7 +282,7 @@ class DisputeCase(Queues, BaseModel):
         *,
         priority: DisputePriority | Unchanged = UNCHANGED,
         summary: str | Unchanged = UNCHANGED,
-        by: Any = None,
+        by: User | int | None = None,
         actor_type: ActorType = ActorType.ADMIN,
     ) -> DisputeChange:
         """Change the priority or the summary of the case; what is not given stays as it is.
@@ -314,7 +316,7 @@ class DisputeCase(Queues, BaseModel):
         *,
         customer_deadline_at: datetime | None,
         provider_deadline_at: datetime | None,
-        by: Any = None,
+        by: User | int | None = None,
         actor_type: ActorType = ActorType.MEDIATOR,
     ) -> DisputeChange:
         """Set both deadlines of the case, aware datetimes; None removes one.
@@ -331,7 +333,7 @@ class DisputeCase(Queues, BaseModel):
         return self._change(ActionType.DEADLINE_ADJUSTED, "deadlines set", lambda case: deadlines, by, actor_type)
 
     def set_status(
-        self, status: DisputeStatus, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
+        self, status: DisputeStatus, *, by: User | int | None = None, actor_type: ActorType = ActorType.MEDIATOR
     ) -> DisputeChange:
         """Set the status of an active case: open, awaiting_customer or under_review.
 
@@ -344,7 +346,7 @@ class DisputeCase(Queues, BaseModel):
         return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
 
     def advance(
-        self, stage: DisputeStage, *, by: Any = None, actor_type: ActorType = ActorType.MEDIATOR
+        self, stage: DisputeStage, *, by: User | int | None = None, actor_type: ActorType = ActorType.MEDIATOR
     ) -> DisputeChange:
         """Advance the case to a later stage, mediation or arbitration; a stage may be skipped.
 
@@ -371,7 +373,7 @@ class DisputeCase(Queues, BaseModel):
         resolution: Resolution,
         notes: str,
         *,
-        by: Any = None,
+        by: User | int | None = None,
         actor_type: ActorType = ActorType.ADMIN,
     ) -> DisputeChange:
         """Settle the case and release or refund its money, both or neither; set ``resolved_at``.
@@ -389,7 +391,7 @@ class DisputeCase(Queues, BaseModel):
         return self._end(DisputeStatus.SETTLED, str(resolution), notes, by, actor_type)
 
     def withdraw(
-        self, notes: str | None = None, *, by: Any = None, actor_type: ActorType = ActorType.CUSTOMER
+        self, notes: str | None = None, *, by: User | int | None = None, actor_type: ActorType = ActorType.CUSTOMER
     ) -> DisputeChange:
         """Close the case and put the transaction back to its status before the dispute; set ``resolved_at``.
 
@@ -398,7 +400,7 @@ class DisputeCase(Queues, BaseModel):
         return self._end(DisputeStatus.CLOSED, "withdraw", notes, by, actor_type)
 
     def _end(
-        self, status: DisputeStatus, verb: str, notes: str | None, by: Any, actor_type: ActorType
+        self, status: DisputeStatus, verb: str, notes: str | None, by: User | int | None, actor_type: ActorType
     ) -> DisputeChange:
         actor_id = actor_id_of(by)
 
@@ -443,7 +445,7 @@ class DisputeCase(Queues, BaseModel):
         action: ActionType,
         notes: str,
         changes: Callable[["DisputeCase"], dict[str, Any]],
-        by: Any,
+        by: User | int | None,
         actor_type: ActorType,
         *parents: tuple[Reference[Any], int | None],
     ) -> DisputeChange:

@@ -14,7 +14,7 @@ import peewee
 
 from engagement_db.errors import Refused
 from engagement_db.orm.cursors import decode_cursor
-from engagement_db.orm.paging import Page, instant_bound
+from engagement_db.orm.paging import Page, Row, instant_bound
 from engagement_db.orm.rows import id_of, required_text, stored_value
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust.accounts import EscrowAccount
@@ -34,20 +34,27 @@ from engagement_db.trust.words import (
 _PRIMARY_KEY: Final = "PRIMARY"
 
 
-class Listing(Page):
+class Listing(Page[Row]):
     """A page in the order of ids, newest first. Otherwise like any ``Page``."""
 
     _order_by: Any
 
     def __init__(
-        self, model: Any, query_name: str, index: str, limit: int, after: str | None = None, before: str | None = None
+        self,
+        model: type[Row],
+        query_name: str,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
     ) -> None:
         super().__init__(model, query_name, index, limit, after, before)
-        key = model.id
+        fields: Any = model._meta.fields
+        key = fields["id"]
         self._order_by = (key.asc(),) if self._backwards else (key.desc(),)
         cursor = before if self._backwards else after
         if cursor is not None:
-            _, row_id = decode_cursor(model.created_at, query_name, cursor)
+            _, row_id = decode_cursor(fields["created_at"], query_name, cursor)
             self._where = key > row_id if self._backwards else key < row_id
 
 
@@ -69,7 +76,7 @@ def list_accounts(
     limit: int = 50,
     after: str | None = None,
     before: str | None = None,
-) -> Listing:
+) -> Listing[EscrowAccount]:
     """Return a page of accounts, newest first, that match every given filter.
 
     Uses escrow_accounts_user_id_provider_currency_code for ``user``, else escrow_accounts_provider or
@@ -104,7 +111,7 @@ def list_transactions(
     limit: int = 50,
     after: str | None = None,
     before: str | None = None,
-) -> Listing:
+) -> Listing[EscrowTransaction]:
     """Return a page of transactions, newest first, that match every given filter.
 
     ``owner`` is the user whose account holds the money. ``created_from`` and ``created_before`` are aware times, the
@@ -149,7 +156,7 @@ def list_cases(
     limit: int = 50,
     after: str | None = None,
     before: str | None = None,
-) -> Listing:
+) -> Listing[DisputeCase]:
     """Return a page of cases, active, settled and closed ones, newest first, that match every given filter.
 
     ``party`` is a user who opened the case, or is the initiator, the counterparty or the owner of the account of its
@@ -180,13 +187,13 @@ def list_cases(
     if party is not None:
         parties = _cases_of(id_of(case.opened_by, party)).alias("parties")
         page = page.join(parties, on=(parties.c.id == case.id))
-    cases: Listing = page
+    cases: Listing[DisputeCase] = page
     return cases
 
 
 def case_timeline(
     case: DisputeCase | int, *, limit: int = 50, after: str | None = None, before: str | None = None
-) -> Listing:
+) -> Listing[DisputeEvent]:
     """Return a page of everything that happened in a case (a row or an id), newest first.
 
     ``limit`` is 1 to 200; ``after`` and ``before`` are cursors of such a page. Uses
@@ -198,13 +205,13 @@ def case_timeline(
 
 
 def _listing(
-    model: Any,
+    model: type[Row],
     query_name: str,
     filters: Iterable[_Filter | None],
     limit: int,
     after: str | None,
     before: str | None,
-) -> Listing:
+) -> Listing[Row]:
     given = [item for item in filters if item is not None]
     index = next((item.index for item in given if item.index), None)
     if given and index is None:
@@ -215,7 +222,7 @@ def _listing(
         )
     page: Any = Listing(model, query_name, index or _PRIMARY_KEY, limit, after, before)
     conditions = [item.condition for item in given if item.condition is not None]
-    narrowed: Listing = page.where(*conditions) if conditions else page
+    narrowed: Listing[Row] = page.where(*conditions) if conditions else page
     return narrowed
 
 

@@ -86,7 +86,7 @@ def require_unsettled(row: "EscrowTransaction") -> None:
 
 
 def apply_transition(
-    row: "EscrowTransaction", verb: str, actor: Actor, notes: str | None = None, metadata: Any = None
+    row: "EscrowTransaction", verb: str, actor: Actor, notes: str | None = None, metadata: object = None
 ) -> TransactionChange:
     """Apply a transition to a transaction that ``lock_transaction`` returned, and to its account if money moves.
 
@@ -123,7 +123,7 @@ def store_with_entry(
     at: datetime,
     actor_id: int | None,
     notes: str | None,
-    metadata: Any,
+    metadata: object,
 ) -> None:
     """Write these changes to a locked transaction, with an entry in its audit trail."""
     if notes is not None and (not isinstance(notes, str) or len(notes.encode(errors="replace")) > TEXT_LIMIT_BYTES):

@@ -1,13 +1,18 @@
 """What a disputes desk asks: which active cases, in which order. Read only."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import peewee
 
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import moment_of, optional_id_of
+from engagement_db.platform import User
 from engagement_db.trust.transitions import ACTIVE_DISPUTE, PRIORITIES
+
+if TYPE_CHECKING:
+    from engagement_db.orm.columns import Select
+    from engagement_db.trust.disputes import DisputeCase
 
 QUEUE_LIMIT: Final = 1000
 HOURS_LIMIT: Final = 24 * 366
@@ -26,7 +31,7 @@ class Queues:
     provider_deadline_at: Any
 
     @classmethod
-    def queue(cls, limit: int = 100) -> Any:
+    def queue(cls, limit: int = 100) -> "Select[DisputeCase]":
         """Return a query of the active cases, urgent ones first, then by nearest deadline, none last.
 
         At most ``limit`` rows, 1 to 1000. Like the queries below it can be narrowed with ``where``.
@@ -36,7 +41,7 @@ class Queues:
         return cls._active(limit).order_by(urgency, *cls._by_deadline())
 
     @classmethod
-    def overdue(cls, at: datetime | None = None, limit: int = 100) -> Any:
+    def overdue(cls, at: datetime | None = None, limit: int = 100) -> "Select[DisputeCase]":
         """Return a query of the active cases with a deadline before ``at`` (default: now), oldest first.
 
         At most ``limit`` rows, 1 to 1000. Uses dispute_cases_status.
@@ -46,7 +51,7 @@ class Queues:
         return cls._active(limit).where(late).order_by(*cls._by_deadline())
 
     @classmethod
-    def due_within(cls, hours: int, at: datetime | None = None, limit: int = 100) -> Any:
+    def due_within(cls, hours: int, at: datetime | None = None, limit: int = 100) -> "Select[DisputeCase]":
         """Return a query of the active cases with a deadline within ``hours`` of ``at``, nearest first.
 
         ``at`` is an aware time, by default now; ``hours`` is 1 to 8784, a year. A case that is overdue by
@@ -59,7 +64,7 @@ class Queues:
         return cls._active(limit).where(due).order_by(*cls._by_deadline())
 
     @classmethod
-    def queue_for(cls, user: Any, limit: int = 100) -> Any:
+    def queue_for(cls, user: User | int | None, limit: int = 100) -> "Select[DisputeCase]":
         """Return a query of the active cases assigned to ``user`` (a row or id), in the order of ``queue``.
 
         At most ``limit`` rows, 1 to 1000. Uses dispute_cases_assigned_to_id.
@@ -67,9 +72,10 @@ class Queues:
         return cls.queue(limit).where(cls.assigned_to == optional_id_of(cls.assigned_to, user))
 
     @classmethod
-    def _active(cls, limit: int) -> Any:
+    def _active(cls, limit: int) -> "Select[DisputeCase]":
         most = validate_limit(cls._meta.table_name, limit, QUEUE_LIMIT)
-        return cls.select().where(cls.status.in_(ACTIVE_DISPUTE)).limit(most)
+        active: Select[DisputeCase] = cls.select().where(cls.status.in_(ACTIVE_DISPUTE)).limit(most)
+        return active
 
     @classmethod
     def _by_deadline(cls) -> tuple[Any, ...]:

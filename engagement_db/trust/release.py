@@ -8,6 +8,7 @@ from typing import Any, Final
 from engagement_db import servers
 from engagement_db.errors import Contention, EngagementError, Refused, RefusedValue
 from engagement_db.orm.bound import current
+from engagement_db.orm.columns import Select
 from engagement_db.orm.models import assign
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import moment_of
@@ -37,14 +38,16 @@ class ReleaseRun:
     failed: tuple[ReleaseFailure, ...]
 
 
-def release_queue(at: datetime | None = None, limit: int = 100) -> Any:
+def release_queue(at: datetime | None = None, limit: int = 100) -> Select[EscrowTransaction]:
     """Return a query of the transactions in_escrow whose ``scheduled_release_at`` has come, oldest first.
 
     ``at`` is an aware time, by default now; ``limit`` is 1 to 1000. The query can be narrowed with ``where``.
     Uses escrow_transactions_status_scheduled_release_at.
     """
     most = validate_limit(EscrowTransaction._meta.table_name, limit, QUEUE_LIMIT)
-    return _due(EscrowTransaction.select(), moment_of(EscrowTransaction.scheduled_release_at, at)).limit(most)
+    moment = moment_of(EscrowTransaction.scheduled_release_at, at)
+    due: Select[EscrowTransaction] = _due(EscrowTransaction.select(), moment).limit(most)
+    return due
 
 
 def release_due(limit: int = 100, *, by: User | int | None = None, at: datetime | None = None) -> ReleaseRun:

@@ -11,7 +11,7 @@ from engagement_db import servers
 from engagement_db.orm.bound import current
 from engagement_db.orm.fields import MONEY_PLACES
 from engagement_db.orm.rows import ids_of
-from engagement_db.platform import Project
+from engagement_db.platform import Project, User
 from engagement_db.trust.money import EXACT
 from engagement_db.trust.transactions import EscrowTransaction
 from engagement_db.trust.words import TransactionStatus
@@ -39,7 +39,7 @@ def escrow_totals() -> list[Total]:
     return _totals(EscrowTransaction.select())
 
 
-def escrow_totals_per_owner(owners: Iterable[Any]) -> list[Total]:
+def escrow_totals_per_owner(owners: Iterable[User | int]) -> list[Total]:
     """Return what the transactions of these owners' projects come to, by owner, status and currency.
 
     ``owners`` are at most 1000 users, rows or ids. Uses projects_owner_id_idx and
@@ -49,7 +49,7 @@ def escrow_totals_per_owner(owners: Iterable[Any]) -> list[Total]:
     return _totals(query, owner_id=Project.owner)
 
 
-def escrow_totals_per_project(projects: Iterable[Any]) -> list[Total]:
+def escrow_totals_per_project(projects: Iterable[Project | int]) -> list[Total]:
     """Return what the transactions of these projects come to, by project, status and currency.
 
     ``projects`` are at most 1000 rows or ids. Uses escrow_transactions_project_id.

@@ -33,7 +33,7 @@ def new_entry(
     at: datetime,
     actor_id: int | None,
     notes: str | None = None,
-    metadata: Any = None,
+    metadata: object = None,
 ) -> dict[str, Any]:
     """Return the entry for one action, which makes these changes to the row."""
     after = {**row.__data__, **changes}

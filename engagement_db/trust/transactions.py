@@ -187,21 +187,21 @@ class EscrowTransaction(BaseModel):
     @classmethod
     def initiate(
         cls,
-        account: Any,
+        account: EscrowAccount | int,
         *,
         reference: str,
         amount: Decimal | int,
-        initiated_by: Any,
+        initiated_by: User | int,
         fee_amount: Decimal | int = 0,
         currency_code: str | None = None,
         type: TransactionType = TransactionType.PROJECT,
-        counterparty: Any = None,
-        project: Any = None,
-        gig: Any = None,
+        counterparty: User | int | None = None,
+        project: Project | int | None = None,
+        gig: Gig | int | None = None,
         milestone_label: str | None = None,
         scheduled_release_at: datetime | None = None,
         external_id: str | None = None,
-        metadata: Any = None,
+        metadata: object = None,
     ) -> "EscrowTransaction":
         """Create the transaction identified by ``reference``, or return the existing one.
 
@@ -237,21 +237,21 @@ class EscrowTransaction(BaseModel):
     @classmethod
     def deposit(
         cls,
-        account: Any,
+        account: EscrowAccount | int,
         *,
         reference: str,
         amount: Decimal | int,
-        initiated_by: Any,
+        initiated_by: User | int,
         fee_amount: Decimal | int = 0,
         currency_code: str | None = None,
         type: TransactionType = TransactionType.PROJECT,
-        counterparty: Any = None,
-        project: Any = None,
-        gig: Any = None,
+        counterparty: User | int | None = None,
+        project: Project | int | None = None,
+        gig: Gig | int | None = None,
         milestone_label: str | None = None,
         scheduled_release_at: datetime | None = None,
         external_id: str | None = None,
-        metadata: Any = None,
+        metadata: object = None,
     ) -> "EscrowTransaction":
         """Create a transaction that is in_escrow at once: ``initiate``, ``fund`` and ``hold`` in one step.
 
@@ -285,7 +285,9 @@ class EscrowTransaction(BaseModel):
             return row
         return transaction(lambda: _in_escrow(lock_transaction(row.id, with_account=True)[0]))
 
-    def fund(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+    def fund(
+        self, *, by: User | int | None = None, notes: str | None = None, metadata: object = None
+    ) -> TransactionChange:
         """Fund the transaction: add its amount to the account's balance, its net amount to the pending release total.
 
         From initiated. The first money activates a pending account. ``by`` is the user (a row or id) who acts, None
@@ -299,14 +301,18 @@ class EscrowTransaction(BaseModel):
         """
         return self._apply("fund", by, notes, metadata)
 
-    def hold(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+    def hold(
+        self, *, by: User | int | None = None, notes: str | None = None, metadata: object = None
+    ) -> TransactionChange:
         """Move the funded transaction into escrow: its money stays in the account until it is released or refunded.
 
         From funded. Arguments, result and errors are those of ``fund``.
         """
         return self._apply("hold", by, notes, metadata)
 
-    def release(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+    def release(
+        self, *, by: User | int | None = None, notes: str | None = None, metadata: object = None
+    ) -> TransactionChange:
         """Release the held funds to the counterparty and set ``released_at``.
 
         From funded and in_escrow. While a dispute case is active, only ``DisputeCase.resolve`` releases. Arguments,
@@ -314,7 +320,9 @@ class EscrowTransaction(BaseModel):
         """
         return self._apply("release", by, notes, metadata)
 
-    def refund(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+    def refund(
+        self, *, by: User | int | None = None, notes: str | None = None, metadata: object = None
+    ) -> TransactionChange:
         """Refund the held funds to the payer and set ``refunded_at``.
 
         From funded and in_escrow. While a dispute case is active, only ``DisputeCase.resolve`` refunds. Arguments,
@@ -322,7 +330,9 @@ class EscrowTransaction(BaseModel):
         """
         return self._apply("refund", by, notes, metadata)
 
-    def cancel(self, *, by: Any = None, notes: str | None = None, metadata: Any = None) -> TransactionChange:
+    def cancel(
+        self, *, by: User | int | None = None, notes: str | None = None, metadata: object = None
+    ) -> TransactionChange:
         """Cancel the transaction before it is funded and set ``cancelled_at``.
 
         From initiated. Arguments, result and errors are those of ``fund``.
@@ -335,9 +345,9 @@ class EscrowTransaction(BaseModel):
         milestone_label: str | Unchanged | None = UNCHANGED,
         scheduled_release_at: datetime | Unchanged | None = UNCHANGED,
         external_id: str | Unchanged | None = UNCHANGED,
-        metadata: Any = UNCHANGED,
+        metadata: object = UNCHANGED,
         fee_amount: Decimal | int | Unchanged = UNCHANGED,
-        by: Any = None,
+        by: User | int | None = None,
         notes: str | None = None,
     ) -> TransactionChange:
         """Change what may be edited in any status, and the fee before funding; what is not given stays as it is.
@@ -390,7 +400,7 @@ class EscrowTransaction(BaseModel):
         trail = entries_of(EscrowTransaction(**trail_alone))
         return {"audit_trail": [*trail, entry]}
 
-    def _apply(self, verb: str, by: Any, notes: str | None, metadata: Any) -> TransactionChange:
+    def _apply(self, verb: str, by: User | int | None, notes: str | None, metadata: object) -> TransactionChange:
         actor_id = actor_id_of(by)
 
         def work() -> TransactionChange:
@@ -465,15 +475,15 @@ def _in_escrow(row: EscrowTransaction) -> EscrowTransaction:
 
 
 def _payment(
-    account: Any,
+    account: EscrowAccount | int,
     reference: str,
     amount: Decimal | int,
     fee_amount: Decimal | int,
     currency_code: str | None,
-    initiated_by: Any,
-    counterparty: Any,
-    project: Any,
-    gig: Any,
+    initiated_by: User | int,
+    counterparty: User | int | None,
+    project: Project | int | None,
+    gig: Gig | int | None,
     **values: Any,
 ) -> EscrowTransaction:
     """Return a new transaction, not stored yet, whose values fit; raises RefusedValue."""

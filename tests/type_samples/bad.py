@@ -29,3 +29,15 @@ edb.EscrowAccount(user=1, provider="stripe").current_balance = 0.5
 edb.FeedPost(user=1, content="x").content = None
 edb.FeedPost(user=1, content="x").user = "ada"
 edb.FeedPost(user=1, content="x").visibility = "public"
+edb.FeedPost.get_by_id(7).contents
+edb.FeedPost.get(edb.FeedPost.id == 7).contents
+edb.release_queue().get().relese()
+edb.DisputeCase.queue().get().foo
+edb.list_transactions().first().amount
+edb.FeedPost.timeline(viewer="ada")
+edb.FeedComment.of_post(7).get().foo
+edb.EscrowTransaction.get_by_id(7).fund(by="ada")
+edb.EscrowTransaction.get_by_id(7).fund(by=edb.Gig(title="Logo"))
+edb.EscrowAccount.open("ada", "stripe")
+edb.DisputeCase.open("E-1", opened_by=1, reason_code="late", summary="Late")
+edb.Frobnicate

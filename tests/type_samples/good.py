@@ -56,3 +56,26 @@ except edb.NotFound as error:
     assert_type(error.code, str)
 
 edb.EscrowAccount(user=user, provider="stripe", current_balance=Decimal(1), last_reconciled_at=datetime.now(UTC))
+
+for due in edb.release_queue().where(edb.EscrowTransaction.amount > 5):
+    assert_type(due, edb.EscrowTransaction)
+for urgent in edb.DisputeCase.queue():
+    assert_type(urgent, edb.DisputeCase)
+for listed in edb.list_transactions(owner=user, status=edb.TransactionStatus.FUNDED):
+    assert_type(listed, edb.EscrowTransaction)
+for entry in edb.FeedActivityLog.history(post):
+    assert_type(entry, edb.FeedActivityLog)
+newest = edb.FeedPost.timeline(viewer=user.id).limit(3)
+assert_type(newest, edb.TimelinePage)
+assert_type(newest.first(), edb.FeedPost | None)
+assert_type(newest.next_cursor, str | None)
+for listed_post in newest:
+    assert_type(listed_post, edb.FeedPost)
+found, is_new = edb.User.get_or_create(first_name="Ada", last_name="", email="", defaults={"id": 7})
+assert_type(found, edb.User)
+assert_type(is_new, bool)
+assert_type(edb.FeedPost.get(edb.FeedPost.user == user), edb.FeedPost)
+for filtered in edb.FeedPost.filter(user=user):
+    assert_type(filtered, edb.FeedPost)
+payment.fund(by=7, metadata={"ticket": 7})
+edb.connect("sqlite:///:memory:", timeout=5)
