@@ -42,6 +42,7 @@ class Server:
         self.name = name
         self._url = url
         self._process = process
+        self._answers = False
 
     @property
     def can_be_killed(self) -> bool:
@@ -63,9 +64,12 @@ class Server:
 
     def start(self) -> None:
         """The server answers, on the data and the port that it had before. A running one stays as it is."""
-        if self._process is not None and not self._process.is_running:
+        if self._answers and (self._process is None or self._process.is_running):
+            return
+        if self._process is not None:
             self._process.start()
         self._wait_until_it_answers()
+        self._answers = True
 
     def stop(self) -> None:
         """The server has shut down in good order; a server that was given goes on."""
@@ -157,6 +161,11 @@ class PostgresServer(Server):
 
 class MySQLServer(Server):
     """MySQL, or MariaDB: they are administered alike."""
+
+    def __init__(self, name: str, url: str, process: Process | None) -> None:
+        super().__init__(name, url, process)
+        # PyMySQL reads every authority that the machine trusts for each connection, and then verifies nothing.
+        os.environ.setdefault("SSL_CERT_FILE", os.devnull)
 
     @property
     def version(self) -> str:
