@@ -71,7 +71,7 @@ class Ordeal:
 
     def is_finished_by_the_same_command(self, direction: str, died: Ended, point: Point) -> None:
         """Run the command again, and hold what is there against the run that nobody disturbed."""
-        ended = commands.run(self.command(direction, self.url)) if self.has_more_to_do(direction) else Ended(0, "")
+        ended = commands.run(self.command(direction, self.url)) if self.has_more_to_do(direction) else Ended(0, "", "")
         assert ended.code == 0, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
         differences = unlike(self.undisturbed[direction], state(self.url))
         assert not differences, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
