@@ -124,7 +124,7 @@ class Protected(Refused):
 
 
 class ReferenceConflict(Refused):
-    """A reference that is taken came again with another payload; the first row stands unchanged.
+    """A reference that is taken was used again with another payload; the first row is unchanged.
 
     ``fields`` names what differs.
     """

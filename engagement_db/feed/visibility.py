@@ -28,7 +28,7 @@ class Audience(Enum):
     EVERYTHING = "everything"
 
 
-# Nobody in particular, who sees public posts only; and a job or a moderator, who sees all posts.
+# A visitor who is not signed in, who sees public posts only; and a job or a moderator, who sees all posts.
 ANONYMOUS: Final = Audience.ANONYMOUS
 EVERYTHING: Final = Audience.EVERYTHING
 

@@ -1,1 +1,1 @@
-"""What makes peewee exact on four servers: fields, sessions, transactions, pages. Knows no table of ours."""
+"""What makes peewee exact on four servers: fields, sessions, transactions, pages. Depends on no table."""

@@ -24,7 +24,7 @@ class Unbound(ConfigurationError, AttributeError):
 
 
 class _Proxy(peewee.DatabaseProxy):
-    """Stands for the database of the scope, and outside a scope for the one that ``bind`` set."""
+    """Proxy of the scope's database, and outside a scope of the one that ``bind`` set."""
 
     @property
     def obj(self) -> peewee.Database | None:

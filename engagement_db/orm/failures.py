@@ -30,7 +30,7 @@ def is_lost(database: Any, error: BaseException) -> bool:
 
 
 def failure(database: Any, error: BaseException, *, may_be_committed: bool) -> EngagementError | None:
-    """Return the error of this library that stands for an error of the driver, if there is one."""
+    """Return the error of this library for an error of the driver, if there is one."""
     server = servers.family(database)
     if is_lost(database, error):
         message = f"no connection to the database: {server_message(error).rstrip('.')}."
@@ -134,7 +134,7 @@ class _Reporting:
             )
 
     def _report(self, error: Exception, *, may_be_committed: bool) -> None:
-        """Raise the error of this library that stands for ``error``, if there is one."""
+        """Raise the error of this library for ``error``, if there is one."""
         found = failure(self._database, error, may_be_committed=may_be_committed)
         if found is None:
             return

@@ -94,7 +94,7 @@ def shown(value: object) -> str:
 
 
 def _is_sql(value: object) -> bool:
-    # A row is a Node too, but no row stands for a value here.
+    # A row is a Node too, but no row is a value here.
     return value is None or (isinstance(value, peewee.Node) and not isinstance(value, peewee.Model))
 
 
@@ -149,7 +149,7 @@ class _Converting:
         return None if database is None else family(database)
 
     def case_value(self, value: Any) -> Any:
-        """Return what stands for ``value`` in the CASE of a bulk_update."""
+        """Return the expression for ``value`` in the CASE of a bulk_update."""
         field: Any = self
         value = field.db_value(value)
         if self.dialect is None or not self.dialect.casts_in_case:
@@ -194,7 +194,7 @@ class ReferenceField(Reference[Any], _Converting, peewee.ForeignKeyField):
 class LateReferenceField(Reference[Any], peewee.DeferredForeignKey):
     """A foreign key to a model that a later module defines, by the name of its class.
 
-    Until that model exists this stands in its place; then it becomes a ReferenceField at the same position.
+    This is a placeholder until that model exists; then it becomes a ReferenceField at the same position.
     """
 
     def set_model(self, rel_model: type[peewee.Model]) -> None:

@@ -186,7 +186,7 @@ class BaseModel(peewee.Model):
         self._dirty &= given.keys()  # type: ignore[misc]
 
     def __sql__(self, ctx: Any) -> Any:
-        """Stand for the row's id where a reference or a key is compared, and for nothing else."""
+        """Return the row's id where a reference or a key is compared, and refuse everywhere else."""
         if ctx.state.converter is None:
             raise TypeError(f"{self!r} is a row of {self._meta.table_name}, not a value; pass one of its attributes.")
         return ctx.sql(peewee.Value(self, converter=ctx.state.converter))

@@ -1,4 +1,4 @@
-"""Rows and their ids: which id an argument stands for, whether its row exists, and what a row holds after a verb."""
+"""Rows and their ids: which id an argument means, whether its row exists, and what a row holds after a verb."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import MAXYEAR, datetime
@@ -51,7 +51,7 @@ def required_text(field: Column[Any], value: str) -> str:
 
 
 def id_of(field: Reference[Any], row: object) -> int:
-    """Return the id that stands for ``row``, a row or its id, in this column.
+    """Return the id of ``row``, a row or its id, for this column.
 
     Raises RefusedValue for None, for a row that is not stored and for a row of another model.
     """
@@ -59,7 +59,7 @@ def id_of(field: Reference[Any], row: object) -> int:
 
 
 def optional_id_of(field: Reference[Any], row: object) -> int | None:
-    """Return the id that stands for ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
+    """Return the id of ``row``, or None for None; raises RefusedValue as ``id_of`` does."""
     if isinstance(row, peewee.Node) and not isinstance(row, peewee.Model):
         reject(field, "an SQL expression is not a row; pass a row or its id")
     key: int | None = None if row is None else field.db_value(row)

@@ -106,7 +106,7 @@ def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) 
 
 
 class _Attempt:
-    """One run of a transaction, and how far it came."""
+    """One attempt of a transaction, and how far it got."""
 
     has_begun = is_finished = is_committed = False
 

@@ -64,7 +64,7 @@ def _alignment(item: ClassifiedDifference, declared: Table, server: Server) -> I
 def statements(item: ClassifiedDifference, catalog: Catalog, server: Server) -> list[str]:
     """Return the statements that a person may run to remove a breaking difference; none if there are no simple ones.
 
-    A question mark stands for a value to be chosen.
+    A question mark marks a value to be chosen.
     """
     changes = _repair(item, catalog, server) if item.severity is Severity.BREAKING else ()
     return [statement for change in changes for statement in (*change.before, change.statement, *change.after)]

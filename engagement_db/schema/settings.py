@@ -24,7 +24,7 @@ _SWITCHES: Final = {"": False, "0": False, "false": False, "no": False, "1": Tru
 
 @dataclass(frozen=True)
 class Target:
-    """The database that a command works on; ``is_default``: nobody named it, so it is the embedded one."""
+    """The database that a command works on; ``is_default``: none was named, so it is the embedded one."""
 
     url: str
     is_default: bool

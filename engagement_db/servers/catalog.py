@@ -25,7 +25,7 @@ class Dependent:
 
 
 class Catalog:
-    """The catalog of a database, read anew at each call. The base class is that of an empty database."""
+    """The catalog of a database, read again at each call. The base class is that of an empty database."""
 
     def version(self) -> tuple[int, ...]:
         """Return the server's version."""

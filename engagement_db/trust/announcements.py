@@ -69,7 +69,7 @@ def announce(row: "EscrowTransaction", move: Move) -> None:
         except Exception:
             logger.exception("a move of escrow %r was committed and cannot be announced", move.reference)
             return
-        # The caller may have rolled back to a savepoint, of which peewee tells nobody.
+        # The caller may have rolled back to a savepoint, which peewee does not report.
         if stored is None or not any(_is_entry_of(move, entry) for entry in entries_of(stored)):
             return
         logger.info("escrow %r: %s, %s to %s", move.reference, move.verb, move.before, move.after)

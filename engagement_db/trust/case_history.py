@@ -66,7 +66,7 @@ class CaseHistory:
         metadata = event["metadata"] if isinstance(event["metadata"], dict) else {}
         before, after = metadata.get("from"), metadata.get("to")
         if metadata.get("action") == "repair" and isinstance(after, dict):
-            # A repair starts from what somebody else made of the row.
+            # A repair starts from what was changed without a verb.
             self._record(event, {}, after)
         elif isinstance(after, dict):
             self._record(event, before if isinstance(before, dict) else {}, after)

@@ -53,9 +53,9 @@ def release_queue(at: datetime | None = None, limit: int = 100) -> Select[Escrow
 def release_due(limit: int = 100, *, by: User | int | None = None, at: datetime | None = None) -> ReleaseRun:
     """Release what is due, oldest first, each transaction in a database transaction of its own.
 
-    Any number of workers may run it side by side: each takes the next transaction that nobody else works on, so
+    Any number of workers may run it side by side: each takes the next transaction that no other worker has locked, so
     that every transaction is released once. They wait for each other only where two transactions share an account.
-    A transaction that somebody else has locked is left to them or to the next call. ``limit`` is 1 to 1000
+    A transaction that another session has locked is left to it or to the next call. ``limit`` is 1 to 1000
     attempts; ``by`` is the user (a row or an id) who acts, None for the system itself; ``at`` is an aware time, by
     default now.
 

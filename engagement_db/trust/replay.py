@@ -137,7 +137,7 @@ class Replay:
         elif entry.is_first:
             self._broken("one initiation", f"another as entry {number}")
         self._follow_time(number, entry)
-        # A repair starts from what somebody else made of the row.
+        # A repair starts from what was changed without a verb.
         continues = entry.is_repair or None in (entry.before, self.status) or entry.before == self.status
         if entry.is_ours and not continues:
             self._broken(f"entry {number} from {self.status}", entry.before)

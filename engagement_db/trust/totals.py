@@ -83,7 +83,7 @@ def units(amount: Any) -> Any:
 
 
 def money(value: Decimal | int | None) -> Decimal:
-    """Return the amount that a sum of ``units`` stands for; 0 for NULL."""
+    """Return the amount of a sum in ``units``; 0 for NULL."""
     amount = Decimal(value or 0)
     if isinstance(value, int) and not servers.of(current()).has_exact_sum:
         amount = amount.scaleb(-MONEY_PLACES, context=EXACT)
