@@ -154,15 +154,15 @@ def _print_plan(target: settings.Target, to: str | None) -> None:
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
         server = servers.family(settings.unconnected(target))
-        pending = runner.select_pending(revisions, (), to)
-        plan = preview.plan(Simulation(revisions, server, servers.Catalog(), (), stubs), pending)
+        simulation = Simulation(revisions, server, servers.Catalog(), (), stubs)
+        plan = preview.plan(simulation, runner.select_pending(simulation.revisions, (), to))
     else:
         with _database(target, "Dry run on") as database:
             current = runner.status(database)
             current.require_consistent()
-            pending = runner.select_pending(revisions, current.applied, to)
             live = servers.read(database)
-            plan = preview.plan(Simulation(revisions, servers.of(database), live, current.applied, stubs), pending)
+            simulation = Simulation(revisions, servers.of(database), live, current.applied, stubs)
+            plan = preview.plan(simulation, runner.select_pending(simulation.revisions, current.applied, to))
     for revision, title, is_applied in plan:
         click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
     names = list(dict.fromkeys(revision for revision, _, _ in plan))

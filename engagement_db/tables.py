@@ -6,17 +6,29 @@ different sources are compared with ``==``.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Id:
-    """The auto-incremented integer primary key."""
+    """The auto-incremented integer primary key, of ``bits`` 32 or 64; only MySQL and MariaDB have unsigned ones."""
+
+    bits: int = 32
+    is_unsigned: bool = False
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A four byte integer."""
+    """An integer of ``bits`` 32 or 64; only MySQL and MariaDB have unsigned ones.
+
+    One that holds the ids of another table names it in ``ids_of``, and has the type of that table's ``id`` wherever
+    it is created; as declared it has the usual type of an ``id``. Two integers of one type are equal, whatever they
+    hold.
+    """
+
+    bits: int = 32
+    is_unsigned: bool = False
+    ids_of: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -213,9 +225,9 @@ def key() -> Column:
     return Column("id", Id())
 
 
-def integer(name: str, *, null: bool = False, default: int | None = None) -> Column:
-    """Declare a four byte integer column."""
-    return Column(name, Integer(), null, None if default is None else str(default))
+def integer(name: str, *, null: bool = False, default: int | None = None, ids_of: str | None = None) -> Column:
+    """Declare a four byte integer column, or one that holds ids of a table without a foreign key to it."""
+    return Column(name, Integer(ids_of=ids_of), null, None if default is None else str(default))
 
 
 def text(name: str, *, null: bool = False) -> Column:
@@ -251,8 +263,8 @@ def money(name: str, *, null: bool = False, default: int | None = None) -> Colum
 def references(
     name: str, parent: str, *, on_delete: str, on_update: str = "NO ACTION", null: bool = False
 ) -> ReferenceSpec:
-    """Declare an integer column that references ``parent``'s ``id``."""
-    return ReferenceSpec(Column(name, Integer(), null), parent, on_delete, on_update)
+    """Declare a column that references ``parent``'s ``id``, and has its type."""
+    return ReferenceSpec(Column(name, Integer(ids_of=parent), null), parent, on_delete, on_update)
 
 
 def index(*columns: str) -> IndexSpec:

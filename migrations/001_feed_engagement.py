@@ -65,7 +65,7 @@ activity_logs = table(
     "feed_activity_logs",
     key(),
     references("postId", "feed_posts", on_delete="SET NULL", null=True),
-    integer("commentId", null=True),
+    integer("commentId", null=True, ids_of="feed_comments"),
     references("actorId", "users", on_delete="SET NULL", null=True),
     varchar("action", 80),
     json("metadata", null=True),

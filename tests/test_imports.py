@@ -20,7 +20,7 @@ FLOORS = [
     {"servers.driver", "servers.sqlite_text"},
     {"servers.dialect"},
     {"servers.ddl", "servers.catalog"},
-    {"servers.base"},
+    {"servers.base", "servers.key_types"},
     {"servers.sqlite", "servers.postgresql", "servers.mysql"},
     {"servers"},
     {"orm.fields"},

@@ -43,7 +43,7 @@ class FeedActivityLog(BaseModel):
         on_delete="SET NULL",
         default=None,
     )
-    comment_id: Column[int | None] = IntegerField(column_name="commentId", null=True, default=None)
+    comment_id: Column[int | None] = IntegerField("feed_comments", column_name="commentId", null=True, default=None)
     actor: Reference[User | None] = ReferenceField(
         User,
         column_name="actorId",

@@ -31,7 +31,6 @@ _CENT = Decimal(1).scaleb(-MONEY_PLACES)
 _ZERO = Decimal(0).quantize(_CENT)
 _MONEY_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
 _EXACT = Context(prec=40)
-_KEY_LIMIT = 2**31
 _MILLISECONDS_FROM = 10**11
 _SQLITE_INTEGERS = 2**63
 # An escaped NUL, unless the backslash before the u is itself escaped.
@@ -154,7 +153,8 @@ class _Converting:
         value = field.db_value(value)
         if self.dialect is None or not self.dialect.casts_in_case:
             return value
-        column = tables.Column(field.column_name, field.column_type)
+        kind = tables.Integer(64) if _is_id(field) else field.column_type
+        column = tables.Column(field.column_name, kind)
         spelling = self.dialect.type_sql(field.model._meta.table_name, column)
         return peewee.Value(value, converter=False).cast(spelling)
 
@@ -169,9 +169,11 @@ class KeyField(Column[Any], _Converting, peewee.AutoField):
 
 
 class IntegerField(Column[Any], _Converting, peewee.IntegerField):
-    """A four byte integer; anything else is refused."""
+    """A four byte integer, or an id of the table ``ids_of``; anything else is refused."""
 
-    column_type = tables.Integer()
+    def __init__(self, ids_of: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.column_type = tables.Integer(ids_of=ids_of)
 
     def db_value(self, value: Any) -> Any:
         return _key_value(self, value)
@@ -180,12 +182,15 @@ class IntegerField(Column[Any], _Converting, peewee.IntegerField):
 class ReferenceField(Reference[Any], _Converting, peewee.ForeignKeyField):
     """A foreign key to another model's ``id``; takes the other row or its id."""
 
-    column_type = tables.Integer()
     accessor_class = _ReferenceAccessor
 
     def __init__(self, model: Any, **options: Any) -> None:
         # The model's Meta declares every index by its columns; peewee would add one of its own.
         super().__init__(model, index=False, **options)
+
+    @property
+    def column_type(self) -> tables.Integer:
+        return tables.Integer(ids_of=self.rel_model._meta.table_name)
 
     def db_value(self, value: Any) -> Any:
         return _key_value(self, value, self.rel_model)
@@ -203,6 +208,12 @@ class LateReferenceField(Reference[Any], peewee.DeferredForeignKey):
         self.model._meta.add_field(self.name, field)
 
 
+def _is_id(field: peewee.Field) -> bool:
+    """Whether the column holds ids, of its own table or of another."""
+    kind: object = field.column_type  # type: ignore[attr-defined]
+    return isinstance(kind, tables.Id) or (isinstance(kind, tables.Integer) and kind.ids_of is not None)
+
+
 def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | None = None) -> object:
     if model is not None and isinstance(value, model):
         value = value.get_id()
@@ -214,8 +225,10 @@ def _key_value(field: peewee.Field, value: object, model: type[peewee.Model] | N
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         reject(field, f"{shown(value)} is not an id; pass a row or a whole number")
-    if not -_KEY_LIMIT <= value < _KEY_LIMIT:
-        reject(field, f"{shown(value)} does not fit a four byte integer")
+    # Whether the ids of this database have four bytes or eight is up to its platform.
+    size, limit = ("an eight", 2**63) if _is_id(field) else ("a four", 2**31)
+    if not -limit <= value < limit:
+        reject(field, f"{shown(value)} does not fit {size} byte integer")
     return value
 
 

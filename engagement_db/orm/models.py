@@ -159,7 +159,8 @@ class BaseModel(peewee.Model):
         database = cls._meta.database
         if safe and cls.table_exists():  # type: ignore[no-untyped-call]
             return
-        for statement in servers.of(target(database)).create_statements(cls.declared()):
+        server = servers.of(target(database))
+        for statement in server.create_statements(servers.KeyTypes(server.read(database)).fit(cls.declared())):
             execute(database, statement)
 
     @classmethod

@@ -142,7 +142,8 @@ def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | No
     """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound."""
     try:
         return transaction(work)
-    except peewee.IntegrityError:
+    # DataError: an id beyond those that the column takes.
+    except (peewee.IntegrityError, peewee.DataError):
         require_rows(*parents)
         raise
 

@@ -8,6 +8,7 @@ import peewee
 from engagement_db import servers
 from engagement_db.schema.compare import Difference, Kind
 from engagement_db.schema.severity import ClassifiedDifference, Severity, classify
+from engagement_db.schema.simulate import SimulatedCatalog
 from engagement_db.schema.stub_tables import STUB_TABLES
 from engagement_db.tables import Column, Id, Integer, Table
 
@@ -42,9 +43,10 @@ def detect_drift(
     platform = {table.name for table in STUB_TABLES}
     names = dict.fromkeys([*contract, *(table.name for table in models)])
     live = {name: catalog.table(name) for name in names}
+    types = servers.KeyTypes(SimulatedCatalog(server, {name: table for name, table in live.items() if table}))
     found: dict[tuple[str, Kind, str], Drift] = {}
-    declarations = [("the revisions", table) for table in contract.values()]
-    declarations += [("the models", table) for table in models]
+    declarations = [("the revisions", types.fit(table)) for table in contract.values()]
+    declarations += [("the models", types.fit(table)) for table in models]
     for declared_by, declared in declarations:
         if declared.name in platform:
             items = _platform_differences(declared, live[declared.name], server)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from engagement_db.expressions import same
+from engagement_db.servers.dialect import integer_sql
 from engagement_db.tables import (
     Check,
     Column,
@@ -175,6 +176,10 @@ def describe_type(kind: ColumnType) -> str:
             return f"timestamp with {digits} fractional digits"
         case Other(spelling):
             return spelling
+        case Integer():
+            return integer_sql(kind).lower()
+        case Id():
+            return "id" if kind == Id() else f"{integer_sql(kind).lower()} id"
         case _:
             return type(kind).__name__.lower()
 

@@ -43,7 +43,7 @@ def script_up(
     simulation = Simulation(revisions, server, live, applied)
     yield from _opening(server)
     yield f"{_history_table(server)};"
-    for revision in revisions:
+    for revision in simulation.revisions:
         if revision.name in applied:
             continue
         catalog = simulation.before(revision)

@@ -13,7 +13,7 @@ from engagement_db.schema.execute import Report, Run
 from engagement_db.schema.orm import register
 from engagement_db.schema.progress import watched
 from engagement_db.schema.steps import RequireTables, Step, Tables
-from engagement_db.servers import Change, Server
+from engagement_db.servers import Change, KeyTypes, Server
 from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.driver import error_code, server_message
 from engagement_db.tables import Table
@@ -61,12 +61,17 @@ class Revision:
         """Apply the steps, unless ``fake``; register the tables with peewee-migrate's migrator."""
         register(migrator, self.steps)
         if not fake:
-            self.up(Run(_unwrapped(database)))
+            run = Run(_unwrapped(database))
+            self.fitted(KeyTypes(run.catalog)).up(run)
 
     def rollback(self, migrator: Any, database: peewee.Database, *, fake: bool = False, **_: Any) -> None:
         """Revert the steps, unless ``fake``."""
         if not fake:
             self.down(Run(_unwrapped(database)))
+
+    def fitted(self, types: KeyTypes) -> "Revision":
+        """Return the revision with the types that its ids have in one database."""
+        return Revision(self.name, *(step.fitted(types) for step in self.steps))
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         """Return the tables after this revision, given those before it."""

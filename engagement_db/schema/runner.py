@@ -86,9 +86,9 @@ def migrate(
             prepare(database)
         current = history.status(database, _names(revisions))
         current.require_consistent()
-        pending = select_pending(revisions, current.applied, to)
         run = Run(database, report, lock_timeout_seconds)
         simulation = Simulation(revisions, run.server, run.catalog, current.applied)
+        pending = select_pending(simulation.revisions, current.applied, to)
         simulation.require_applicable(pending)
         if pending:
             history.create(database)
@@ -126,10 +126,11 @@ def rollback(
         current.require_consistent()
         run = Run(database, report, lock_timeout_seconds)
         simulation = Simulation(revisions, run.server, run.catalog, current.applied)
-        applied = [revision for revision in reversed(revisions) if revision.name in current.applied]
+        applied = [revision for revision in reversed(simulation.revisions) if revision.name in current.applied]
         interrupted = _interrupted(simulation)
         if base is not None:
-            chosen = [item for item in reversed(revisions) if item.name > base and item in (*applied, *interrupted)]
+            begun = [*applied, *interrupted]
+            chosen = [item for item in reversed(simulation.revisions) if item.name > base and item in begun]
         else:
             require_applied(count, len(applied))
             chosen = applied[:count]

@@ -22,6 +22,7 @@ from engagement_db.tables import (
     Enum,
     ForeignKey,
     Index,
+    Integer,
     Json,
     Now,
     Other,
@@ -205,6 +206,8 @@ def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> S
             return Severity.HARMLESS
         case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
             return Severity.FIXABLE
+        case Integer(bits), Integer(found_bits, is_unsigned) if found_bits >= bits and not is_unsigned:
+            return Severity.HARMLESS
         case (Varchar() | Text(), Varchar() | Text()) if not dialect.enforces_length:
             return Severity.HARMLESS
         case Varchar(wanted_length), Varchar(length) if length > wanted_length:

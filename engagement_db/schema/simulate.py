@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from engagement_db.schema.compare import added
 from engagement_db.schema.revision import Revision, stages
 from engagement_db.schema.steps import CreateTable, Step
-from engagement_db.servers import Change, Server, ddl
+from engagement_db.servers import Change, KeyTypes, Server, ddl
 from engagement_db.servers.catalog import Catalog, Dependent
 from engagement_db.tables import Enum, Table, enum_type_name, sort
 
@@ -47,6 +47,9 @@ class SimulatedCatalog(Catalog):
 
     def alter_obstacles(self, table: str) -> tuple[str, ...]:
         return self.live.alter_obstacles(table)
+
+    def integer_id_statement(self, table: str) -> str | None:
+        return self.live.integer_id_statement(table)
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         return self.live.reference_obstacles(table)
@@ -92,7 +95,8 @@ class SimulatedCatalog(Catalog):
 class Simulation:
     """Revisions over a live catalog, of which those named in ``applied`` are applied.
 
-    Without ``live``, the tables before each revision are those that the revisions before it declare.
+    Their ids have the types that they have, or will have, in the live database. Without ``live``, the tables before
+    each revision are those that the revisions before it declare.
     ``stubs`` are tables that are created first if they are missing.
     """
 
@@ -101,6 +105,10 @@ class Simulation:
     live: Catalog | None = None
     applied: Collection[str] = ()
     stubs: Sequence[Table] = ()
+
+    def __post_init__(self) -> None:
+        types = KeyTypes(self.live or Catalog())
+        object.__setattr__(self, "revisions", tuple(revision.fitted(types) for revision in self.revisions))
 
     def before(self, revision: Revision) -> SimulatedCatalog:
         """Return the catalog to which ``revision`` is applied.

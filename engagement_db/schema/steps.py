@@ -11,12 +11,12 @@ server.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from engagement_db.expressions import same
 from engagement_db.schema.compare import Kind, describe_type, differences
 from engagement_db.schema.severity import equivalent, judge
-from engagement_db.servers import Change, Server, ddl
+from engagement_db.servers import Change, KeyTypes, Server, ddl
 from engagement_db.servers.catalog import Catalog
 from engagement_db.tables import (
     Check,
@@ -57,6 +57,9 @@ class Step(Protocol):
     def creates(self) -> str:
         """The name of the table, index or check that the step creates, or nothing."""
 
+    def fitted(self, types: KeyTypes) -> "Step":
+        """Return the step with the types that its ids have in one database."""
+
     def declared(self, tables: Tables) -> dict[str, Table]:
         """Return the tables after this step, given those before it."""
 
@@ -85,6 +88,9 @@ class BaseStep:
     @property
     def creates(self) -> str:
         return ""
+
+    def fitted(self, types: KeyTypes) -> Self:
+        return self
 
     def runs_outside_transaction(self, catalog: Catalog, server: Server) -> bool:
         return server.builds_outside_transaction
@@ -126,7 +132,9 @@ class RequireTables(BaseStep):
             elif key is None:
                 yield f"{name} has no column id"
             elif not isinstance(key.type, Id | Integer):
-                yield f"{name}.id is {describe_type(key.type)}; an integer foreign key cannot reference it"
+                statement = catalog.integer_id_statement(name)
+                remedy = f"run {statement}" if statement else "the library can refer to rows by integers only"
+                yield f"{name}.id is {describe_type(key.type)}; {remedy}"
             else:
                 yield from catalog.reference_obstacles(name)
 
@@ -166,6 +174,9 @@ class CreateTable(BaseStep):
     @property
     def creates(self) -> str:
         return self.table.name
+
+    def fitted(self, types: KeyTypes) -> Self:
+        return replace(self, table=types.fit(self.table))
 
     def declared(self, tables: Tables) -> dict[str, Table]:
         return {**tables, self.table.name: self.table}
@@ -235,6 +246,9 @@ class AddColumn(BaseStep):
     @property
     def revert_title(self) -> str:
         return f"drop column {self.table}.{self.column.name}"
+
+    def fitted(self, types: KeyTypes) -> Self:
+        return replace(self, column=types.fit_column(self.table, self.column))
 
     @property
     def _added(self) -> Table:

@@ -7,11 +7,12 @@ import peewee
 from engagement_db.errors import ConfigurationError
 from engagement_db.servers.base import Change, Server
 from engagement_db.servers.catalog import Catalog
+from engagement_db.servers.key_types import KeyTypes
 from engagement_db.servers.mysql import MARIADB, MYSQL
 from engagement_db.servers.postgresql import POSTGRESQL
 from engagement_db.servers.sqlite import SQLITE
 
-__all__ = ["ALL", "Catalog", "Change", "Server", "family", "named", "of", "read", "recognize"]
+__all__ = ["ALL", "Catalog", "Change", "KeyTypes", "Server", "family", "named", "of", "read", "recognize"]
 
 ALL: tuple[Server, ...] = (SQLITE, POSTGRESQL, MARIADB, MYSQL)
 

@@ -75,6 +75,13 @@ class Catalog:
         """Return a sentence with its remedy for each reason why the table can take no column with an index."""
         return ()
 
+    def integer_id_statement(self, table: str) -> str | None:
+        """Return the statement that makes the ``id``, of another type, an integer that foreign keys can reference.
+
+        None if its values are no whole numbers.
+        """
+        return None
+
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         """Return a sentence with its remedy for each reason why no foreign key can reference the table's ``id``."""
         return ()

@@ -7,7 +7,7 @@ import peewee
 
 from engagement_db.expressions import literal
 from engagement_db.servers.driver import own_code
-from engagement_db.tables import Column, ColumnType, Enum, Integer, Other, Text, Varchar
+from engagement_db.tables import Column, ColumnType, Enum, Id, Integer, Other, Text, Varchar
 
 
 class Dialect:
@@ -142,7 +142,9 @@ class Dialect:
             case Other(spelling):
                 return spelling
             case Integer():
-                return "INTEGER"
+                return integer_sql(column.type)
+            case Id(bits=64):
+                return self.type_names[Id].replace("INTEGER", "BIGINT").replace("SERIAL", "BIGSERIAL")
             case Text():
                 return "TEXT"
             case kind:
@@ -151,3 +153,8 @@ class Dialect:
     def enum_sql(self, table: str, column: str, labels: tuple[str, ...]) -> str:
         """Return the type of an enum column."""
         return f"ENUM({', '.join(map(self.literal, labels))})"
+
+
+def integer_sql(kind: Integer | Id) -> str:
+    """Return the type of an integer, or of the integers of an ``id``."""
+    return f"{'INTEGER' if kind.bits == 32 else 'BIGINT'}{' UNSIGNED' if kind.is_unsigned else ''}"

@@ -20,6 +20,7 @@ from engagement_db.servers.catalog import (
     mentions,
     not_unique,
 )
+from engagement_db.servers.dialect import integer_sql
 from engagement_db.servers.driver import own_code, own_message
 from engagement_db.tables import (
     Check,
@@ -203,7 +204,7 @@ class Mysql(Server):
 
     def alter_column(self, table: str, wanted: Column, found: Column) -> Iterator[Change]:
         if isinstance(wanted.type, Id):
-            definition = f"{self.quoted(wanted.name)} INTEGER NOT NULL AUTO_INCREMENT"
+            definition = f"{self.quoted(wanted.name)} {integer_sql(wanted.type)} NOT NULL AUTO_INCREMENT"
             yield Change(f"{self.alter(table)} MODIFY COLUMN {definition}")
         else:
             yield self._redefine(table, wanted, "")
@@ -356,8 +357,9 @@ class MysqlCatalog(Reader):
     @staticmethod
     def _type(column: str, spelling: str, extra: str, checks: dict[str, Check]) -> ColumnType:
         """Return the logical type; MariaDB's check that makes a LONGTEXT a JSON is taken out of ``checks``."""
-        if re.fullmatch(r"int(\(\d+\))?", spelling):
-            return Id() if "auto_increment" in extra else Integer()
+        if number := re.fullmatch(r"(big)?int(?:\(\d+\))?( unsigned)?", spelling):
+            kind = Id if "auto_increment" in extra else Integer
+            return kind(64 if number[1] else 32, bool(number[2]))
         if spelling.startswith("enum("):
             return Enum(tuple(label.replace("''", "'") for label in re.findall(r"'((?:[^']|'')*)'", spelling)))
         if varchar := re.fullmatch(r"varchar\((\d+)\)", spelling):
@@ -391,6 +393,12 @@ class MysqlCatalog(Reader):
         if keys < _INDEX_LIMIT:
             return ()
         return (f"{table} has {keys} indexes, and InnoDB allows no more; drop one that is not needed",)
+
+    def integer_id_statement(self, table: str) -> str | None:
+        narrow = re.search(
+            r"^  `id` (?:tiny|small|medium)int(?:\(\d+\))?(.*?),?$", self.definition(table), re.MULTILINE
+        )
+        return f"ALTER TABLE {self.dialect.quoted(table)} MODIFY COLUMN `id` int{narrow[1]}" if narrow else None
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         found = []

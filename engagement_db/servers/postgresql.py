@@ -277,7 +277,7 @@ class PostgresqlCatalog(Reader):
             if is_enum and type_name == enum_type_name(name, column):
                 kind = Enum(self.enum_type(type_name) or ())
             if isinstance(kind, Integer) and (identity or str(default).startswith("nextval(")):
-                kind, default = Id(), None
+                kind, default = Id(kind.bits), None
             columns.append(Column(column, kind, not not_null, default_value(kind, default)))
         casts: dict[type, str] = {Varchar: "text", Money: "numeric"}
         cast = {column.name: casts[type(column.type)] for column in columns if type(column.type) in casts}
@@ -328,6 +328,7 @@ class PostgresqlCatalog(Reader):
             return Timestamp(int(time[1] or 6))
         plain: dict[str, ColumnType] = {
             "integer": Integer(),
+            "bigint": Integer(64),
             "text": Text(),
             "jsonb": Json(),
             "numeric(18,4)": Money(),
@@ -378,6 +379,16 @@ class PostgresqlCatalog(Reader):
             if not is_owner:
                 found.append(f"{user} cannot alter {table}, which belongs to {owner}; migrate as {owner}")
         return tuple(found)
+
+    def integer_id_statement(self, table: str) -> str | None:
+        found = self.rows(
+            "SELECT CASE COALESCE(NULLIF(t.typbasetype, 0), t.oid)::regtype::text "
+            "WHEN 'bigint' THEN 'bigint' WHEN 'integer' THEN 'integer' WHEN 'smallint' THEN 'integer' END "
+            "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attname = 'id'",
+            self._oid(table),
+        )
+        kind = found[0][0] if found else None
+        return f'ALTER TABLE {self.dialect.quoted(table)} ALTER COLUMN "id" TYPE {kind}' if kind else None
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         found = []

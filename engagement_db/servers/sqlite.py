@@ -230,11 +230,12 @@ class SqliteCatalog(Reader):
             if f'json_valid("{column}")' in normalized(check.expression):
                 del checks[name]
                 return Json()
+        if re.fullmatch(r"(TINY|SMALL|MEDIUM|BIG)?INT(EGER)?(\(\d+\))?(UNSIGNED)?", word):
+            # All of them hold 64 bits.
+            return Integer()
         if word.startswith("VARCHAR("):
             return Varchar(int(re.sub(r"\D", "", word)))
         plain: dict[str, ColumnType] = {
-            "INTEGER": Integer(),
-            "INT": Integer(),
             "TEXT": Text(),
             "DATETIME": Timestamp(),
             "DECIMAL(18,4)": Money(),

@@ -90,7 +90,7 @@ REFUSED = [
     (POST, "user", "-1", r"is not an id"),
     (POST, "user", True, r"True is not an id"),
     (POST, "user", 1.0, r"is not an id"),
-    (POST, "user", 2**31, r"2147483648 does not fit a four byte integer"),
+    (POST, "user", 2**63, r"9223372036854775808 does not fit an eight byte integer"),
     (POST, "user", HUGE, r"a huge int does not fit"),
     (POST, "id", "abc", r"^feed_posts\.id: 'abc' is not an id"),
     (POST, "metadata", {1, 2}, r"^feed_posts\.metadata: .* is not JSON that every server keeps: set has no"),

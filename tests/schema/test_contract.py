@@ -1,4 +1,7 @@
-"""The contract, column by column, as literal data; the models declare just that."""
+"""The contract, column by column, as literal data; the models declare just that.
+
+An integer here that holds ids has four bytes where the ids of the platform do; test_key_types.py holds the others.
+"""
 
 import dataclasses
 

@@ -85,9 +85,9 @@ def test_missing_tables_are_named_all_at_once(stubs: peewee.Database, url: str, 
 def test_a_key_of_another_type(url: str) -> None:
     spellings = {
         "sqlite": ["TEXT"],
-        "postgres": ["BIGINT", "UUID"],
-        "mariadb": ["INT UNSIGNED", "BIGINT"],
-        "mysql": ["INT UNSIGNED", "BIGINT"],
+        "postgres": ["SMALLINT", "UUID"],
+        "mariadb": ["SMALLINT UNSIGNED", "CHAR(36)"],
+        "mysql": ["SMALLINT UNSIGNED", "CHAR(36)"],
     }
     for spelling in spellings[family(url)]:
         execute(url, f"CREATE TABLE users (id {spelling} NOT NULL PRIMARY KEY, email VARCHAR(255))")

@@ -58,7 +58,7 @@ def initiate(home, **changes):
         ("currencyCode", {"currency_code": ""}, "blank"),
         ("scheduledReleaseAt", {"scheduled_release_at": datetime(2027, 1, 1)}, "naive"),
         ("scheduledReleaseAt", {"scheduled_release_at": "2027-01-01"}, "not a time"),
-        ("initiatedById", {"initiated_by": 2**31}, "does not fit"),
+        ("initiatedById", {"initiated_by": 2**63}, "does not fit"),
         ("initiatedById", {"initiated_by": "me"}, "not an id"),
         ("projectId", {"project": 1.5}, "not an id"),
     ],
