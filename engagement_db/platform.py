@@ -104,7 +104,7 @@ class Project(BaseModel):
         return Counter(dict(rows))
 
     def assign_owner(self, user: User | int | None) -> bool:
-        """Make ``user``, a row or an id, the owner of the project, or with None remove the owner. Return whether it changed.
+        """Make ``user``, a row or an id, the owner, or with None remove the owner. Return whether it changed.
 
         Raises NotFound when the project or the user does not exist; nothing is changed then.
         """

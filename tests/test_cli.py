@@ -76,7 +76,7 @@ def test_the_option_beats_the_environment_beats_the_embedded_file(folder: Path) 
     assert {"users", "projects", "gigs"} <= set(peewee.SqliteDatabase("engagement.db").get_tables())
 
 
-def test_stand_ins_are_made_in_the_embedded_file_only(folder: Path) -> None:
+def test_stub_tables_are_created_in_the_embedded_file_only(folder: Path) -> None:
     ended = engagement_db("migrate", "--database", "sqlite:///engagement_of_mine.db")
     assert ended.code == 2
     assert "the platform's table users is missing" in ended.words
@@ -105,7 +105,7 @@ def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
 
 
 @pytest.mark.usefixtures("first_three")
-def test_status_says_what_is_applied_and_pending(platform_url: str) -> None:
+def test_status_lists_applied_and_pending_revisions(platform_url: str) -> None:
     before = everything(platform_url)
     empty = engagement_db("status", "--database", platform_url)
     assert empty.code == 1
@@ -196,7 +196,7 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
         *(([verb, "--database", "sqlite:///nothing.db"], "nothing.db does not exist") for verb in VERBS[1:]),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_breath(arguments: list[str], words: str, folder: Path) -> None:
+def test_errors_are_a_single_message(arguments: list[str], words: str, folder: Path) -> None:
     if arguments[0] in ("migrate", "rollback") and "--database" not in arguments:
         with contextlib.closing(open_database("sqlite:///engagement.db")) as database:
             stub_tables.create_stub_tables(database)
@@ -220,7 +220,7 @@ def test_a_wrong_password_is_not_repeated(server: servers.Server, platform_url: 
     assert "s3cret-word" not in ended.words
 
 
-def test_a_deployer_waits_for_another_no_longer_than_it_was_told(server: servers.Server, platform_url: str) -> None:
+def test_a_deployer_waits_no_longer_than_its_lock_timeout(server: servers.Server, platform_url: str) -> None:
     with contextlib.closing(open_database(platform_url)) as holder, hold_migration_lock(holder):
         ended = engagement_db("migrate", "--database", platform_url, "--lock-timeout", "0.2")
     assert ended.code == 2
@@ -231,7 +231,7 @@ def test_a_deployer_waits_for_another_no_longer_than_it_was_told(server: servers
     assert holder_named in ended.words
 
 
-def test_a_long_step_says_how_far_the_server_is(
+def test_a_long_step_reports_progress(
     server: servers.Server, platform_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.05)
@@ -519,7 +519,7 @@ def test_a_dry_run_of_a_migration_prints_the_steps_and_changes_nothing(platform_
     assert (again.code, again.words.splitlines()[1:]) == (0, ["Nothing to apply."])
 
 
-def test_a_dry_run_says_what_is_already_applied(platform_url: str) -> None:
+def test_a_dry_run_lists_what_is_already_applied(platform_url: str) -> None:
     assert engagement_db("migrate", "--database", platform_url, "--to", "2").code == 0
     execute(platform_url, "DELETE FROM migratehistory WHERE id = 2")
     planned = engagement_db("migrate", "--database", platform_url, "--dry-run", "--to", "2")

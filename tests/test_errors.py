@@ -31,7 +31,7 @@ def test_each_class_has_a_code_of_its_own():
 
 @pytest.mark.usefixtures("database")
 class TestData:
-    def test_a_transition_that_is_not_allowed_says_from_where_it_starts(self):
+    def test_an_invalid_transition_names_the_statuses_it_starts_from(self):
         payment = escrow.payment_in("released")
         with pytest.raises(edb.InvalidTransition) as caught:
             payment.fund()

@@ -102,7 +102,7 @@ def test_the_wheel_carries_the_package_its_scripts_and_its_types(wheel):
     assert top == {"engagement_db", f"engagement_db-{edb.__version__}.dist-info"}
 
 
-def test_the_wheel_says_what_it_needs(wheel):
+def test_the_wheel_declares_its_dependencies(wheel):
     archive = zipfile.ZipFile(wheel)
     (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
     said = email.message_from_bytes(archive.read(metadata))

@@ -28,7 +28,7 @@ def test_a_project_is_assigned_to_an_owner(project, ada):
     assert row.updated_at > project.created_at
 
 
-def test_assigning_the_same_owner_again_is_a_no_op_that_says_so(project, ada):
+def test_assigning_the_same_owner_again_returns_that_nothing_changed(project, ada):
     project.assign_owner(ada.id)
     before = Project.get().updated_at
     assert project.assign_owner(ada) is False
@@ -83,6 +83,6 @@ def test_owners_that_make_no_sense_are_refused(database, owners):
         Project.counts_by_owner(owners)
 
 
-def test_the_projects_of_nobody_are_refused(database):
+def test_projects_of_none_are_refused(database):
     with pytest.raises(edb.RefusedValue, match="a value is required"):
         Project.owned_by(None)

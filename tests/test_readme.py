@@ -40,7 +40,7 @@ def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["accounting", "connecting", "verbs"])
-def test_a_page_that_says_so_is_a_program_that_runs(tmp_path, name):
+def test_a_page_marked_as_a_program_runs(tmp_path, name):
     page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
     assert "The page as a whole is a program" in page
     run(sys.executable, "-m", "engagement_db.cli", "migrate", folder=tmp_path)

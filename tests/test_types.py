@@ -66,7 +66,7 @@ def annotated(model, name):
 
 
 @pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
-def test_an_annotation_says_what_the_field_does(model):
+def test_an_annotation_matches_its_field(model):
     for field in model._meta.sorted_fields:
         kind, only, may_be_none = annotated(model, field.name)
         if isinstance(field, fields.ReferenceField):

@@ -107,7 +107,7 @@ def test_a_body_that_does_not_fit_is_refused(post, ada, body, reason):
     assert FeedComment.select().count() == 0
 
 
-def test_deleting_keeps_the_row_and_says_who_and_why(ada, say):
+def test_deletion_keeps_the_row_and_records_who_and_why(ada, say):
     comment = say("a")
     bob = somebody("bob")
     assert comment.soft_delete(bob, "spam") is True
@@ -119,7 +119,7 @@ def test_deleting_keeps_the_row_and_says_who_and_why(ada, say):
     assert entry.metadata == {"reason": "spam"}
 
 
-def test_deleting_and_restoring_twice_is_a_no_op_that_says_so(ada, say):
+def test_deleting_or_restoring_twice_returns_that_nothing_changed(ada, say):
     comment = say("a")
     assert comment.restore(ada) is False
     assert comment.soft_delete(ada, "spam") is True
@@ -139,7 +139,7 @@ def test_deleting_what_does_not_exist_is_refused(ada, say):
         comment.soft_delete(ada, "spam")
 
 
-def test_deleting_in_the_name_of_nobody_who_exists_changes_nothing(say):
+def test_deletion_by_an_unknown_user_changes_nothing(say):
     comment = say("a")
     with pytest.raises(edb.NotFound, match="users 1000000 does not exist"):
         comment.soft_delete(10**6, "spam")
@@ -198,7 +198,7 @@ def test_a_thread_holds_the_comments_of_its_own_post_only(post, ada, say):
     assert outline(FeedComment.thread(10**6)) == ""
 
 
-def test_a_thread_brings_whole_comments(post, ada):
+def test_a_thread_has_every_column_of_a_comment(post, ada):
     FeedComment.reply(post, ada, "a", metadata={"mood": ["good"]})
     (entry,) = FeedComment.thread(post).entries
     assert entry.comment == FeedComment.get()

@@ -26,7 +26,7 @@ def test_publishing_adds_a_post_and_logs_it(ada):
     assert FeedPost.publish(ada.id, "Again").visibility is Visibility.PUBLIC
 
 
-def test_publishing_for_nobody_who_exists_or_without_words_is_refused(ada):
+def test_publishing_for_an_unknown_author_or_blank_text_is_refused(ada):
     with pytest.raises(edb.NotFound, match="users 1000000 does not exist"):
         FeedPost.publish(10**6, "hello")
     for content in ("", "  \n", None, 7):

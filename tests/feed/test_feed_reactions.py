@@ -53,7 +53,7 @@ def test_the_same_reaction_again_changes_nothing_and_logs_nothing(post, ada):
     assert logged_actions() == ["reaction_added"]
 
 
-def test_unreact_says_whether_there_was_a_reaction(post, ada):
+def test_unreact_returns_whether_there_was_a_reaction(post, ada):
     FeedReaction.react(post, ada)
     assert FeedReaction.unreact(post, ada) is True
     assert FeedReaction.unreact(post.id, ada.id) is False

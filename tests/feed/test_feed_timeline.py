@@ -69,7 +69,7 @@ def test_the_way_back_shows_the_same_pages(posts):
     assert contents(FeedPost.timeline(limit=4, after=back.next_cursor)) == contents(second)
 
 
-def test_what_arrived_since_stands_before_the_previous_cursor(posts):
+def test_later_posts_are_before_the_previous_cursor(posts):
     cursor = FeedPost.timeline(limit=3).previous_cursor
     assert contents(FeedPost.timeline(before=cursor)) == ""
     for letter in "abc":
@@ -197,7 +197,7 @@ def test_a_page_with_everything_shows_what_surrounds_each_post(database):
     assert second.own_reaction is None
 
 
-def test_nobody_in_particular_has_no_reaction_of_their_own(database):
+def test_an_anonymous_viewer_has_no_own_reaction(database):
     ada = somebody()
     FeedReaction.react(a_post(ada), ada)
     assert [entry.own_reaction for entry in FeedPost.timeline().entries()] == [None]

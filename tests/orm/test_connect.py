@@ -271,7 +271,7 @@ def test_a_lax_server_still_refuses_what_a_column_cannot_hold(server, url):
     database.close()
 
 
-def test_the_server_says_whether_it_is_mariadb_whatever_scheme_was_used(server, url):
+def test_mariadb_is_recognized_whatever_scheme_was_used(server, url):
     for scheme in SCHEMES[server.name]:
         database = edb.connect(with_scheme(url, scheme))
         with connected(database):
@@ -514,7 +514,7 @@ def use_as_context():
         use_as_context,
     ],
 )
-def test_an_unbound_model_says_what_to_call(unbound, use):
+def test_an_unbound_model_names_what_to_call(unbound, use):
     with pytest.raises(edb.Unbound, match=r"not bound to a database; call engagement_db\.connect\(url\) or "):
         use()
 

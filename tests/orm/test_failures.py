@@ -132,7 +132,7 @@ def test_lost_connection_is_not_given_back_to_the_pool(network, admin, database,
         own.close_all()
 
 
-def test_read_outside_a_transaction_says_that_nothing_was_committed(network, admin, database):
+def test_connection_lost_outside_a_transaction_reports_that_nothing_was_committed(network, admin, database):
     somebody()
     end_session(admin, database)
     with pytest.raises(edb.ConnectionLost) as lost:

@@ -162,7 +162,7 @@ def test_a_value_that_does_not_fit_is_refused_before_any_sql(database, way):
     REFUSED,
     ids=[f"{name}-{n}" for n, (_, name, *_) in enumerate(REFUSED)],
 )
-def test_a_refusal_says_why(model, name, value, reason):
+def test_a_rejected_value_is_explained(model, name, value, reason):
     with pytest.raises(edb.RefusedValue, match=reason) as refusal:
         model._meta.fields[name].db_value(value)
     assert isinstance(refusal.value, ValueError)
@@ -222,7 +222,7 @@ def test_money_does_not_depend_on_the_decimal_context_of_the_caller(database, tr
             )
 
 
-def test_rows_and_ids_stand_for_each_other(database):
+def test_a_row_and_its_id_are_interchangeable(database):
     user = edb.User.create(first_name="a", last_name="b", email="c")
     posts = [POST.create(user=given, content="x") for given in (user, user.id, str(user.id))]
     assert [POST.get_by_id(post.id).user for post in posts] == [user] * 3
@@ -337,7 +337,7 @@ def test_numbers_inside_documents_are_compared_by_path(post):
         assert list(POST.select().where(where)) == [post]
 
 
-def test_numbers_and_texts_are_told_apart(post):
+def test_numbers_and_texts_are_distinguished(post):
     other = POST.create(user=post.user, content="y", metadata="7")
     POST.update(metadata=7).where(POST.id == post.id).execute()
     assert list(POST.select().where(POST.metadata == 7)) == [post]

@@ -369,7 +369,7 @@ def test_comparisons_take_the_same_values_as_columns(database):
         assert list(edb.EscrowAccount.select().where(where)) == [account]
 
 
-def test_sql_null_and_json_null_are_told_apart(database):
+def test_sql_null_and_json_null_are_distinguished(database):
     nothing, null = row(edb.FeedPost, metadata=None), row(edb.FeedPost, metadata=edb.JSON_NULL)
     assert list(edb.FeedPost.select().where(edb.FeedPost.metadata.is_null())) == [nothing]
     assert list(edb.FeedPost.select().where(edb.FeedPost.metadata == edb.JSON_NULL)) == [null]
@@ -452,7 +452,7 @@ def tables_of(database):
     return set(database.get_tables()) - {"sqlite_sequence"}
 
 
-def test_models_are_created_and_dropped_as_a_whole(database, url):
+def test_all_models_are_created_and_dropped_together(database, url):
     scratch = edb.bind(edb.connect(url))
     with scratch.connection_context():
         for _ in range(2):

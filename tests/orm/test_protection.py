@@ -119,7 +119,7 @@ def test_rows_inserted_in_bulk_are_saved_like_others():
     assert edb.EscrowTransaction.select().count() == 2
 
 
-def test_a_copy_of_a_row_is_inserted_whole():
+def test_a_copy_of_a_row_is_inserted_with_every_column():
     post = stored(a_post(somebody(), visibility="connections", metadata=[1]))
     original, post.id = post.id, None
     post.save()

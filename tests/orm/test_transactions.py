@@ -172,7 +172,7 @@ def test_statement_over_its_time_limit_is_contention_at_once(server, database):
     assert len(calls) == 1
 
 
-def test_block_that_goes_on_after_a_deadlock_is_written_whole_or_not_at_all(server, database, other):
+def test_block_that_goes_on_after_a_deadlock_is_atomic(server, database, other):
     """MySQL and MariaDB roll back the whole transaction, so that what follows would be committed by itself."""
     if server.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, and no deadlock between rows")

@@ -49,7 +49,7 @@ def stored_project():
 
 
 @pytest.mark.parametrize("way", UNSAVED)
-def test_a_row_that_is_not_stored_is_never_taken_for_nobody(way):
+def test_an_unsaved_row_is_never_taken_for_null(way):
     with pytest.raises(edb.RefusedValue, match="not stored yet; save it first"):
         UNSAVED[way](edb.User(first_name="Ada"))
 
@@ -241,7 +241,7 @@ def test_an_unknown_label_is_read_as_its_text(with_label):
     assert str(odd).startswith(f"escrow_transactions {payment.id}: status is held, expected one of initiated, funded, ")
 
 
-def test_a_label_that_nobody_stored_is_refused_as_before():
+def test_an_unknown_label_that_is_not_stored_is_refused():
     with pytest.raises(edb.RefusedValue, match="'held' is not one of"):
         verb_update(edb.EscrowTransaction, {"status": "held"}).execute()
 

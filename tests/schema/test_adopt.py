@@ -180,7 +180,7 @@ def test_each_difference_that_is_no_obstacle_is_listed(everything_by_sequelize):
             assert "timestamp with 0 fractional digits, not timestamp with 6 fractional digits (harmless)" in text
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(everything_by_sequelize):
+def test_a_dry_run_prints_the_same_and_writes_nothing(everything_by_sequelize):
     url = everything_by_sequelize
     before = everything(url)
     code, planned = adopt(url, "--dry-run", "--align")
@@ -258,7 +258,7 @@ def test_what_we_made_is_equal_and_stays_as_it_is(ours):
     assert unlike(before, everything(ours)) == {}
 
 
-def test_a_lost_history_is_written_anew(ours):
+def test_a_lost_history_is_written_again(ours):
     forget_history(ours)
     before = everything(ours)
     code, said = adopt(ours)
@@ -268,7 +268,7 @@ def test_a_lost_history_is_written_anew(ours):
     assert "Nothing to apply" in run(ours, "migrate")[1]
 
 
-def test_one_lost_row_of_the_history_is_written_anew(ours):
+def test_one_lost_row_of_the_history_is_written_again(ours):
     execute(ours, f'DELETE FROM "migratehistory" WHERE "name" = \'{REVISIONS[1]}\'')
     code, said = adopt(ours)
     assert (code, said["adopted"]) == (0, REVISIONS[1:2])
@@ -400,7 +400,7 @@ def test_a_missing_unique_index_is_an_obstacle_where_rows_hold_the_same_values(u
     )
 
 
-def test_a_unique_index_that_refuses_rows_of_ours_is_an_obstacle(everything_by_sequelize):
+def test_an_additional_unique_index_is_an_obstacle(everything_by_sequelize):
     url = everything_by_sequelize
     execute(url, 'CREATE UNIQUE INDEX "one_share_each" ON "feed_shares" ("userId")')
     code, said = adopt(url)
@@ -533,7 +533,7 @@ def test_align_leaves_out_a_check_that_rows_break(everything_by_sequelize):
     assert run(url, "check")[0] == 0
 
 
-def test_align_waits_for_other_deployers_and_says_who(everything_by_sequelize):
+def test_align_waits_for_other_deployers_and_names_them(everything_by_sequelize):
     url = everything_by_sequelize
     held, done = threading.Event(), threading.Event()
 
@@ -760,7 +760,7 @@ def test_align_forbids_null_and_adds_the_missing_column_where_the_rows_allow_it(
     assert (code, said["aligned"]) == (0, [])
 
 
-def test_a_row_with_null_keeps_its_column_nullable_and_says_what_to_run(url):
+def test_a_row_with_null_keeps_its_column_nullable_and_the_statement_is_printed(url):
     sequelize.build(url, *sequelize.ALL, changed=MARKETPLACE)
     sequelize.fill(url, "platform")
     execute(url, "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (NULL, 'two')")

@@ -189,7 +189,7 @@ def position(drift: tuple[str, str, str, str]) -> int:
     return list(CONTRACT).index(drift[0])
 
 
-def test_what_the_models_say_beyond_the_revisions_is_compared_too(url: str, database: peewee.Database) -> None:
+def test_what_only_the_models_declare_is_compared_too(url: str, database: peewee.Database) -> None:
     execute(url, "ALTER TABLE gigs ADD COLUMN colour VARCHAR(20)")
     assert check(url).code == 0, "the platform's tables are the platform's business"
 

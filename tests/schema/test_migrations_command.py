@@ -155,7 +155,7 @@ def test_the_directory_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.T
     assert history(f"sqlite:///{elsewhere / 'engagement.db'}") == list(REVISIONS)
 
 
-def test_an_environment_without_stand_ins(folder: Path) -> None:
+def test_a_named_database_gets_no_stub_tables(folder: Path) -> None:
     """Only the default gets stand-ins: a database that somebody named has to have the platform's tables."""
     url = f"sqlite:///{folder / 'named.db'}"
     result = pw_migrate(folder, "migrate", "--database", url)
@@ -167,7 +167,7 @@ def test_an_environment_without_stand_ins(folder: Path) -> None:
 # What it says when it refuses.
 
 
-def test_a_conflict_is_told_whole_and_without_a_traceback(folder: Path, url: str) -> None:
+def test_every_conflict_is_printed_without_a_traceback(folder: Path, url: str) -> None:
     build(url)
     execute(url, "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY)")
     before = everything(url)
@@ -186,7 +186,7 @@ def test_a_conflict_is_told_whole_and_without_a_traceback(folder: Path, url: str
     assert history(url) == []
 
 
-def test_a_rollback_refused_is_told_without_a_traceback(folder: Path, url: str) -> None:
+def test_a_refused_rollback_prints_no_traceback(folder: Path, url: str) -> None:
     build(url)
     with contextlib.closing(open_database(url)) as database:
         runner.migrate(database)

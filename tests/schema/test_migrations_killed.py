@@ -264,7 +264,7 @@ def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: serve
     assert history(platform) == list(REVISIONS)
 
 
-def test_rows_that_a_dead_run_left_unchecked_are_checked_by_the_next(platform: str) -> None:
+def test_rows_left_unchecked_by_a_killed_run_are_checked_by_the_next(platform: str) -> None:
     if family(platform) not in ("mariadb", "mysql"):
         return  # Elsewhere the server itself knows which key it has not checked yet.
     migrate = engagement_db_command("migrate", platform)

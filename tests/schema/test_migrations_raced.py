@@ -99,7 +99,7 @@ def test_migrating_and_rolling_back_at_once(platform: str) -> None:
 
 
 @pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
-def test_a_wait_for_the_lock_ends_and_says_who_holds_it(platform: str, command: Callable[..., list[str]]) -> None:
+def test_lock_timeout_names_the_holder(platform: str, command: Callable[..., list[str]]) -> None:
     def wait_one_second() -> None:
         os.environ[LOCK_TIMEOUT_VARIABLE] = "1"
 
@@ -168,7 +168,7 @@ rollback = revision.rollback
 """
 
 
-def test_a_step_that_fails_is_told_to_people_and_finished_later(platform: str, tmp_path: Path) -> None:
+def test_a_failed_step_is_explained_and_completed_by_the_next_run(platform: str, tmp_path: Path) -> None:
     scripts = copy_scripts(tmp_path)
     script = scripts / "004_broken.py"
     script.write_text(BROKEN)
@@ -219,7 +219,7 @@ def login_with_password(platform: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
-def test_a_lost_connection_is_told_to_people(
+def test_a_lost_connection_is_explained(
     server: servers.Server, request: pytest.FixtureRequest, command: Callable[..., list[str]]
 ) -> None:
     if server.name == "sqlite":
@@ -328,7 +328,7 @@ def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_patience_ends_and_the_message_says_who_is_in_the_way(platform: str, direction: str) -> None:
+def test_a_table_lock_timeout_names_the_blocking_session(platform: str, direction: str) -> None:
     if not named_server(family(platform)).supports_for_update:
         return  # See above.
     revision = REVISIONS[-1]

@@ -101,7 +101,7 @@ def test_a_key_of_another_type(url: str) -> None:
 # Something of ours is there in another shape.
 
 
-def test_a_table_of_somebody_else(stubs: peewee.Database, url: str) -> None:
+def test_an_unrelated_table_of_the_same_name_is_refused(stubs: peewee.Database, url: str) -> None:
     execute(
         url,
         "CREATE TABLE feed_posts (id INTEGER PRIMARY KEY, author VARCHAR(40) NOT NULL, content VARCHAR(99))",
@@ -345,7 +345,7 @@ LATER_THINGS = {
 
 
 @pytest.mark.parametrize("what", LATER_THINGS)
-def test_what_came_later_upon_the_owner_is_named(stubs: peewee.Database, url: str, what: str) -> None:
+def test_objects_that_depend_on_the_owner_are_named(stubs: peewee.Database, url: str, what: str) -> None:
     runner.migrate(stubs)
     statement, named = LATER_THINGS[what]
     execute(url, statement)
@@ -354,7 +354,7 @@ def test_what_came_later_upon_the_owner_is_named(stubs: peewee.Database, url: st
     assert difference.endswith("depends on projects.ownerId")
 
 
-def test_a_foreign_key_that_came_later_upon_the_owner(stubs: peewee.Database, url: str) -> None:
+def test_a_later_foreign_key_to_the_owner_is_named(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs)
     execute(
         url,
@@ -427,7 +427,7 @@ def test_a_check_over_the_owner(stubs: peewee.Database, url: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["foreign key", "view"])
-def test_what_came_later_upon_our_tables_is_named(stubs: peewee.Database, url: str, kind: str) -> None:
+def test_objects_that_depend_on_the_tables_are_named(stubs: peewee.Database, url: str, kind: str) -> None:
     runner.migrate(stubs, to=FEED)
     statement = {
         "foreign key": 'CREATE TABLE post_flags (id INTEGER PRIMARY KEY, "postId" INTEGER NOT NULL, '
@@ -560,7 +560,7 @@ def test_script_names_that_would_not_run(stubs: peewee.Database, url: str, tmp_p
 # The server cannot do it without keeping writers out.
 
 
-def test_a_server_that_would_copy_the_table_says_so(url: str) -> None:
+def test_a_change_that_would_copy_the_table_is_refused(url: str) -> None:
     if family(url) not in IS_MYSQL:
         pytest.skip("only MySQL and MariaDB copy tables")
     build(url)

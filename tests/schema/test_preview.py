@@ -53,7 +53,7 @@ def recorded(url: str) -> list[str]:
         return history.applied_names(database)
 
 
-def test_what_is_printed_makes_and_takes_back_the_same_schema(url: str) -> None:
+def test_printed_statements_create_and_drop_the_same_schema(url: str) -> None:
     build(url)
     before = everything(url)
     with contextlib.closing(open_database(url)) as database:
@@ -89,7 +89,7 @@ def changes(script: str) -> list[str]:
     return statements("\n".join(lines[first:]))
 
 
-def test_a_half_migrated_database_is_told_only_what_is_missing(url: str) -> None:
+def test_a_partially_migrated_database_gets_only_the_missing_statements(url: str) -> None:
     build(url)
     with contextlib.closing(open_database(url)) as database:
         runner.migrate(database)

@@ -195,7 +195,7 @@ def test_each_right_that_a_role_lacks_is_named_with_its_grant(role, url):
         ("search_path=nowhere", "no schema of the search_path (nowhere) exists; create one"),
     ],
 )
-def test_a_session_that_can_create_nothing_says_why(stubs, url, setting, said):
+def test_a_session_without_the_right_to_create_is_refused_with_the_reason(stubs, url, setting, said):
     if family(url) != "postgres":
         pytest.skip("these are settings of PostgreSQL")
     with contextlib.closing(open_database(url, options=f"-c {setting}")) as database:

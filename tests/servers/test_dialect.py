@@ -83,7 +83,7 @@ def test_minimum_version_is_met(server, dialect):
     assert version >= dialect.minimum_version
 
 
-def test_spellings_say_what_the_server_keeps(claims, dialect):
+def test_type_names_match_what_the_server_stores(claims, dialect):
     found = servers.read(claims).table("claims")
     assert [column.type for column in found.columns] == [column.type for column in SHAPE.columns]
 

@@ -17,7 +17,7 @@ def told(database):
     edb.remove_move_listener(listener)
 
 
-def test_each_committed_move_is_told_once(told):
+def test_each_committed_move_is_announced_once(told):
     row = payment(account())
     row.fund()
     row.fund()
@@ -26,7 +26,7 @@ def test_each_committed_move_is_told_once(told):
     assert told == [("fund", "funded"), ("hold", "in_escrow"), ("release", "released")]
 
 
-def test_move_is_told_with_its_amounts_and_its_actor(database):
+def test_move_is_announced_with_its_amounts_and_its_actor(database):
     moves = []
     listener = edb.on_move(moves.append)
     row = payment(account())
@@ -38,7 +38,7 @@ def test_move_is_told_with_its_amounts_and_its_actor(database):
     assert move.at.utcoffset().total_seconds() == 0
 
 
-def test_move_is_told_when_the_transaction_of_the_caller_is_committed(told, database):
+def test_move_is_announced_when_the_transaction_of_the_caller_is_committed(told, database):
     row = payment(account())
     with database.atomic():
         row.fund()
@@ -46,7 +46,7 @@ def test_move_is_told_when_the_transaction_of_the_caller_is_committed(told, data
     assert told == [("fund", "funded")]
 
 
-def test_move_that_is_rolled_back_is_not_told(told, database):
+def test_move_that_is_rolled_back_is_not_announced(told, database):
     row, other = payment(account()), payment(account())
     with contextlib.suppress(ZeroDivisionError), database.atomic():
         row.fund()
@@ -59,7 +59,7 @@ def test_move_that_is_rolled_back_is_not_told(told, database):
     assert told == [("fund", "funded")]
 
 
-def test_verb_that_fails_after_its_move_is_not_told(told, database):
+def test_verb_that_fails_after_its_move_is_not_announced(told, database):
     row = payment_in("in_escrow")
     del told[:]
     with contextlib.suppress(edb.EngagementError), database.atomic():
@@ -67,7 +67,7 @@ def test_verb_that_fails_after_its_move_is_not_told(told, database):
     assert told == []
 
 
-def test_failure_of_a_listener_does_not_reach_the_caller_and_others_are_told(told, database, caplog):
+def test_failure_of_a_listener_reaches_neither_the_caller_nor_other_listeners(told, database, caplog):
     def failing(move):
         raise ZeroDivisionError
 

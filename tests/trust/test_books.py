@@ -43,7 +43,7 @@ def test_wrong_balances_and_net_amounts_are_found_and_named():
     assert home.last_reconciled_at is None
 
 
-def test_a_problem_says_what_to_do_in_one_line():
+def test_a_problem_has_a_remedy_in_one_line():
     home = escrow.account()
     tamper(home, current_balance=1)
     (problem,) = edb.find_problems()

@@ -199,7 +199,7 @@ def test_older_rows_without_a_trail_or_events_are_judged_by_their_columns(platfo
     assert problems_of(row) == [(ProblemKind.SETTLEMENT, "releasedAt"), (ProblemKind.CONTRADICTION, "netAmount")]
 
 
-def test_rows_that_came_after_the_adoption_need_their_trail(platform, adopted):
+def test_rows_created_after_the_adoption_need_their_trail(platform, adopted):
     adopted(minutes=-1)
     row = platform.deposit()
     tamper(row, audit_trail=None)
@@ -235,7 +235,7 @@ def test_money_that_left_twice_is_noticed(platform):
     assert edb.find_problems()[0].cure.startswith("Ask the provider")
 
 
-def test_a_disputed_transaction_that_it_settled_beside_the_case_is_noticed(platform):
+def test_a_disputed_transaction_settled_without_its_case_is_reported(platform):
     row = escrow.payment_in("disputed")
     platform.account = row.account
     platform.settle(row, "refunded")

@@ -259,7 +259,7 @@ def names(query, cases):
     return [by_id[case.id] for case in query]
 
 
-def test_the_queue_goes_by_priority_then_by_nearest_deadline(cases):
+def test_the_queue_is_ordered_by_priority_then_deadline(cases):
     in_order = ["urgent soon", "urgent none", "high soon", "high late", "medium both", "low overdue"]
     assert names(edb.DisputeCase.queue(), cases) == in_order
     assert names(edb.DisputeCase.queue(limit=2), cases) == in_order[:2]
@@ -271,7 +271,7 @@ def test_overdue_cases_come_oldest_first(cases):
     assert names(edb.DisputeCase.overdue(NOW - timedelta(hours=3)), cases) == []
 
 
-def test_cases_due_within_hours_come_nearest_first(cases):
+def test_cases_due_within_hours_are_ordered_by_deadline(cases):
     assert names(edb.DisputeCase.due_within(24, NOW), cases) == ["medium both", "high soon", "urgent soon"]
     assert names(edb.DisputeCase.due_within(23, NOW), cases) == ["medium both", "high soon"]
 
@@ -315,7 +315,7 @@ def test_a_case_with_a_value_that_does_not_fit_is_refused(table, column, changes
     assert edb.EscrowTransaction.get().status == "in_escrow"
 
 
-def test_a_case_of_somebody_or_something_unknown_is_refused():
+def test_a_case_of_an_unknown_user_or_transaction_is_refused():
     payment = escrow.payment_in("in_escrow")
     with pytest.raises(edb.NotFound, match=f"by: users {UNKNOWN} does not exist"):
         edb.DisputeCase.open(payment, UNKNOWN, "late", "Nothing came.")
@@ -363,7 +363,7 @@ def test_an_unknown_case_or_actor_is_refused():
         (edb.RefusedValue, {"notes": "x", "actor_type": "judge"}, "not one of"),
     ],
 )
-def test_an_event_that_says_nothing_or_does_not_fit_is_refused(error, values, reason):
+def test_an_empty_or_invalid_event_is_refused(error, values, reason):
     case = escrow.dispute(escrow.payment_in("in_escrow"))
     with pytest.raises(error, match=reason):
         case.record(**values)

@@ -106,7 +106,7 @@ def test_an_edit_that_does_not_fit_is_refused(column, values):
     assert len(stored(payment).audit_trail) == 1
 
 
-def test_an_edit_by_somebody_unknown_or_of_nothing_is_refused():
+def test_an_edit_by_an_unknown_user_or_of_nothing_is_refused():
     payment = escrow.payment_in("funded")
     with pytest.raises(edb.NotFound, match=f"by: users {UNKNOWN}"):
         payment.edit(milestone_label="x", by=UNKNOWN)

@@ -82,7 +82,7 @@ def test_a_milestone_is_paid_held_and_released():
     assert datetime.fromisoformat(stored.audit_trail[-1]["at"]) == stored.released_at
 
 
-def test_a_refund_takes_out_what_came_in_and_leaves_the_rest():
+def test_a_refund_subtracts_its_own_amount_only():
     home = escrow.account()
     kept, returned = escrow.payment(home, "30", "3"), escrow.payment(home, "12.3456", "0")
     kept.fund()
@@ -94,7 +94,7 @@ def test_a_refund_takes_out_what_came_in_and_leaves_the_rest():
     assert edb.find_problems() == []
 
 
-def test_a_payment_that_never_came_is_cancelled():
+def test_an_unfunded_payment_is_cancelled():
     home = escrow.account()
     payment = escrow.payment(home)
     assert payment.cancel().after == "cancelled"
@@ -168,7 +168,7 @@ def test_each_move_from_each_status_is_legal_a_repetition_or_refused(status, ver
     assert edb.find_problems() == []
 
 
-def test_a_refusal_says_what_can_be_done_instead():
+def test_a_refusal_names_the_allowed_moves():
     with pytest.raises(edb.InvalidTransition) as refusal:
         escrow.payment_in("funded").cancel()
     assert "is funded; cancel starts from initiated" in str(refusal.value)
@@ -186,7 +186,7 @@ def test_a_row_read_long_ago_moves_from_where_it_is_now():
     assert old.account.current_balance == 100
 
 
-def test_unsaved_changes_to_a_row_do_not_bend_its_move():
+def test_unsaved_changes_to_a_row_do_not_affect_its_move():
     payment = escrow.payment_in("initiated")
     payment.amount = Decimal(1)
     payment.status = "in_escrow"
@@ -236,7 +236,7 @@ def payload(**changes):
     return {**values, **changes}
 
 
-def test_the_same_payload_again_returns_the_first_row_wherever_it_stands():
+def test_the_same_payload_again_returns_the_first_row_in_any_status():
     home = escrow.account()
     first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, **payload())
     first.fund()
@@ -470,7 +470,7 @@ def moved_or_refused_by_the_server(work):
 
 
 @pytest.mark.parametrize("commits", [False, True])
-def test_an_old_snapshot_does_not_bend_a_balance(database, server, commits):
+def test_an_old_snapshot_does_not_corrupt_a_balance(database, server, commits):
     skip_where_one_writes(server)
     home = escrow.account()
     ours, theirs = escrow.payment(home), escrow.payment(home)

@@ -89,7 +89,7 @@ def test_a_payment_by_a_row_that_is_not_stored_is_refused(home, field):
 
 
 @pytest.mark.parametrize("field", ["initiated_by", "counterparty", "project", "gig"])
-def test_a_payment_for_somebody_unknown_is_refused(home, field):
+def test_a_payment_for_an_unknown_user_is_refused(home, field):
     with pytest.raises(edb.NotFound, match=f"{field}: [a-z]+ {UNKNOWN} does not exist"):
         initiate(home, **{field: UNKNOWN})
     assert edb.EscrowTransaction.select().count() == 0
@@ -100,7 +100,7 @@ def test_a_payment_in_an_unknown_account_is_refused(home):
         edb.EscrowTransaction.initiate(UNKNOWN, reference="R", amount=1, initiated_by=home.user)
 
 
-def test_a_payment_that_nobody_initiated_is_refused(home):
+def test_a_payment_without_an_initiator_is_refused(home):
     with pytest.raises(edb.RefusedValue, match=r"initiatedById: a value is required"):
         initiate(home, initiated_by=None)
 
@@ -138,7 +138,7 @@ def test_an_account_with_a_value_that_does_not_fit_is_refused(column, provider, 
     assert edb.EscrowAccount.select().count() == 0
 
 
-def test_an_account_of_somebody_unknown_is_refused():
+def test_an_account_of_an_unknown_user_is_refused():
     with pytest.raises(edb.NotFound, match=f"users {UNKNOWN} does not exist"):
         edb.EscrowAccount.open(UNKNOWN, "stripe")
     for nobody in (None, edb.User(first_name="Not", last_name="Stored", email="")):

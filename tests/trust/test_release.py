@@ -85,7 +85,7 @@ def test_an_unknown_user_or_a_limit_out_of_bounds_releases_nothing():
     assert edb.EscrowTransaction.get_by_id(payment.id).status == "in_escrow"
 
 
-def test_what_somebody_else_has_locked_is_left_to_them(database, server):
+def test_transactions_locked_by_another_session_are_skipped(database, server):
     if server.name == "sqlite":
         pytest.skip("one session at a time writes on this server")
     held, other = due(minutes=2), due()
@@ -129,7 +129,7 @@ def test_workers_side_by_side_release_each_transaction_once(database, server, ac
     assert edb.find_problems() == []
 
 
-def test_the_command_releases_and_says_what_it_could_not(url_of_tables):
+def test_the_command_releases_and_reports_what_it_could_not(url_of_tables):
     clerk, stuck, other = escrow.user(), due(minutes=2), due()
     tamper(edb.EscrowAccount.get_by_id(stuck.account_id), current_balance=1)
     ended = CliRunner().invoke(

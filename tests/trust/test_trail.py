@@ -97,7 +97,7 @@ def test_a_case_that_node_opened_is_withdrawn_into_escrow():
 
 
 @pytest.mark.parametrize("trail", [None, [], {"note": "not a list"}, [NODE_ENTRY, 5]])
-def test_a_trail_that_says_nothing_leads_back_into_escrow(trail):
+def test_a_trail_without_statuses_leads_back_into_escrow(trail):
     payment, case = made_by_node(audit_trail=trail)
     case.withdraw()
     assert edb.EscrowTransaction.get_by_id(payment.id).status == "in_escrow"
