@@ -60,7 +60,12 @@ def repair(row: Row, *, by: User | int | None, reason: str, **columns: object) -
     if model._meta.append_only:  # type: ignore[attr-defined]
         reject_rewrite(model, key)
     if not isinstance(reason, str) or not 0 < len(reason.strip()) <= REASON_CHARACTERS:
-        raise Refused(f"a repair needs a reason of 1 to {REASON_CHARACTERS} characters. Nothing was changed.")
+        raise Refused(
+            f"a repair needs a reason of 1 to {REASON_CHARACTERS} characters. Nothing was changed.",
+            table=model._meta.table_name,
+            attribute="reason",
+            id=key,
+        )
     wanted = {name: _stored_value(model, name, value) for name, value in columns.items()}
 
     def work() -> Repair[Row]:

@@ -1,6 +1,9 @@
 """Errors carry data: a code, the place, and whether the call can be repeated."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
 
 import escrow
 import peewee
@@ -9,6 +12,7 @@ from people import a_post, somebody
 
 import engagement_db as edb
 from engagement_db import errors
+from engagement_db.contrib import problem_details
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, edb.EngagementError)
@@ -19,6 +23,22 @@ def data_of(error):
     return error.code, error.table, error.id, error.status, error.allowed, error.retryable
 
 
+def refusals_in_the_source():
+    """Each place of the models and verbs that makes a refusal, with the names of what it tells."""
+    named = {"Refused", "InvalidTransition", "Protected", "ReferenceConflict", "NotFound", "DoesNotExist"}
+    for folder in ("orm", "feed", "trust"):
+        for path in sorted((Path(edb.__file__).parent / folder).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in named:
+                    yield f"{path.name}:{node.lineno}", {keyword.arg or "**" for keyword in node.keywords}
+
+
+def test_no_refusal_is_without_its_table():
+    found = dict(refusals_in_the_source())
+    assert len(found) > 20
+    assert [place for place, told in found.items() if not told & {"table", "**"}] == []
+
+
 def test_each_class_has_a_code_of_its_own():
     codes = [kind.code for kind in CLASSES]
     assert len(set(codes)) == len(codes) == len(CLASSES) > 10
@@ -27,6 +47,63 @@ def test_each_class_has_a_code_of_its_own():
         "refused_value",
         "invalid_transition",
     }
+
+
+def reply_elsewhere():
+    ada = somebody()
+    comment = edb.FeedComment.reply(a_post(ada), ada, "First")
+    return lambda: edb.FeedComment.reply(a_post(ada), ada, "Second", parent=comment), "feed_comments", None, None, ()
+
+
+def edit_of_deleted():
+    ada = somebody()
+    comment = edb.FeedComment.reply(a_post(ada), ada, "First")
+    comment.soft_delete(by=ada, reason="posted twice")
+    return lambda: comment.edit(by=ada, body="Second"), "feed_comments", None, None, ()
+
+
+def funding_of_suspended():
+    payment = escrow.payment_in("initiated")
+    payment.account.activate()
+    payment.account.suspend()
+    return payment.fund, "escrow_accounts", None, "suspended", ("pending", "active")
+
+
+def other_payload():
+    payment = escrow.payment_in("funded")
+    account, reference = payment.account, payment.reference
+    return lambda: escrow.payment(account, "70", reference=reference), "escrow_transactions", None, "funded", ()
+
+
+def verb_column():
+    payment = escrow.payment_in("funded")
+    verbs = edb.EscrowTransaction._meta.verb_columns["status"]
+    return lambda: edb.EscrowTransaction.update(status="x"), payment._meta.table_name, "status", None, (verbs,)
+
+
+def event_without_notes():
+    case = escrow.dispute(escrow.payment_in("funded"))
+    return lambda: case.record(notes=""), "dispute_events", "notes", None, ()
+
+
+def status_that_settles():
+    case = escrow.dispute(escrow.payment_in("funded"))
+    active = ("open", "awaiting_customer", "under_review")
+    return lambda: case.set_status(edb.DisputeStatus.SETTLED), "dispute_cases", None, "open", active
+
+
+REFUSALS = {
+    refuse.__name__: refuse
+    for refuse in (
+        reply_elsewhere,
+        edit_of_deleted,
+        funding_of_suspended,
+        other_payload,
+        verb_column,
+        event_without_notes,
+        status_that_settles,
+    )
+}
 
 
 @pytest.mark.usefixtures("database")
@@ -82,6 +159,16 @@ class TestData:
         assert is_new
         assert edb.FeedPost.get_by_id(post.id) == post
 
+    @pytest.mark.parametrize("refuse", REFUSALS)
+    def test_every_refusal_says_where(self, refuse):
+        call, table, column, status, allowed = REFUSALS[refuse]()
+        with pytest.raises(edb.Refused) as caught:
+            call()
+        error = caught.value
+        assert (error.table, error.column, error.status, error.allowed) == (table, column, status, allowed)
+        assert column or error.id is not None
+        assert not error.retryable
+
     def test_an_error_survives_pickling(self):
         payment = escrow.payment_in("released")
         a_post(edb.User.get())
@@ -106,3 +193,35 @@ def test_every_error_survives_pickling():
     ):
         twin = pickle.loads(pickle.dumps(error))
         assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+
+
+def test_the_page_says_which_http_status_fits_which_error():
+    page = (Path(__file__).parent.parent / "docs" / "connecting.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", page, flags=re.MULTILINE)
+    codes = problem_details.STATUS_CODES
+    assert rows == [(kind.__name__, kind.code, str(status.value)) for kind, status in codes.items()]
+
+
+def test_a_problem_document_has_the_data_of_the_error():
+    error = edb.InvalidTransition("refused", table="t", id=7, status="released", allowed=["initiated"])
+    assert problem_details.problem_document(error) == {
+        "status": 409,
+        "title": "Conflict",
+        "code": "invalid_transition",
+        "detail": "refused",
+        "table": "t",
+        "id": 7,
+        "row_status": "released",
+        "allowed": ["initiated"],
+        "retryable": False,
+    }
+    assert problem_details.headers_for(error) == {}
+
+
+def test_a_problem_that_passes_says_when_to_try_again():
+    assert problem_details.headers_for(edb.Contention("x")) == {"Retry-After": "1"}
+
+
+def test_a_mistake_of_the_service_tells_a_client_nothing():
+    document = problem_details.problem_document(edb.ConfigurationError("postgresql://db.internal has no driver"))
+    assert document == {"status": 500, "title": "Internal Server Error", "code": "configuration_error"}

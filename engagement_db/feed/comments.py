@@ -29,6 +29,7 @@ from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
+    about,
     copy_state,
     differences,
     given,
@@ -188,10 +189,11 @@ class FeedComment(BaseModel):
         if parent.post_id != post_id:
             raise Refused(
                 f"comment {parent_id} belongs to post {parent.post_id}, so it cannot be the parent of a reply on post "
-                f"{post_id}. Reply on post {parent.post_id}."
+                f"{post_id}. Reply on post {parent.post_id}.",
+                **about(parent),
             )
         if parent.deleted_at is not None:
-            raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.")
+            raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.", **about(parent))
 
     def _log(self, action: FeedAction, actor: int | None, details: object = None) -> None:
         FeedActivityLog.record(action, actor=actor, post=self.post_id, comment_id=self.id, metadata=details)
@@ -215,7 +217,7 @@ class FeedComment(BaseModel):
                 raise not_found(FeedComment, key)
             comment: FeedComment = found[0]
             if comment.deleted_at is not None:
-                raise Refused(f"comment {key} is deleted; restore it before editing it.")
+                raise Refused(f"comment {key} is deleted; restore it before editing it.", **about(comment))
             changes = differences(comment, wanted)
             if changes:
                 details = {"changed": sorted(changes)}

@@ -131,7 +131,8 @@ class FeedReaction(BaseModel):
                     return ReactionChange(added, None, wanted)
             raise Contention(
                 f"the reaction of user {user_id} to post {post_id} was repeatedly added and removed by other sessions. "
-                "Nothing was changed; try again."
+                "Nothing was changed; try again.",
+                table=cls._meta.table_name,
             )
 
         return written(work, (cls.post, post_id), (cls.user, user_id))

@@ -141,12 +141,14 @@ class Page(ModelSelect[Row], Keyset):
         row = self.first(database)
         if row is None:
             missing: Any = self.model
-            raise missing.DoesNotExist(f"the page of {self.model._meta.table_name} is empty.")
+            table = self.model._meta.table_name
+            raise missing.DoesNotExist(f"the page of {table} is empty.", table=table)
         return row
 
     def offset(self, value: object = None) -> NoReturn:
         """Raise Refused: a page starts at a cursor."""
-        raise Refused("a page starts at a cursor, not at an offset; pass after or before.")
+        message = "a page starts at a cursor, not at an offset; pass after or before."
+        raise Refused(message, table=self.model._meta.table_name)
 
     def paginate(self, page: object, paginate_by: object = 20) -> NoReturn:
         """Raise Refused: a page starts at a cursor."""
@@ -159,7 +161,8 @@ class Page(ModelSelect[Row], Keyset):
     def order_by(self, *values: object) -> Self:
         """Raise Refused: a page in another order has no cursors. (``count`` removes the order.)"""
         if values:
-            raise Refused("a page is ordered newest first, for its cursors; sort the rows after reading them.")
+            message = "a page is ordered newest first, for its cursors; sort the rows after reading them."
+            raise Refused(message, table=self.model._meta.table_name)
         return super().order_by()
 
     def _read(self) -> list[Position]:

@@ -231,12 +231,14 @@ class EscrowAccount(BaseModel):
         """Return the error that says why the account accepts no funding in this currency, or None."""
         if self.status not in ACCEPTS_FUNDING:
             return Refused(
-                f"escrow account {self.id} is {self.status} and accepts no funding; activate it or use another one."
+                f"escrow account {self.id} is {self.status} and accepts no funding; activate it or use another one.",
+                **about(self, allowed=ACCEPTS_FUNDING),
             )
         if currency_code != self.currency_code:
             return Refused(
                 f"escrow account {self.id} is in {self.currency_code}, the transaction in {currency_code}; "
-                f"open an account in {currency_code} for it."
+                f"open an account in {currency_code} for it.",
+                **about(self, allowed=[self.currency_code]),
             )
         return None
 
@@ -252,7 +254,10 @@ def _with_repairs(metadata: Any, repairs: list[Any]) -> Any:
     if metadata is not None and not isinstance(metadata, dict):
         raise Refused(
             "the metadata of an escrow account keeps the traces of its repairs, and so has to be an object or None. "
-            "Nothing was changed."
+            "Nothing was changed.",
+            table=EscrowAccount._meta.table_name,
+            column=EscrowAccount.metadata.column_name,
+            attribute="metadata",
         )
     return {**(metadata or {}), "repairs": repairs}
 
@@ -285,7 +290,8 @@ def _insert_or_find(wanted: dict[str, Any]) -> EscrowAccount:
     if found is None:
         raise Contention(
             f"another session has just opened this account of user {wanted['user']}, and the snapshot of this "
-            f"transaction does not show it. Nothing was changed; run the transaction again."
+            f"transaction does not show it. Nothing was changed; run the transaction again.",
+            table=EscrowAccount._meta.table_name,
         )
     account: EscrowAccount = found[0]
     return account
@@ -320,7 +326,8 @@ def _refuse_stale_snapshot(what: str) -> None:
     if question is not None and database.execute_sql(question).fetchone()[0]:
         raise Contention(
             f"{what} cannot be opened inside a REPEATABLE READ transaction, which does not see what other sessions "
-            "open; open it before the transaction begins. Nothing was changed."
+            "open; open it before the transaction begins. Nothing was changed.",
+            table=EscrowAccount._meta.table_name,
         )
 
 

@@ -3,7 +3,7 @@
 Locks are taken in the order of ``transactions``: transaction, account, case.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -237,12 +237,18 @@ class DisputeCase(Queues, BaseModel):
         """
         action = ActionType(stored_value(DisputeEvent.action_type, required(DisputeEvent.action_type, action_type)))
         if action not in RECORDED:
-            raise Refused(f"{action} is written by the verb that performs it; record takes {', '.join(RECORDED)}.")
+            raise Refused(
+                f"{action} is written by the verb that performs it; record takes {', '.join(RECORDED)}.",
+                **_about_event(DisputeEvent.action_type, allowed=RECORDED),
+            )
         if action == ActionType.EVIDENCE_UPLOAD and not (evidence_key or evidence_url):
-            raise Refused("evidence needs an evidence_key or evidence_url. Nothing was recorded.")
+            raise Refused(
+                "evidence needs an evidence_key or evidence_url. Nothing was recorded.",
+                **_about_event(DisputeEvent.evidence_key),
+            )
         notes = stored_value(DisputeEvent.notes, notes)
         if action != ActionType.EVIDENCE_UPLOAD and not (notes and notes.strip()):
-            raise Refused(f"a {action} needs notes. Nothing was recorded.")
+            raise Refused(f"a {action} needs notes. Nothing was recorded.", **_about_event(DisputeEvent.notes))
         actor_id = actor_id_of(by)
 
         def work() -> DisputeEvent:
@@ -342,7 +348,8 @@ class DisputeCase(Queues, BaseModel):
         """
         status = DisputeStatus(stored_value(DisputeCase.status, required(DisputeCase.status, status)))
         if status not in ACTIVE_DISPUTE:
-            raise Refused(f"a case becomes {status} together with its money: call resolve or withdraw.")
+            message = f"a case becomes {status} together with its money: call resolve or withdraw."
+            raise Refused(message, **about(self, allowed=ACTIVE_DISPUTE))
         return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
 
     def advance(
@@ -355,7 +362,8 @@ class DisputeCase(Queues, BaseModel):
         """
         stage = DisputeStage(stored_value(DisputeCase.stage, required(DisputeCase.stage, stage)))
         if stage == DisputeStage.RESOLVED:
-            raise Refused("a case is resolved together with its money: call resolve or withdraw.")
+            message = "a case is resolved together with its money: call resolve or withdraw."
+            raise Refused(message, **about(self, allowed=[item for item in STAGES if item != stage]))
 
         def changes(case: DisputeCase) -> dict[str, Any]:
             if STAGES.index(stage) < STAGES.index(case.stage):
@@ -559,5 +567,12 @@ def _require_same_payload(case: DisputeCase, disputed: EscrowTransaction, payloa
     if recorded != payload:
         raise Refused(
             f"escrow {disputed.reference!r} is already disputed in case {case.id}; "
-            f"record what is new there, or open a case once that one is resolved or withdrawn."
+            f"record what is new there, or open a case once that one is resolved or withdrawn.",
+            **about(case),
         )
+
+
+def _about_event(field: Column[Any], *, allowed: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the data of an error about an event that is not recorded."""
+    place = {"table": DisputeEvent._meta.table_name, "column": field.column_name, "attribute": field.name}
+    return {**place, "allowed": tuple(map(str, allowed))}

@@ -133,7 +133,8 @@ def store_with_entry(
     before = row.status
     if update_of(type(row), tuple(changes), guard="status").count(id=row.id, before=before, **changes) != 1:
         raise Contention(
-            f"escrow {row.reference!r} changed from {before} while locked. Nothing was changed; try again."
+            f"escrow {row.reference!r} changed from {before} while locked. Nothing was changed; try again.",
+            **about(row),
         )
     assign(row, changes)
 
@@ -148,7 +149,8 @@ def _post(row: "EscrowTransaction", direction: int, at: datetime) -> None:
         raise Refused(
             f"escrow account {account.id} holds {account.current_balance} {account.currency_code}, "
             f"of which {account.pending_release_total} are pending; escrow {row.reference!r} takes out more. "
-            f"Nothing was changed. The books do not balance: call find_problems()."
+            f"Nothing was changed. The books do not balance: call find_problems().",
+            **about(account),
         )
     activates = direction > 0 and account.status == AccountStatus.PENDING
     changes = {
@@ -167,7 +169,8 @@ def _require_amounts(row: BaseModel, *names: str) -> None:
         if not isinstance(value, Decimal):
             raise Refused(
                 f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, not an "
-                f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair."
+                f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair.",
+                **about(row),
             )
 
 

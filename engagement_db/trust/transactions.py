@@ -546,7 +546,8 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
     if found is None:
         raise refusal or Contention(
             f"another session has just used reference {payment.reference!r}, and the snapshot of this transaction "
-            f"does not show its row. Nothing was changed; run the transaction again."
+            f"does not show its row. Nothing was changed; run the transaction again.",
+            table=EscrowTransaction._meta.table_name,
         )
     first: EscrowTransaction = found[0]
     _require_same_payload(first, payload)
@@ -582,4 +583,5 @@ def _require_same_payload(first: EscrowTransaction, payload: Mapping[str, Any]) 
             f"reference {first.reference!r} belongs to escrow transaction {first.id} with another payload: "
             f"{differences}. Nothing was changed; take a new reference for a new payment.",
             fields,
+            **about(first),
         )
