@@ -16,14 +16,13 @@ import click
 import peewee
 
 from engagement_db import servers
-from engagement_db.errors import ConfigurationError, EngagementError
+from engagement_db.errors import ConfigurationError, EngagementError, SchemaMissing
 from engagement_db.schema import history, script_files, settings, skeleton
 from engagement_db.schema.lock import TIMEOUT_SECONDS
 from engagement_db.schema.output import discard_rest, unfailing_output
 
 if TYPE_CHECKING:
-    from engagement_db.problems import Problem
-    from engagement_db.schema.check import Drift
+    from engagement_db.check_report import CheckReport
     from engagement_db.schema.revision import Revision
 
 PENDING_EXIT_CODE = 1
@@ -32,6 +31,10 @@ ERROR_EXIT_CODE = 2
 
 class _Failure(click.ClickException):
     exit_code = ERROR_EXIT_CODE
+
+
+class _LeftToDo(click.ClickException):
+    exit_code = PENDING_EXIT_CODE
 
 
 class _Commands(click.Group):
@@ -43,7 +46,8 @@ class _Commands(click.Group):
         except (EngagementError, peewee.PeeweeException) as error:
             from engagement_db.schema.runner import error_message
 
-            raise _Failure(error_message(error)) from None
+            failure = _LeftToDo if isinstance(error, SchemaMissing) else _Failure
+            raise failure(error_message(error)) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
@@ -231,89 +235,60 @@ def status(context: click.Context, url: str | None, require_url: bool, as_json: 
 @main.command()
 @_database_options
 @click.option("--rows", "with_rows", is_flag=True, help="Also check all rows: books, audit trails, comments, values.")
+@click.option("--each", "is_each", is_flag=True, help="Check the databases named by URLS, for example all nodes.")
 @_json_option
+@click.argument("urls", nargs=-1)
 @click.pass_context
-def check(context: click.Context, url: str | None, require_url: bool, with_rows: bool, as_json: bool) -> None:
+def check(
+    context: click.Context,
+    url: str | None,
+    require_url: bool,
+    with_rows: bool,
+    is_each: bool,
+    as_json: bool,
+    urls: tuple[str, ...],
+) -> None:
     """Compare the live schema with the revisions and the models.
 
-    On SQLite, whose columns take any value, values that other clients wrote in a form of their own are named too.
-    With --rows everything that find_problems() reports is, on every server.
+    On SQLite, whose columns take any value, values that other clients wrote in a form of their own are named too. On
+    PostgreSQL so are sequences that give an id which a row has already. With --rows everything that find_problems()
+    reports is, on every server. With --each and URLS every one of these databases is checked; one that cannot be
+    reached is an error, and the others are checked all the same.
 
     Exit codes: 0 no difference or harmless ones, 1 actionable differences, pending revisions or problems in rows,
-    2 unknown or duplicate revisions, or an error.
+    2 unknown or duplicate revisions, or an error; with --each the highest.
     """
-    from engagement_db import MODELS
-    from engagement_db.schema import runner
-    from engagement_db.schema.check import detect_drift
-    from engagement_db.schema.revision import declared
+    from engagement_db.schema.runner import error_message
 
-    target = settings.choose_target(url, require_url=require_url)
-    with _existing(target, "Checking", aside=as_json) as database:
-        current = runner.status(database)
-        found = detect_drift(database, declared(runner.load()), [model.declared() for model in MODELS])
-        actionable = [drift for drift in found if not drift.harmless]
-        problems = _problems_of_rows(database, with_rows) if _can_read_rows(actionable) else None
+    if is_each != bool(urls) or (is_each and url is not None):
+        raise click.UsageError("--each takes the URLs of the databases, instead of --database.")
+    if not is_each:
+        report = _checked(settings.choose_target(url, require_url=require_url), with_rows, as_json)
+        click.echo(json.dumps(report.as_data(), indent=2) if as_json else "\n".join(report.lines(with_rows)))
+        context.exit(report.exit_code)
+    codes, nodes = [], []
+    for target in map(settings.choose_target, urls):
+        try:
+            report = _checked(target, with_rows, as_json)
+        except (EngagementError, peewee.PeeweeException) as error:
+            click.secho(f"Error: {error_message(error)}", err=as_json)
+            codes.append(ERROR_EXIT_CODE)
+            nodes.append({"database": str(target), "error": error_message(error)})
+            continue
+        if not as_json:
+            click.echo("\n".join(report.lines(with_rows)))
+        codes.append(report.exit_code)
+        nodes.append({"database": str(target), **report.as_data()})
     if as_json:
-        rows = [
-            {
-                "table": drift.classified.difference.table,
-                "kind": str(drift.classified.difference.kind),
-                "name": drift.classified.difference.name,
-                "message": drift.classified.message,
-                "declared_by": drift.declared_by,
-                "harmless": drift.harmless,
-            }
-            for drift in found
-        ]
-        revisions = {"pending": current.pending, "unknown": current.unknown, "duplicates": current.duplicates}
-        problem_rows = None if problems is None else [_problem_data(problem) for problem in problems]
-        drift_data = {"drift": rows, "actionable": len(actionable), "problems": problem_rows}
-        click.echo(json.dumps({**drift_data, **revisions}, indent=2))
-    else:
-        for drift in found:
-            click.echo(f"- {drift}")
-        click.echo(_summary(len(actionable), len(found) - len(actionable)))
-        for row_problem in problems or ():
-            click.echo(f"- {row_problem}")
-        if problems or with_rows:
-            click.echo(_rows_summary(problems))
-        if current.pending:
-            click.echo(f"Pending: {', '.join(current.pending)}. Run `engagement-db migrate`.")
-        for problem in current.problems:
-            click.echo(problem)
-    if current.problems:
-        context.exit(ERROR_EXIT_CODE)
-    if actionable or current.pending or problems:
-        context.exit(PENDING_EXIT_CODE)
+        click.echo(json.dumps(nodes, indent=2))
+    context.exit(max(codes))
 
 
-def _can_read_rows(actionable: "Sequence[Drift]") -> bool:
-    from engagement_db.schema.compare import Kind
+def _checked(target: settings.Target, with_rows: bool, as_json: bool) -> "CheckReport":
+    from engagement_db.check_report import check_database
 
-    return not any(drift.classified.difference.kind in (Kind.TABLE, Kind.COLUMN) for drift in actionable)
-
-
-def _problems_of_rows(database: peewee.Database, everything: bool) -> "list[Problem]":
-    from engagement_db.orm.connect import bind_ctx
-    from engagement_db.row_check import find_all_odd_values, find_problems
-
-    with bind_ctx(database):
-        if everything:
-            return find_problems()
-        return find_all_odd_values() if servers.of(database).stores_time_as_text else []
-
-
-def _problem_data(problem: "Problem") -> dict[str, Any]:
-    values = {name: None if value is None else str(value) for name, value in vars(problem).items()}
-    return {**values, "id": problem.id, "cure": problem.cure}
-
-
-def _rows_summary(problems: "Sequence[Problem] | None") -> str:
-    if problems is None:
-        return "Rows were not checked, because tables or columns are missing."
-    if not problems:
-        return "No problems in rows."
-    return f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in rows."
+    with _existing(target, "Checking", aside=as_json) as database:
+        return check_database(database, with_rows=with_rows)
 
 
 @main.command()
@@ -475,17 +450,6 @@ def _existing(target: settings.Target, action: str, *, aside: bool = False) -> I
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} revisions: {', '.join(names)}"
-
-
-def _summary(actionable: int, harmless: int) -> str:
-    if actionable:
-        return f"{_differences(actionable, 'actionable ')}, {harmless} harmless."
-    ending = f", with {_differences(harmless, 'harmless ')}." if harmless else "."
-    return f"Schema matches the revisions and the models{ending}"
-
-
-def _differences(number: int, kind: str) -> str:
-    return f"{number} {kind}difference{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

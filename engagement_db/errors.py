@@ -18,6 +18,7 @@
         ├── SchemaConflict      something is there in another shape; nothing was changed
         ├── MigrationBusy       another process holds the migration lock, or a table stays locked
         ├── HistoryError        the history and the scripts tell different stories
+        ├── SchemaMissing       the history records what the database does not have
         ├── RowsAtStake         a rollback would throw rows away
         └── StepFailed          the server refused a statement
 
@@ -203,6 +204,10 @@ class MigrationBusy(MigrationError):
 
 class HistoryError(MigrationError):
     """The history table and the scripts do not tell the same story; nothing was changed."""
+
+
+class SchemaMissing(MigrationError):
+    """The history records a revision as applied whose tables or columns the database does not have as it left them."""
 
 
 class RowsAtStake(MigrationError):

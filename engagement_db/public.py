@@ -18,6 +18,7 @@ from engagement_db.errors import (
     RefusedValue,
     RowsAtStake,
     SchemaConflict,
+    SchemaMissing,
     StepFailed,
 )
 from engagement_db.feed.activity import FeedActivityLog
@@ -141,6 +142,7 @@ __all__ = [
     "RootPage",
     "RowsAtStake",
     "SchemaConflict",
+    "SchemaMissing",
     "StepFailed",
     "Thread",
     "ThreadEntry",

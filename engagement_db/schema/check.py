@@ -1,12 +1,14 @@
 """Schema drift: where a live database departs from the revisions and the models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import peewee
 
 from engagement_db import servers
+from engagement_db.errors import SchemaMissing
 from engagement_db.schema.compare import Difference, Kind
+from engagement_db.schema.revision import Revision, declared
 from engagement_db.schema.severity import ClassifiedDifference, Severity, classify
 from engagement_db.schema.simulate import SimulatedCatalog
 from engagement_db.schema.stub_tables import STUB_TABLES
@@ -47,27 +49,59 @@ def detect_drift(
     found: dict[tuple[str, Kind, str], Drift] = {}
     declarations = [("the revisions", types.fit(table)) for table in contract.values()]
     declarations += [("the models", types.fit(table)) for table in models]
-    for declared_by, declared in declarations:
-        if declared.name in platform:
-            items = _platform_differences(declared, live[declared.name], server)
+    for declared_by, table in declarations:
+        if table.name in platform:
+            items = _platform_differences(table, live[table.name], server)
         else:
-            items = classify(declared, live[declared.name], server)
+            items = classify(table, live[table.name], server)
         for item in items:
             place = (item.difference.table, item.difference.kind, item.difference.name)
             found.setdefault(place, Drift(item, declared_by))
     return tuple(found.values())
 
 
-def _platform_differences(
-    declared: Table, live: Table | None, server: servers.Server
-) -> Iterator[ClassifiedDifference]:
+def require_there(database: peewee.Database, applied: Sequence[Revision]) -> None:
+    """Raise SchemaMissing if the database lacks what these revisions made, or has it in a form that does not work.
+
+    The history of a node may say more than its tables: after a restore, where a replica does not get schema changes, or
+    where the nodes of a cluster were changed one by one. Reads the catalog of each table once, and no rows.
+    """
+    drift = detect_drift(database, declared(applied), ()) if applied else ()
+    found = [str(item) for item in drift if item.classified.is_breaking]
+    if found:
+        raise SchemaMissing(
+            f"migratehistory records revisions up to {applied[-1].name} as applied, but the tables are not as these "
+            f"left them: {'; '.join(found)}. Nothing was changed. Compare the nodes with `engagement-db check --each "
+            "URL ...` and copy the schema from one that is right; or delete the rows of the revisions from "
+            "migratehistory and run `engagement-db migrate`, which makes what is missing."
+        )
+
+
+def find_lagging_sequences(database: peewee.Database, names: Iterable[str]) -> list[str]:
+    """Return a sentence for each of these tables whose next id would be one that a row has already.
+
+    So it is where rows were replicated and their sequence was not. Two look-ups for each table.
+    """
+    server = servers.of(database)
+    found = []
+    for name in names:
+        if database.table_exists(name) and (behind := server.lagging_sequence(database, name)) is not None:
+            next_id, highest_id, cure = behind
+            found.append(
+                f"{name}.id: its sequence gives {next_id} next, and rows have ids up to {highest_id}, so that inserts "
+                f"fail; run {cure}"
+            )
+    return found
+
+
+def _platform_differences(wanted: Table, live: Table | None, server: servers.Server) -> Iterator[ClassifiedDifference]:
     """Yield the differences in what the library needs of a platform table.
 
     That is an integer ``id`` to reference, and the columns that a revision added with a foreign key.
     """
-    keys = {key.column for key in declared.foreign_keys}
-    needed = tuple(column for column in declared.columns if column.name == "id" or column.name in keys)
-    for item in classify(replace(declared, columns=needed), live, server):
+    keys = {key.column for key in wanted.foreign_keys}
+    needed = tuple(column for column in wanted.columns if column.name == "id" or column.name in keys)
+    for item in classify(replace(wanted, columns=needed), live, server):
         match item.difference:
             case Difference(kind=Kind.EXTRA):
                 continue

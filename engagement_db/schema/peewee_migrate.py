@@ -12,6 +12,7 @@ from peewee_migrate.logs import logger as peewee_migrate_logger
 
 from engagement_db.errors import ConfigurationError, EngagementError, HistoryError
 from engagement_db.schema import history, runner, script_files, settings, skeleton
+from engagement_db.schema.check import require_there
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.runner import error_message
@@ -63,6 +64,8 @@ def _prepare(context: click.Context) -> peewee.Database:
             runner.require_applied(context.params["count"], len(status.applied))
         elif context.params["name"] is not None:
             _require_exact_name(context.params["name"], script_files.names(directory))
+        if command == "migrate" and not status.pending:
+            require_there(database, runner.load(directory))
     return database
 
 

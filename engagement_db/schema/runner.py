@@ -9,6 +9,7 @@ import peewee
 
 from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history, script_files
+from engagement_db.schema.check import require_there
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.inspection import inspect
@@ -76,7 +77,8 @@ def migrate(
     ``to`` is a name or a number.
     Waits for other deployers and then reads the history again, so that no revision is applied twice.
     ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy,
-    HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes.
+    HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes. Raises SchemaMissing where nothing
+    is pending and the tables are not what the history says.
     """
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
@@ -90,6 +92,8 @@ def migrate(
         simulation = Simulation(revisions, run.server, run.catalog, current.applied)
         pending = select_pending(simulation.revisions, current.applied, to)
         simulation.require_applicable(pending)
+        if not pending:
+            require_there(database, [revision for revision in revisions if revision.name in current.applied])
         if pending:
             history.create(database)
         for revision in pending:

@@ -115,6 +115,10 @@ class Server(Dialect, ABC):
             return None
         return str(row[0]) if row[1] is None else f"{row[0]} {float(row[1]):.0f} %"
 
+    def lagging_sequence(self, database: peewee.Database, table: str) -> tuple[int, int, str] | None:
+        """Return the next id of a table, its highest id and the statement to run, where the next is taken already."""
+        return None
+
     # Tables
 
     def create_statements(self, table: Table) -> list[str]:

@@ -109,6 +109,15 @@ class Postgresql(Server):
             with suppress(peewee.PeeweeException):
                 database.execute_sql("SELECT pg_advisory_unlock(%s, %s)", _LOCK_KEYS)
 
+    def lagging_sequence(self, database: peewee.Database, table: str) -> tuple[int, int, str] | None:
+        # Rows first: what is inserted meanwhile can only raise the sequence.
+        highest = first_value(database, f"SELECT max(id) FROM {self.quoted(table)}")
+        sequence = first_value(database, "SELECT pg_get_serial_sequence(%s, 'id')", self.quoted(table))
+        if highest is None or sequence is None:
+            return None
+        following = first_value(database, f"SELECT last_value + is_called::int FROM {sequence}")
+        return None if following > highest else (following, highest, f"SELECT setval('{sequence}', {highest})")
+
     @staticmethod
     def _lock_holder(database: peewee.Database) -> str:
         row = database.execute_sql(
