@@ -237,7 +237,7 @@ def status(context: click.Context, url: str | None, require_url: bool, as_json: 
 @click.option("--rows", "with_rows", is_flag=True, help="Also check all rows: books, audit trails, comments, values.")
 @click.option("--each", "is_each", is_flag=True, help="Check the databases named by URLS, for example all nodes.")
 @_json_option
-@click.argument("urls", nargs=-1)
+@click.argument("urls", nargs=-1, metavar="[URLS]")
 @click.pass_context
 def check(
     context: click.Context,

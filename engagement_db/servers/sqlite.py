@@ -58,10 +58,14 @@ class Sqlite(Server):
     has_exact_sum = False
     stores_time_as_text = True
     odd_value_sql = {
+        # Text with a space before the time sorts as the instants do, with the fraction or the zone left out too.
         Timestamp: (
             "typeof({column}) <> 'text' OR datetime(substr({column}, 1, 19)) IS NULL"
-            " OR NOT ({column} GLOB '????-??-?? ??:??:??.??? +00:00'"
-            " OR ({column} GLOB '????-??-?? ??:??:??.?????? +00:00' AND {column} NOT GLOB '*000 +00:00'))"
+            " OR {column} NOT GLOB '????-??-?? ??:??:??*'"
+            " OR substr({column}, 20) NOT IN ('', ' +00:00')"
+            " AND (substr({column}, 20) NOT GLOB '.[0-9]*'"
+            " OR replace(substr({column}, 21), ' +00:00', '') GLOB '*[^0-9]*'"
+            " OR length(replace(substr({column}, 21), ' +00:00', '')) > 6)"
         ),
         Money: "typeof({column}) NOT IN ('integer', 'real') OR abs({column}) >= 1e14 OR {column} <> ROUND({column}, 4)",
         Json: "NOT json_valid({column})",

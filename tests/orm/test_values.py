@@ -260,8 +260,7 @@ TIMES = {
     "2024-08-01T09:00:00.000Z": NINE,
     "2024-08-01T11:00:00+02:00": NINE,
     "2024-08-01 11:00:00.000 +02:00": NINE,
-    "2024-08-01 09:00:00": NINE,
-    "2024-08-01 09:00:00.000000 +00:00": NINE,
+    "2024-08-01 09:00:00,5": NINE.replace(microsecond=500_000),
     "2024-08-01": NINE.replace(hour=0),
     1722502800: NINE,
     1722502800.5: NINE.replace(microsecond=500_000),
@@ -271,6 +270,15 @@ TIMES = {
     "": "",
     1e30: "1e+30",
 }
+
+
+# Those that sort among the library's own as the instants do.
+SORTING = (
+    "2024-08-01 09:00:00",
+    "2024-08-01 09:00:00 +00:00",
+    "2024-08-01 09:00:00.5",
+    "2024-08-01 09:00:00.000000 +00:00",
+)
 
 
 @pytest.fixture
@@ -296,6 +304,16 @@ def test_times_of_other_clients_are_read_and_named(sqlite, stored):
         page = edb.FeedPost.timeline(limit=1, after=page.next_cursor)
         seen.extend(page)
     assert sorted(row.id for row in seen) == [post.id for post in posts]
+
+
+@pytest.mark.parametrize("stored", SORTING)
+def test_times_of_other_clients_that_sort_are_not_odd(sqlite, stored):
+    post = a_post(somebody())
+    another_client_writes(sqlite, "feed_posts", "createdAt", stored, post.id)
+    at = edb.FeedPost.get_by_id(post.id).created_at
+    around = [at - timedelta(milliseconds=1), at + timedelta(milliseconds=1)]
+    assert edb.FeedPost.select().where(edb.FeedPost.created_at.between(*around)).count() == 1
+    assert find_odd_values(edb.FeedPost) == []
 
 
 DAMAGE = {

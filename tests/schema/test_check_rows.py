@@ -59,7 +59,7 @@ def test_rows_of_tables_that_lack_columns_are_left_alone(url: str, database: pee
     assert json.loads(check(url, "--rows", "--json").stdout)["problems"] is None
 
 
-@pytest.mark.parametrize("stored", ["'2024-08-01T10:00:00Z'", "1722506400", "'2024-08-01 10:00:00'"])
+@pytest.mark.parametrize("stored", ["'2024-08-01T10:00:00Z'", "1722506400"])
 def test_a_time_that_does_not_sort_as_times_do_is_named_by_check(
     server: object, url: str, database: peewee.Database, stored: str
 ) -> None:
