@@ -139,7 +139,7 @@ def only_first_three(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if script_files.names() != FIRST_THREE:
             # Models have the fields of every revision: `check` compares with the revisions only.
-            patch.setattr("engagement_db.cli.MODELS", ())
+            patch.setattr("engagement_db.check_report.MODELS", ())
         patch.setattr(script_files, "scripts_directory", lambda: scripts)
         yield
 
