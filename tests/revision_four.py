@@ -75,6 +75,7 @@ class FeedBookmark(BaseModel):
 '''
 
 SHARES, WORDS, PUBLIC = "engagement_db/feed/shares.py", "engagement_db/trust/words.py", "engagement_db/public.py"
+PLATFORM, POSTS = "engagement_db/platform.py", "engagement_db/feed/posts.py"
 # (file, what is there, what comes in its place)
 EDITS = [
     (
@@ -87,6 +88,8 @@ EDITS = [
     (PUBLIC, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),
     (PUBLIC, r"(MODELS = \((?:.*\n)*?)(    EscrowAccount,\n)", r"\1    FeedBookmark,\n\2"),
     (PUBLIC, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
+    (PLATFORM, r"(    feed_shares: .*\n)", r'\1    feed_bookmarks: ClassVar[Backref["FeedBookmark"]]\n'),
+    (POSTS, r"(    shares: .*\n)", r'\1    bookmarks: ClassVar[Backref["FeedBookmark"]]\n'),
     ("tests/test_imports.py", '"feed.shares"', '"feed.bookmarks", "feed.shares"'),
 ]
 LEFT_OUT = (".git", ".tox", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__", "node_modules")

@@ -177,7 +177,8 @@ def test_a_name_that_is_not_public_is_no_attribute():
 
 
 def printed(source):
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    # -P: the package that the tests use, not the one in the folder where they were started.
+    done = subprocess.run([sys.executable, "-P", "-c", source], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout.strip()
 
