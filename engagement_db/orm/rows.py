@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import peewee
 
 from engagement_db import servers
-from engagement_db.errors import Contention, NotFound
+from engagement_db.errors import Contention, NotFound, Refused
 from engagement_db.orm.bound import current, now
 from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import (
@@ -19,6 +19,7 @@ from engagement_db.orm.fields import (
     shown,
 )
 from engagement_db.orm.transactions import transaction
+from engagement_db.servers.driver import server_message
 
 Result = TypeVar("Result")
 
@@ -139,12 +140,21 @@ def require_rows(*parents: tuple[Reference[Any], int | None]) -> None:
 
 
 def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | None]) -> Result:
-    """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound."""
+    """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound.
+
+    Raises Refused if the server gave the new row an id that another has, as on a copy whose sequence was left behind.
+    """
     try:
         return transaction(work)
     # DataError: an id beyond those that the column takes.
-    except (peewee.IntegrityError, peewee.DataError):
+    except (peewee.IntegrityError, peewee.DataError) as error:
         require_rows(*parents)
+        if servers.of(current()).is_duplicate_id(error):
+            raise Refused(
+                f"the server gave the new row an id that another row has: {server_message(error)}. Its sequence or "
+                "counter stands below the highest id, as after a switch-over to a copy. Nothing was changed. "
+                "`engagement-db check` names the statement that sets it right."
+            ) from error
         raise
 
 

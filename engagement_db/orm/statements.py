@@ -89,7 +89,7 @@ class Statement:
         try:
             cursor = self.execute(**values_of(row))
         except peewee.IntegrityError as error:
-            if error_code(error) not in server.duplicate_codes:
+            if error_code(error) not in server.duplicate_codes or server.is_duplicate_id(error):
                 raise
             return False
         if server.names_conflict_target:

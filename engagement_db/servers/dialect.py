@@ -6,7 +6,7 @@ from typing import ClassVar
 import peewee
 
 from engagement_db.expressions import literal
-from engagement_db.servers.driver import own_code
+from engagement_db.servers.driver import own_code, own_message
 from engagement_db.tables import Column, ColumnType, Enum, Id, Integer, Other, Text, Varchar
 
 
@@ -70,6 +70,9 @@ class Dialect:
     # Must an INSERT name the unique key that may be taken already, because an error would abort its transaction?
     names_conflict_target: ClassVar[bool] = False
 
+    # What does the message of a duplicate key name where the id itself is taken?
+    duplicate_id_pattern: ClassVar[str | None] = None
+
     # Which query reports that a locking read misses what was committed after the snapshot?
     stale_reads_query: ClassVar[str | None] = None
     # Which character set must a driver use that can use another?
@@ -113,6 +116,11 @@ class Dialect:
     def lost_race(self, error: BaseException) -> bool:
         """Whether this error itself means that the transaction lost a race and may be run again."""
         return own_code(error) in self.retry_codes
+
+    def is_duplicate_id(self, error: BaseException) -> bool:
+        """Whether an IntegrityError says that the id itself, which the server gave, is taken already."""
+        pattern = self.duplicate_id_pattern
+        return pattern is not None and re.search(pattern, own_message(error)) is not None
 
     def quoted(self, identifier: str) -> str:
         """Return the identifier in this server's quotes."""

@@ -82,6 +82,7 @@ class Mysql(Server):
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
     duplicate_codes = frozenset({1062})
+    duplicate_id_pattern = r"'(\w+\.)?PRIMARY'"
     # 3101: Group Replication rolled back a transaction that another member's had overtaken.
     retry_codes = frozenset({1205, 1213, 3101})
     rollback_codes = frozenset({1213})

@@ -56,6 +56,7 @@ class Postgresql(Server):
     row_lock = "FOR NO KEY UPDATE"
     shared_row_lock = "FOR SHARE"
     names_conflict_target = True
+    duplicate_id_pattern = r'"\w+_pkey"'
     assumes_even_spread = True
     stale_reads_query = "SELECT current_setting('transaction_isolation') IN ('repeatable read', 'serializable')"
     # Expressions come back from the catalog in one spelling.

@@ -296,6 +296,25 @@ def test_other_people_projects_and_accounts_are_another_payload():
     assert conflict.value.fields == ("account",)
 
 
+def test_an_id_that_is_taken_is_not_blamed_on_another_payment(database, server):
+    payment = escrow.payment(escrow.account())
+    if server.name == "sqlite":
+        pytest.skip("this server never gives an id that a row has")
+    if server.name == "postgres":
+        make, undo = f"SELECT setval('escrow_transactions_id_seq', {payment.id}, false)", "SELECT 1"
+    else:
+        make = f"CREATE TRIGGER take_ids BEFORE INSERT ON escrow_transactions FOR EACH ROW SET NEW.id = {payment.id}"
+        undo = "DROP TRIGGER take_ids"
+    database.execute_sql(make)
+    try:
+        with pytest.raises(edb.Refused, match="gave the new row an id that another row has"):
+            escrow.payment(payment.account)
+    finally:
+        database.execute_sql(undo)
+    assert edb.EscrowTransaction.select().count() == 1
+    assert edb.find_problems() == []
+
+
 def test_what_a_service_writes_later_does_not_make_a_repetition_a_conflict():
     home, project = escrow.account(), edb.Project.create(title="Site")
     first = edb.EscrowTransaction.initiate(home, initiated_by=home.user, project=project, **payload())
