@@ -128,33 +128,38 @@ def main(context: click.Context, url: str | None, require_url: bool, lock_timeou
 @_lock_timeout_option
 @_to_option("The last revision to apply, by name or number (default: all).")
 @click.option("--dry-run", is_flag=True, help="Only print the steps that would be applied.")
-def migrate(url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool) -> None:
+@click.option(
+    "--stand-ins", is_flag=True, help="First create the platform's tables that are missing: for scratch databases only."
+)
+def migrate(
+    url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool, stand_ins: bool
+) -> None:
     """Apply the pending revisions."""
     from engagement_db.schema import runner
     from engagement_db.schema.stub_tables import create_stub_tables
 
     target = settings.choose_target(url, require_url=require_url)
     if dry_run:
-        _print_plan(target, to)
+        _print_plan(target, to, stand_ins)
         return
     with unfailing_output(), _database(target, "Migrating") as database:
         done = runner.migrate(
             database,
             to=to,
             lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
-            prepare=create_stub_tables if target.is_default else None,
+            prepare=create_stub_tables if target.is_default or stand_ins else None,
             report=click.echo,
         )
         click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
 
 
-def _print_plan(target: settings.Target, to: str | None) -> None:
+def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> None:
     from engagement_db.schema import preview, runner
     from engagement_db.schema.simulate import Simulation
     from engagement_db.schema.stub_tables import STUB_TABLES
 
     revisions = runner.load()
-    stubs = STUB_TABLES if target.is_default else ()
+    stubs = STUB_TABLES if target.is_default or stand_ins else ()
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
         server = servers.family(settings.unconnected(target))

@@ -1,9 +1,9 @@
 """The database to which the models are bound: by default for the process, in a scope for one block."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final, cast
 
 import peewee
@@ -110,9 +110,13 @@ def current() -> peewee.Database:
     return database
 
 
+# The clock that a test stops.
+read_clock: Callable[[tzinfo], datetime] = datetime.now
+
+
 def now() -> datetime:
     """Return the current time, aware, in UTC."""
-    return datetime.now(UTC)
+    return read_clock(UTC)
 
 
 def target(database: peewee.Database | peewee.Proxy) -> peewee.Database:

@@ -52,7 +52,7 @@ class SimulatedCatalog(Catalog):
         return self.live.integer_id_statement(table)
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
-        return self.live.reference_obstacles(table)
+        return self.live.reference_obstacles(table) if self.live.table(table) else ()
 
     def dependents(self, table: str, column: str | None = None) -> tuple[Dependent, ...]:
         return self.live.dependents(table, column) if self.live.table(table) else ()
