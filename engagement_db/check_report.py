@@ -74,6 +74,8 @@ class CheckReport:
             yield f"- {problem}"
         if self.problems or with_rows:
             yield self._rows_summary()
+        if self.actionable and not self.status.pending:
+            yield self._advice()
         if self.status.pending:
             yield f"Pending: {', '.join(self.status.pending)}. Run `engagement-db migrate`."
         yield from self.status.problems
@@ -84,6 +86,11 @@ class CheckReport:
             return f"{_counted(self.actionable, 'actionable difference')}, {harmless} harmless."
         ending = f", with {_counted(harmless, 'harmless difference')}." if harmless else "."
         return f"Schema matches the revisions and the models{ending}"
+
+    def _advice(self) -> str:
+        if any(drift.is_fixable for drift in self.drift):
+            return "Run `engagement-db adopt --align`."
+        return "Run `engagement-db adopt`: it lists the statements to run."
 
     def _rows_summary(self) -> str:
         if self.problems is None:

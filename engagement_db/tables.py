@@ -5,7 +5,7 @@ different sources are compared with ``==``.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -100,6 +100,11 @@ class Column:
     null: bool = False
     default: Default = None
 
+    @property
+    def needs_value(self) -> bool:
+        """Whether each new row has to give a value."""
+        return not self.null and self.default is None and not isinstance(self.type, Id)
+
 
 @dataclass(frozen=True)
 class ForeignKey:
@@ -164,6 +169,12 @@ class Table:
     def foreign_key(self, column: str) -> ForeignKey | None:
         """Return the foreign key on this column, or None."""
         return next((key for key in self.foreign_keys if key.column == column), None)
+
+
+def covers(labels: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether ``labels`` has all the wanted ones, in their order; it may have more."""
+    remaining = iter(labels)
+    return all(label in remaining for label in wanted)
 
 
 def snake_case(name: str) -> str:

@@ -8,33 +8,36 @@ exists in a form with which every row and every query of the library works.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import peewee
 
 from engagement_db.schema import history, inspection, runner
-from engagement_db.schema.align import alignments, statements
+from engagement_db.schema.align import alignments
+from engagement_db.schema.compare import Kind
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.inspection import Finding, RevisionState
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
-from engagement_db.schema.revision import Revision, declared
+from engagement_db.schema.repair import Recipe, in_place, recipe
+from engagement_db.schema.revision import LACKING, Revision, declared
+from engagement_db.schema.severity import Severity
 from engagement_db.schema.simulate import Simulation
-from engagement_db.schema.steps import Step
-
-_RECIPE: Final = "docs/moving-from-sequelize.md, Rename and copy"
+from engagement_db.schema.steps import CreateTable, Step
 
 
 @dataclass(frozen=True)
 class Adoption:
     """What was found, which revisions were recorded and what was aligned; in a dry run, what would be.
 
-    ``statements`` are those that a person may run to make the incompatible tables compatible.
+    ``statements`` are those that a person may run to make the incompatible tables compatible where they are;
+    ``recipe`` is for those that no statement makes so.
     """
 
     findings: tuple[Finding, ...]
     adopted: tuple[str, ...]
     aligned: tuple[str, ...]
     statements: tuple[str, ...]
+    recipe: Recipe
 
     @property
     def refused(self) -> bool:
@@ -107,9 +110,29 @@ def _plan(run: Run, align: bool, directory: Path | None) -> tuple[Adoption, list
     exists = {finding.revision for finding in findings if finding.is_any_present}
     revisions = [revision for revision in simulation.revisions if revision.name in exists]
     steps = list(alignments(declared(revisions), run.catalog, run.server)) if align else []
-    repairs = (statements(item, run.catalog, run.server) for finding in findings for item in finding.differences)
-    repair = tuple(dict.fromkeys(statement for found in repairs for statement in found))
-    return Adoption(findings, adopted, tuple(step.title for step in steps), repair), steps
+    statements, remedy = _remedies(findings, simulation, run)
+    return Adoption(findings, adopted, tuple(step.title for step in steps), statements, remedy), steps
+
+
+def _remedies(findings: Sequence[Finding], simulation: Simulation, run: Run) -> tuple[tuple[str, ...], Recipe]:
+    """Return the statements that repair in place, and the recipe for what none of them repairs."""
+    created = {
+        step.table.name: step.table
+        for revision in simulation.revisions
+        for step in revision.steps
+        if isinstance(step, CreateTable)
+    }
+    last = declared(simulation.revisions)
+    statements: list[str] = []
+    left = []
+    for finding in findings:
+        for item in finding.differences:
+            found = in_place(item, last[item.difference.table], run.catalog, run.server)
+            statements += found
+            is_in_the_way = item.severity is Severity.BREAKING and finding.state is RevisionState.INCOMPATIBLE
+            if is_in_the_way and item.difference.kind is not Kind.TABLE and not found:
+                left.append(item)
+    return tuple(dict.fromkeys(statements)), recipe(left, created, run.catalog, run.server)
 
 
 def as_data(adoption: Adoption) -> dict[str, Any]:
@@ -140,6 +163,8 @@ def as_data(adoption: Adoption) -> dict[str, Any]:
         "adopted": list(adoption.adopted),
         "aligned": list(adoption.aligned),
         "statements": list(adoption.statements),
+        "rename": list(adoption.recipe.rename),
+        "copy": list(adoption.recipe.copy),
     }
 
 
@@ -165,28 +190,51 @@ def _outcome(adoption: Adoption, dry_run: bool) -> Iterator[str]:
 
 
 def _next_step(adoption: Adoption) -> Iterator[str]:
-    """Yield the one thing to do next, which leads back here only if something was changed in between."""
+    """Yield what to do next, which leads back here only if something was changed in between."""
     incompatible = [finding for finding in adoption.findings if finding.state is RevisionState.INCOMPATIBLE]
     lost = [finding for finding in adoption.findings if finding.recorded and not finding.is_present]
     pending = [finding for finding in adoption.findings if not finding.recorded and not finding.is_present]
+    lacking = [finding for finding in pending if finding.requirements]
     if any(finding.is_fixable for finding in incompatible):
         yield f"Incompatible: {_names(incompatible)}. Run `engagement-db adopt --align`: it makes what is (fixable)."
     elif incompatible and adoption.statements:
-        yield f"Incompatible: {_names(incompatible)}. Run these statements, then `engagement-db adopt` again:"
-        yield from (f"    {statement};" for statement in adoption.statements)
+        yield f"Incompatible: {_names(incompatible)}. Run these statements, with a value of yours for each `?`:"
+        yield from _listed(adoption.statements)
+        yield "Then run `engagement-db adopt` again."
+    elif incompatible and adoption.recipe.rename:
+        yield from _renaming(_names(incompatible), adoption.recipe)
     elif incompatible:
-        yield (
-            f"Incompatible: {_names(incompatible)}. Rename what conflicts, and copy its rows if there are any "
-            f"({_RECIPE}), then run `engagement-db adopt` again."
-        )
+        yield f"Incompatible: {_names(incompatible)}. Rename or drop what conflicts, then run the same command again."
     elif lost:
-        yield f"Recorded but not present: {_names(lost)}. Run this statement, then `engagement-db migrate`:"
+        yield f"Recorded but not present: {_names(lost)}. Run this statement:"
         listed = ", ".join(f"'{finding.revision}'" for finding in lost)
-        yield f"    DELETE FROM {history.TABLE} WHERE name IN ({listed});"
-    elif any(finding.requirements for finding in pending):
+        yield from _listed([f"DELETE FROM {history.TABLE} WHERE name IN ({listed})"])
+        yield "Then run `engagement-db migrate`."
+    elif any(finding.lacks_tables for finding in lacking):
         yield "Run the platform's own migrations first, or name the database of the platform."
+    elif lacking:
+        yield LACKING
     elif pending:
         yield f"Pending: {_names(pending)}. Run `engagement-db migrate`."
+    elif adoption.statements:
+        yield "Rows violate a check, which was left out. Run these statements, with a value of yours for each `?`:"
+        yield from _listed(adoption.statements)
+        yield "Then run `engagement-db adopt --align`."
+
+
+def _renaming(names: str, found: Recipe) -> Iterator[str]:
+    yield f"Incompatible: {names}. This server cannot change it in place. Without writers, run these statements:"
+    yield from _listed(found.rename)
+    yield "Then run `engagement-db migrate`."
+    yield "Then run these, each INSERT until it copies no more rows, with a value of yours for each `?`:"
+    yield from _listed(found.copy)
+    if found.old_tables:
+        yield f"Drop {', '.join(found.old_tables)} once nothing reads them."
+    yield "Then run `engagement-db adopt` again."
+
+
+def _listed(statements: Iterable[str]) -> list[str]:
+    return [f"    {statement};" for statement in statements]
 
 
 def _names(findings: Iterable[Finding]) -> str:

@@ -1,4 +1,4 @@
-"""Alignment: the changes that make adopted tables match the revisions, made safely or listed to be run by hand."""
+"""Alignment: the safe changes that make adopted tables match the revisions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from engagement_db.schema.compare import Kind
 from engagement_db.schema.severity import ClassifiedDifference, Severity, judge, missing_check
 from engagement_db.schema.steps import AddCheck, AddColumn, AddIndex, BaseStep, Step, Tables
 from engagement_db.servers import Catalog, Change, Server
-from engagement_db.tables import Check, Column, ForeignKey, Index, Table
+from engagement_db.tables import Column, Index, Table
 
 
 @dataclass(frozen=True)
@@ -59,41 +59,3 @@ def _alignment(item: ClassifiedDifference, declared: Table, server: Server) -> I
             yield AddIndex(declared.name, index)
         case _ if check is not None:
             yield AddCheck(declared.name, check)
-
-
-def statements(item: ClassifiedDifference, catalog: Catalog, server: Server) -> list[str]:
-    """Return the statements that a person may run to remove a breaking difference; none if there are no simple ones.
-
-    A question mark marks a value to be chosen.
-    """
-    changes = _repair(item, catalog, server) if item.severity is Severity.BREAKING else ()
-    return [statement for change in changes for statement in (*change.before, change.statement, *change.after)]
-
-
-def _repair(item: ClassifiedDifference, catalog: Catalog, server: Server) -> Iterator[Change]:
-    difference = item.difference
-    table = difference.table
-    match difference.wanted, difference.found:
-        case Column() as wanted, None:
-            yield from server.add_column(table, Column(wanted.name, wanted.type, null=True), None)
-        case Column(name), Column() if difference.kind is Kind.NULL and item.violations:
-            place, column = server.quoted(table), server.quoted(name)
-            yield Change(f"UPDATE {place} SET {column} = ? WHERE {column} IS NULL")
-        case Column() as wanted, Column() as found:
-            yield from server.create_types(catalog, Table(table, (wanted,)))
-            yield from server.alter_column(table, wanted, found)
-        case ForeignKey() as wanted_key, found_key:
-            if isinstance(found_key, ForeignKey):
-                yield from server.drop_key(table, found_key.name)
-            yield from server.add_key(table, wanted_key, None)
-        case Check() as wanted_check, Check() as found_check:
-            yield from server.drop_check(table, found_check)
-            yield from server.add_check(table, wanted_check, None)
-        case None, Column() as extra:
-            yield from server.alter_column(table, Column(extra.name, extra.type, null=True), extra)
-        case None, ForeignKey(name):
-            yield from server.drop_key(table, name)
-        case None, Index(name):
-            yield from server.drop_index(table, name)
-        case _ if difference.kind is Kind.COLLATION:
-            yield Change(f"{server.alter(table)} CONVERT TO CHARACTER SET {server.charset}")

@@ -27,8 +27,13 @@ class Drift:
         """Whether nothing has to be done about it."""
         return self.classified.severity is Severity.HARMLESS
 
+    @property
+    def is_fixable(self) -> bool:
+        """Whether `adopt --align` removes it."""
+        return self.classified.severity is Severity.FIXABLE
+
     def __str__(self) -> str:
-        if self.classified.severity is Severity.FIXABLE:
+        if self.is_fixable:
             return f"{self.classified.difference} (`engagement-db adopt --align` fixes it)"
         return str(self.classified)
 

@@ -10,7 +10,7 @@ from engagement_db.schema.severity import ClassifiedDifference, Severity, equiva
 from engagement_db.schema.simulate import Simulation
 from engagement_db.schema.steps import RequireTables
 from engagement_db.servers import Catalog
-from engagement_db.tables import Table
+from engagement_db.tables import Column, Enum, Table, covers
 
 
 class RevisionState(StrEnum):
@@ -28,7 +28,7 @@ class Finding:
     """What a database has of one revision.
 
     ``recorded``: the history lists the revision. ``requirements``: what the platform's tables lack for
-    it. ``conflicts``: other objects for which it cannot be applied.
+    it; ``lacks_tables``: one of them is not there at all. ``conflicts``: other objects for which it cannot be applied.
     """
 
     revision: str
@@ -37,6 +37,7 @@ class Finding:
     differences: tuple[ClassifiedDifference, ...] = ()
     requirements: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    lacks_tables: bool = False
 
     @property
     def is_any_present(self) -> bool:
@@ -78,10 +79,12 @@ def _inspect(
 ) -> Finding:
     catalog, server = simulation.before(revision), simulation.server
     requirements, conflicts = [], []
+    lacks_tables = False
     for step in revision.steps:
         sentences = list(step.conflicts(catalog, server))
         if isinstance(step, RequireTables):
             requirements += sentences
+            lacks_tables = lacks_tables or step.is_any_missing(catalog)
             before = step.declared(before)
         else:
             conflicts += sentences
@@ -90,7 +93,7 @@ def _inspect(
     is_any_present = any(_is_any_present(part, before.get(part.name), catalog) for part in parts)
     finding = Finding(revision.name, revision.name in simulation.applied, RevisionState.NOT_PRESENT)
     if not is_any_present and requirements:
-        return replace(finding, requirements=tuple(requirements))
+        return replace(finding, requirements=tuple(requirements), lacks_tables=lacks_tables)
     if is_any_present:
         for part in parts:
             found += judge(part, catalog, server, is_whole=part.name not in before)
@@ -113,6 +116,14 @@ def _state(is_any_present: bool, found: Sequence[ClassifiedDifference], conflict
     return RevisionState.HARMLESS if found else RevisionState.MATCHES
 
 
+def _has_type(found: Column, column: Column) -> bool:
+    match found.type, column.type:
+        case Enum(labels), Enum(wanted):
+            return covers(labels, wanted)
+        case _:
+            return found.type == column.type
+
+
 def _is_any_present(part: Table, before: Table | None, catalog: Catalog) -> bool:
     """Return whether the live table has anything of what the revision adds."""
     live = catalog.table(part.name)
@@ -120,7 +131,7 @@ def _is_any_present(part: Table, before: Table | None, catalog: Catalog) -> bool
         return live is not None
     for column in part.columns:
         found = live.column(column.name)
-        if found is not None and (before.column(column.name) is None or found.type == column.type):
+        if found is not None and (before.column(column.name) is None or _has_type(found, column)):
             return True
     return (
         any(live.foreign_key(key.column) for key in part.foreign_keys)

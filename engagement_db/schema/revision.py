@@ -24,7 +24,7 @@ _ANOTHER_DATABASE: Final = (
     "The revisions add tables to a database of the platform, which has users, projects and gigs: name that database, "
     "or let the platform's own migrations run first. Then run the same command again."
 )
-_REQUIREMENTS: Final = "Change the platform's tables as these sentences say, then run the same command again."
+LACKING: Final = "Change the platform's tables as these sentences say, then run the same command again."
 _CONFLICTS: Final = "Run `engagement-db adopt`: it records what another tool has created, and says what else to do."
 _NOT_ONLINE: Final = (
     "This table cannot be altered online (usual cause: a FULLTEXT index). In a maintenance window, run the statement "
@@ -117,7 +117,7 @@ class Revision:
         conflicts = [sentence for _, sentences in found for sentence in sentences]
         if conflicts:
             lacking = [step for step, sentences in found if sentences and isinstance(step, RequireTables)]
-            advice = _REQUIREMENTS if lacking else _CONFLICTS
+            advice = LACKING if lacking else _CONFLICTS
             if any(step.is_any_missing(catalog) for step in lacking):
                 advice = _ANOTHER_DATABASE
             raise SchemaConflict(f"{self.name} cannot be applied; nothing was changed:", conflicts, advice)

@@ -30,6 +30,7 @@ from engagement_db.tables import (
     Text,
     Timestamp,
     Varchar,
+    covers,
 )
 
 
@@ -203,6 +204,9 @@ def fits_existing_rows(column: Column) -> bool:
 def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> Severity:
     match wanted, found:
         case Timestamp(), Timestamp():
+            return Severity.HARMLESS
+        case Enum(wanted_labels), Enum(labels) if covers(labels, wanted_labels):
+            # Rows with a label of others' are read as they are.
             return Severity.HARMLESS
         case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
             return Severity.FIXABLE

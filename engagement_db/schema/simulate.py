@@ -33,6 +33,9 @@ class SimulatedCatalog(Catalog):
                     return column.type.labels
         return self.live.enum_type(name)
 
+    def enum_type_users(self, name: str, besides: str) -> tuple[str, ...]:
+        return self.live.enum_type_users(name, besides)
+
     def definition(self, table: str) -> str:
         shape = self.tables.get(table)
         if shape is None or shape == self.live.table(table):

@@ -142,6 +142,18 @@ class Server(Dialect, ABC):
         """Yield a sentence for each existing type that is not the one of ``table``'s column."""
         yield from ()
 
+    def rename_types(self, catalog: Catalog, table: Table, suffix: str) -> Iterator[Change]:
+        """Yield the changes that rename each existing type for which ``type_conflicts`` has a sentence."""
+        yield from ()
+
+    def converted(self, table: str, column: Column, found: Column) -> str:
+        """Return the value of the column ``found`` as an expression that fits into ``table``'s ``column``."""
+        return self.quoted(column.name)
+
+    def advance_ids(self, table: str) -> Iterator[Change]:
+        """Yield the change that lets new ids follow the highest one, where inserted ids do not do so."""
+        yield from ()
+
     def create_table(self, table: Table) -> Iterator[Change]:
         """Yield the changes that create the table and its indexes."""
         yield Change(ddl.create_table(self, table))
@@ -173,6 +185,10 @@ class Server(Dialect, ABC):
         """Yield the changes that add the foreign key and validate it; nothing if it comes with its column only."""
         if found is None:
             yield Change(f"{self.alter(table)} ADD {ddl.foreign_key_constraint(self, key)}")
+
+    def add_validated_key(self, table: str, key: ForeignKey) -> Iterator[Change]:
+        """Yield the changes that add the key and fail where a row violates it, for a person to run."""
+        yield from self.add_key(table, key, None)
 
     def add_check(self, table: str, check: Check, found: Check | None) -> Iterator[Change]:
         """Yield the changes that add the check and validate it."""

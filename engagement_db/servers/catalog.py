@@ -63,6 +63,10 @@ class Catalog:
         """Return the labels of the enum type of this name, in order, or None; no labels for another type."""
         return None
 
+    def enum_type_users(self, name: str, besides: str) -> tuple[str, ...]:
+        """Return what depends on the enum type of this name, but for the columns of the table ``besides``."""
+        return ()
+
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         """Return the existing object whose name a new table, or a new index, cannot take, or None."""
         return None

@@ -194,6 +194,9 @@ class Mysql(Server):
             on_violation=f"{self.alter(table)} DROP FOREIGN KEY {self.quoted(key.name)}",
         )
 
+    def add_validated_key(self, table: str, key: ForeignKey) -> Iterator[Change]:
+        yield from super().add_key(table, key, None)
+
     def set_not_null(self, catalog: Catalog, table: str, column: str) -> Iterator[Change]:
         definition = _column_text(catalog.definition(table), column)
         if definition is not None:
@@ -206,7 +209,12 @@ class Mysql(Server):
     def alter_column(self, table: str, wanted: Column, found: Column) -> Iterator[Change]:
         if isinstance(wanted.type, Id):
             definition = f"{self.quoted(wanted.name)} {integer_sql(wanted.type)} NOT NULL AUTO_INCREMENT"
-            yield Change(f"{self.alter(table)} MODIFY COLUMN {definition}")
+            # Foreign keys that reference it do not let it be changed otherwise.
+            yield Change(
+                f"{self.alter(table)} MODIFY COLUMN {definition}",
+                before=("SET SESSION foreign_key_checks = 0",),
+                after=("SET SESSION foreign_key_checks = 1",),
+            )
         else:
             yield self._redefine(table, wanted, "")
 

@@ -13,7 +13,8 @@ import sequelize
 from click.testing import CliRunner
 from commands import FIRST_THREE, copy_scripts
 from independent_catalog import everything, rows, unlike
-from platform_database import execute, family, query
+from platform_database import execute, family, query, session
+from start_states import MARKETPLACE, OBSTACLES, OTHER_FEED_TABLES
 
 import engagement_db as edb
 import engagement_db.schema.adopt
@@ -335,23 +336,12 @@ def test_a_revision_that_is_recorded_but_not_present_is_named_with_the_cure(ever
     )
     code, output = run(url, "adopt")
     assert (code, history(url)) == (1, REVISIONS)
-    assert f"Recorded but not present: {REVISIONS[1]}. Run this statement, then `engagement-db migrate`:" in output
+    assert f"Recorded but not present: {REVISIONS[1]}. Run this statement:" in output
     assert f"    DELETE FROM migratehistory WHERE name IN ('{REVISIONS[1]}');" in output
 
 
 # There in another shape
 
-OBSTACLES = [
-    (r'"content" TEXT NOT NULL', '"content" TEXT, "team" INTEGER NOT NULL'),
-    (r"(\"visibility\".*?) DEFAULT 'public'", r"\1"),
-    (r'(feed_reactions.*REFERENCES "users" \("id"\)) ON DELETE CASCADE', r"\1 ON DELETE RESTRICT"),
-    ("DEFAULT 'like'", "DEFAULT 'love'"),
-    (r'(feed_comments.*?)(, FOREIGN KEY \("postId"\))? REFERENCES "feed_posts"', r'\1\2 REFERENCES "projects"'),
-    (r'("deletedAt" [A-Z ]+)', r"\1 NOT NULL"),
-    (r'(feed_shares.*?)(, FOREIGN KEY \("postId"\))? REFERENCES "feed_posts" \("id"\)[A-Z ]+', r"\1"),
-    (r'"channel" VARCHAR\(60\)', '"channel" INTEGER'),
-    ('"message" TEXT, ', ""),
-]
 REASONS = {
     "feed_posts.content: the column is nullable, expected NOT NULL, and 1 row holds NULL",
     "feed_posts.team: an unmanaged column is NOT NULL without a default, so inserts would fail",
@@ -735,15 +725,6 @@ def test_the_page_shows_what_happens(everything_by_sequelize):
         assert re.fullmatch(shown, said), f"{command} says:\n{said}"
 
 
-# Tables that the platform's marketplace migration made long ago: nullable columns, no metadata.
-MARKETPLACE = [
-    (r'(CREATE TABLE[^(]*"feed_posts" .*?"userId" INTEGER) NOT NULL', r"\1"),
-    (r'(CREATE TABLE[^(]*"feed_posts" .*?"content" TEXT) NOT NULL', r"\1"),
-    (r'(CREATE TABLE[^(]*"feed_posts" .*?"visibility" \S+(?: ?\(?\'[^)]*\))?) NOT NULL', r"\1"),
-    (r'(CREATE TABLE[^(]*"feed_posts" .*?) "metadata" JSONB?,', r"\1"),
-]
-
-
 def test_align_forbids_null_and_adds_the_missing_column_where_the_rows_allow_it(url):
     sequelize.build(url, *sequelize.ALL, changed=MARKETPLACE)
     sequelize.fill(url, "platform")
@@ -770,3 +751,101 @@ def test_a_row_with_null_keeps_its_column_nullable_and_the_statement_is_printed(
     assert [name for name in breaking(said) if name.startswith("feed_posts.userId")] != []
     assert query(url, "SELECT id, content FROM feed_posts ORDER BY id") == before
     assert any("UPDATE" in statement and "userId" in statement for statement in said["statements"])
+
+
+# The way out by renaming, as the page tells it
+
+
+def recipe(url):
+    """The page's two blocks of SQL, as lists of statements for this server."""
+    section = PAGE.partition("## Rename and copy")[2].partition("\n## ")[0]
+    servers = {"postgres": "PostgreSQL", "sqlite": "SQLite"}
+    blocks = []
+    for block in re.findall(r"```sql\n(.*?)```", section, re.DOTALL):
+        found = re.findall(r"([^;]+);(?: -- (.*))?\n", block)
+        name = servers.get(family(url), "MySQL")
+        blocks.append([(sql.strip(), note) for sql, note in found if note in ("", "repeat") or name in note])
+    return blocks
+
+
+POSTS = 2500
+
+
+def posts_of_the_marketplace(url):
+    """Tables as the marketplace migration made them, with thousands of posts, some ids missing; one is nobody's."""
+    sequelize.build(url, "platform", "feed", changed=MARKETPLACE, without=OTHER_FEED_TABLES)
+    sequelize.fill(url, "platform")
+    with session(url) as database:
+        database.ask("BEGIN")
+        for first in range(1, POSTS, 500):
+            values = ", ".join(
+                f"({number * 2}, {number % 2 + 1}, 'post {number}')" for number in range(first, first + 500)
+            )
+            database.ask(f'INSERT INTO feed_posts (id, "userId", content) VALUES {values}')
+        database.ask("INSERT INTO feed_posts (id, content) VALUES (9, 'of nobody')")
+        database.ask("COMMIT")
+    return query(url, 'SELECT id, "userId", content, visibility FROM feed_posts WHERE "userId" IS NOT NULL ORDER BY id')
+
+
+@pytest.fixture
+def renamed(url):
+    """The URL of a database after the recipe of the page, and the posts that it had before."""
+    posts = posts_of_the_marketplace(url)
+    rename, copy = recipe(url)
+    execute(url, *(sql for sql, _ in rename))
+    code, output = run(url, "migrate")
+    assert code == 0, output
+    batches = 0
+    for sql, note in copy:
+        execute(url, sql)
+        while note and count(url, "feed_posts") < len(posts):
+            batches += 1
+            execute(url, sql)
+    assert batches == 2
+    return url, posts
+
+
+def count(url, table):
+    return query(url, f"SELECT COUNT(*) FROM {table}")[0][0]
+
+
+def test_the_way_out_by_renaming_keeps_every_post_and_its_id(renamed):
+    url, posts = renamed
+    assert query(url, 'SELECT id, "userId", content, visibility FROM feed_posts ORDER BY id') == posts
+    assert run(url, "check")[1].splitlines()[1:] == ["Schema matches the revisions and the models."]
+    database = edb.connect(url)
+    with database.connection_context():
+        post = edb.FeedPost.publish(1, "After the move")
+        assert post.id > posts[-1][0]
+
+
+def test_a_rollback_keeps_the_type_that_the_renamed_table_still_uses(renamed):
+    url, posts = renamed
+    code, output = run(url, "rollback", "--to", "0", "--discard-rows")
+    assert (code, history(url)) == (0, []), output
+    assert count(url, "feed_posts_before") == len(posts) + 1
+    assert query(url, "SELECT visibility FROM feed_posts_before WHERE id = 2") == [("public",)]
+    assert run(url, "migrate")[0] == 0
+    execute(url, "DROP TABLE feed_posts_before")
+    assert run(url, "rollback", "--to", "0", "--discard-rows")[0] == 0
+    if family(url) == "postgres":
+        assert query(url, "SELECT typname FROM pg_type WHERE typname LIKE 'enum_feed%'") == []
+
+
+def test_a_label_is_not_taken_from_a_type_that_another_table_uses(ours, tmp_path):
+    if family(ours) != "postgres":
+        pytest.skip("only PostgreSQL has enum types apart from tables")
+    scripts = copy_scripts(tmp_path)
+    (scripts / "004_later.py").write_text(LATER)
+    execute(ours, 'CREATE TABLE favourites (kind "enum_feed_reactions_reactionType")')
+    database = open_database(ours)
+    with database.connection_context():
+        runner.migrate(database, directory=scripts)
+        before = everything(ours)
+        with pytest.raises(edb.MigrationError) as refused:
+            runner.rollback(database, directory=scripts, discard_rows=True)
+    assert (
+        "column kind of table favourites has the type enum_feed_reactions_reactionType, "
+        "from which this rollback removes a label"
+    ) in str(refused.value)
+    assert unlike(before, everything(ours)) == {}

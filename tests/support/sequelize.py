@@ -31,15 +31,15 @@ def build(url: str, *parts: str, changed: Sequence[tuple[str, str]] = (), withou
     """Make these parts in an empty database, and note them in SequelizeMeta.
 
     ``changed`` are regular expressions and what comes in their place, in every statement; a statement in which
-    ``without`` is found is left out. All of them have to be found.
+    ``without``, an expression too, is found is left out. All of them have to be found.
     """
     sent = [statement for part in parts for statement in statements(family(url), part)]
     for pattern, other in changed:
         assert any(re.search(pattern, statement) for statement in sent), f"nothing to change: {pattern}"
         sent = [re.sub(pattern, other, statement) for statement in sent]
     if without is not None:
-        assert any(without in statement for statement in sent), f"nothing to leave out: {without}"
-        sent = [statement for statement in sent if without not in statement]
+        assert any(re.search(without, statement) for statement in sent), f"nothing to leave out: {without}"
+        sent = [statement for statement in sent if not re.search(without, statement)]
     names = [NAMES[part] for part in parts if part in NAMES]
     if names and "feed" not in parts:
         sent.append('CREATE TABLE "SequelizeMeta" ("name" VARCHAR(255) NOT NULL PRIMARY KEY)')
