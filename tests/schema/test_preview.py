@@ -139,6 +139,19 @@ def lines(script: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in script)
 
 
+def run_module(folder: Path, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `engagement-db` in a process that has loaded nothing yet."""
+    return subprocess.run(
+        [sys.executable, "-m", "engagement_db.cli", *command],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize("way", [(), ("--rollback",)], ids=["up", "down"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_printing_for_a_dialect_needs_neither_server_nor_driver(
@@ -146,18 +159,12 @@ def test_printing_for_a_dialect_needs_neither_server_nor_driver(
 ) -> None:
     for driver in ("psycopg2", "psycopg", "pymysql", "MySQLdb", "mysql"):
         (tmp_path / f"{driver}.py").write_text("raise ImportError('no driver here')\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "engagement_db.cli", "sql", "--dialect", dialect, *way],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    command = ["sql", "--dialect", dialect, *way]
+    done = run_module(
+        tmp_path, command, PYTHONPATH=str(tmp_path), DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    elsewhere = run(["engagement-db", "sql", "--dialect", dialect, *way], folder=tmp_path.parent)
-    assert statements(done.stdout) == statements(elsewhere.stdout)
+    assert statements(done.stdout) == statements(run_module(tmp_path.parent, command).stdout)
     assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".py"] * 5
     for revision in REVISIONS:
         assert f"-- {revision}" in done.stdout
