@@ -117,9 +117,21 @@ def test_the_wheel_declares_its_dependencies(wheel):
         "peewee",
         "peewee-migrate",
     ]
-    assert said.get_all("Provides-Extra") == ["postgres", "psycopg", "mysql", "test", "dev"]
+    assert said.get_all("Provides-Extra") == [
+        "postgres",
+        "psycopg",
+        "mysql",
+        "fastapi",
+        "pydantic",
+        "test",
+        "dev",
+    ]
     (scripts,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
-    assert "engagement-db = engagement_db.cli:main" in archive.read(scripts).decode()
+    entry_points = archive.read(scripts).decode()
+    assert "engagement-db = engagement_db.cli:main" in entry_points
+    assert "engagement_db = engagement_db.pytest_plugin" in entry_points
+    assert said["Author"] == "The engagement_db authors"
+    assert said["Keywords"]
 
 
 def test_the_sdist_carries_all_that_a_wheel_is_made_of(sdist):
@@ -145,6 +157,21 @@ def tables_of(installed, database):
             f"import engagement_db as edb; print(*edb.connect('sqlite:///{database}').get_tables())"
         ).split()
     )
+
+
+def test_a_sample_service_passes_its_own_tests_with_what_is_installed(environment, wheel):
+    """The service has nothing but the wheel and its extras, and the kit for its tests comes with pytest."""
+    made = environment("service")
+    made.run("pip", "install", "--quiet", f"{wheel}[fastapi,pydantic]", "pytest", "httpx")
+    shutil.copytree(ROOT / "tests" / "sample_service", made.work / "service")
+    said = made.run("python", "-m", "pytest", "-q", "service")
+    assert " passed" in said
+
+
+def test_the_archives_are_what_an_index_takes(environment, wheel, sdist):
+    checker = environment("checker")
+    checker.run("pip", "install", "--quiet", "twine")
+    assert checker.run("twine", "check", "--strict", str(wheel), str(sdist)).count("PASSED") == 2
 
 
 ALL_TABLES = {model._meta.table_name for model in edb.MODELS}

@@ -72,7 +72,7 @@ def test_an_annotation_matches_its_field(model):
         if isinstance(field, fields.ReferenceField):
             expected = Reference, field.rel_model, field.null
         elif isinstance(field, fields.EnumField):
-            expected = Column, field.enum, field.null
+            expected = Column, field.enum_class, field.null
         else:
             expected = Column, PLAIN[type(field)], field.null and not isinstance(field, fields.JsonField)
         assert (kind, only, may_be_none) == expected, field

@@ -270,34 +270,34 @@ class EnumField(Column[Any], _Converting, peewee.CharField):
 
     def __init__(self, enum: type[StrEnum], **options: Any) -> None:
         super().__init__(**options)
-        self.enum = enum
+        self.enum_class = enum
 
     @property
     def column_type(self) -> tables.Enum:
-        return tables.Enum(tuple(member.value for member in self.enum))
+        return tables.Enum(tuple(member.value for member in self.enum_class))
 
     def db_value(self, value: Any) -> Any:
         if _is_sql(value):
             return value
-        if isinstance(value, Unknown) and value.expected is self.enum:
+        if isinstance(value, Unknown) and value.expected is self.enum_class:
             return str(value)
         try:
             # Only text is looked up, because the error of an enum shows the whole value.
-            return self.enum(value if isinstance(value, str) else "").value
+            return self.enum_class(value if isinstance(value, str) else "").value
         except ValueError:
-            labels = [member.value for member in self.enum]
+            labels = [member.value for member in self.enum_class]
             reject(self, f"{shown(value)} is not one of {', '.join(labels)}", labels)
 
     def python_value(self, value: Any) -> Any:
         if value is None:
             return None
         try:
-            return self.enum(value)
+            return self.enum_class(value)
         except ValueError:
-            return Unknown(value, self.enum)
+            return Unknown(value, self.enum_class)
 
     def _is_read(self, value: Any) -> bool:
-        return isinstance(value, self.enum | Unknown)
+        return isinstance(value, self.enum_class | Unknown)
 
 
 class UTCDateTimeField(Column[Any], _Converting, peewee.DateTimeField):

@@ -44,7 +44,7 @@ def find_odd_values(model: type[BaseModel], limit: int = PROBLEMS_LIMIT) -> list
 def _condition(server: servers.Server, field: Any) -> str | None:
     column = server.quoted(field.column_name)
     if isinstance(field, EnumField):
-        labels = ", ".join(server.literal(member.value) for member in field.enum)
+        labels = ", ".join(server.literal(member.value) for member in field.enum_class)
         return f"({column} NOT IN ({labels}))"
     odd = server.odd_value_sql.get(type(field.column_type))
     return None if odd is None else f"({column} IS NOT NULL AND ({odd.format(column=column)}))"
@@ -56,5 +56,5 @@ def _kind(field: Any) -> ProblemKind:
 
 def _expected(field: Any) -> str:
     if isinstance(field, EnumField):
-        return f"one of {', '.join(member.value for member in field.enum)}"
+        return f"one of {', '.join(member.value for member in field.enum_class)}"
     return _EXPECTED[type(field.column_type)]

@@ -48,7 +48,7 @@ class Findings:
 
     def add_unknown_labels(self, model: Any, row: Row, names: str) -> None:
         for name in names.split():
-            labels = _labels(model._meta.fields[name].enum)
+            labels = _labels(model._meta.fields[name].enum_class)
             if row[name] not in labels:
                 self.add(ProblemKind.UNKNOWN_LABEL, model, row, name, f"one of {', '.join(labels)}", row[name])
 

@@ -257,7 +257,7 @@ def write_by_python():
     }
     for model, values in least.items():
         enums = [field for field in model._meta.sorted_fields if isinstance(field, EnumField)]
-        labels = [(field.name, label) for field in enums for label in field.enum]
+        labels = [(field.name, label) for field in enums for label in field.enum_class]
         for number, (name, label) in enumerate(labels):
             model.create(**values(number), **{name: label})
 
@@ -281,7 +281,7 @@ def test_node_reads_what_python_writes(shared):
         for field in model._meta.sorted_fields:
             if isinstance(field, EnumField):
                 seen = {row[field.column_name] for row in read[model._meta.table_name]}
-                assert seen == set(map(str, field.enum)), field
+                assert seen == set(map(str, field.enum_class)), field
 
 
 def test_what_the_contract_refuses_node_is_refused(shared):

@@ -111,7 +111,7 @@ def tries(dialect, field, parent):
             # A column of its own may be unique.
             return [f"{number}{text}"[:length] for number, text in enumerate(texts)]
         case tables.Enum():
-            return list(field.enum)
+            return list(field.enum_class)
         case tables.Timestamp():
             return TIMES
         case tables.Money():

@@ -40,7 +40,7 @@ def statement_that_adds(label: str, model: Any, column: str, name: str) -> str:
     if name == "postgres":
         return f"ALTER TYPE \"enum_{table}_{column}\" ADD VALUE '{label}'"
     field = next(field for field in model._meta.sorted_fields if field.column_name == column)
-    labels = ", ".join(f"'{known}'" for known in [*field.enum, label])
+    labels = ", ".join(f"'{known}'" for known in [*field.enum_class, label])
     return f"ALTER TABLE {table} MODIFY `{column}` ENUM({labels}) NOT NULL DEFAULT '{field.default}'"
 
 

@@ -1,0 +1,116 @@
+"""Pydantic schemas of the models: what a client reads of a row, and what it sends to make one.
+
+Names are those of Python (snake_case); a reference is its id, as in ``user_id``. Enums are their labels, amounts exact
+decimals written as text, times in UTC, a document that is ``null`` is null.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    create_model,
+)
+
+from engagement_db.orm import fields
+from engagement_db.orm.fields import JSON_NULL, Unknown
+from engagement_db.orm.models import BaseModel as Model
+
+# What the server or the library fills in.
+_GENERATED: Final = ("id", "created_at", "updated_at")
+
+
+def _refuse_float(value: object) -> object:
+    if isinstance(value, float):
+        raise ValueError("an amount is a whole number or text such as '12.50', because a float is not exact")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _document(value: object) -> object:
+    return None if value is JSON_NULL else value.value if isinstance(value, Unknown) else value
+
+
+Money = Annotated[
+    Decimal,
+    BeforeValidator(_refuse_float),
+    Field(max_digits=18, decimal_places=4, allow_inf_nan=False),
+    PlainSerializer(lambda amount: f"{amount:f}", return_type=str, when_used="json"),
+]
+UTCTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Document = Annotated[Any, BeforeValidator(_document)]
+
+
+def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | None = None) -> type[BaseModel]:
+    """Return the schema of a row as a client reads it: ``read_schema(FeedPost).model_validate(post)``.
+
+    It has every column but those of ``exclude``, and sends no query. A label that this version does not know, as
+    another service may write, is read as its text.
+    """
+    left_out = {*exclude}
+    columns: dict[str, Any] = {}
+    for attribute, field, kind in _columns(model):
+        if attribute not in left_out:
+            read = kind | str if isinstance(field, fields.EnumField) else kind
+            columns[attribute] = (read | None if field.null else read, ...)
+    return _made(name or f"{model.__name__}Read", ConfigDict(from_attributes=True), columns)
+
+
+def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | None = None) -> type[BaseModel]:
+    """Return the schema of what a client sends to make a row: ``FeedPost.create(**schema.model_dump())``.
+
+    It has every column but the id, the times of the row and those of ``exclude``; what is not known is refused. A
+    column that may be null or has a default is optional.
+    """
+    left_out = {*exclude, *_GENERATED}
+    columns = {
+        attribute: (kind | None if field.null else kind, _default(field))
+        for attribute, field, kind in _columns(model)
+        if attribute not in left_out
+    }
+    return _made(name or f"{model.__name__}Create", ConfigDict(extra="forbid"), columns)
+
+
+def _made(name: str, config: ConfigDict, columns: dict[str, Any]) -> type[BaseModel]:
+    schema: type[BaseModel] = create_model(name, __config__=config, **columns)
+    return schema
+
+
+def _columns(model: type[Model]) -> Iterable[tuple[str, Any, Any]]:
+    """Yield each column's attribute, field and type."""
+    for field in model._meta.sorted_fields:
+        yield getattr(field, "object_id_name", field.name), field, _kind(field)
+
+
+def _kind(field: Any) -> Any:
+    match field:
+        case fields.EnumField():
+            return field.enum_class
+        case fields.MoneyField():
+            return Money
+        case fields.UTCDateTimeField():
+            return UTCTime
+        case fields.JsonField():
+            return Document
+        case fields.VarcharField():
+            return Annotated[str, Field(max_length=field.max_length)]
+        case fields.TextField():
+            return str
+    return int
+
+
+def _default(field: Any) -> Any:
+    if callable(field.default):
+        return Field(default_factory=field.default)
+    return Field(default=field.default) if field.null or field.default is not None else ...
