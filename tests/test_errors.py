@@ -8,11 +8,12 @@ from pathlib import Path
 import escrow
 import peewee
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import errors
 from engagement_db.contrib import problem_details
+from engagement_db.testing import make_user
 
 CLASSES = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, edb.EngagementError)
@@ -50,13 +51,13 @@ def test_each_class_has_a_code_of_its_own():
 
 
 def reply_elsewhere():
-    ada = somebody()
+    ada = make_user()
     comment = edb.FeedComment.reply(a_post(ada), ada, "First")
     return lambda: edb.FeedComment.reply(a_post(ada), ada, "Second", parent=comment), "feed_comments", None, None, ()
 
 
 def edit_of_deleted():
-    ada = somebody()
+    ada = make_user()
     comment = edb.FeedComment.reply(a_post(ada), ada, "First")
     comment.soft_delete(by=ada, reason="posted twice")
     return lambda: comment.edit(by=ada, body="Second"), "feed_comments", None, None, ()
@@ -155,7 +156,7 @@ class TestData:
 
     def test_habits_of_peewee_around_missing_rows_hold(self):
         assert edb.FeedPost.get_or_none(id=7) is None
-        post, is_new = edb.FeedPost.get_or_create(user=somebody(), content="x")
+        post, is_new = edb.FeedPost.get_or_create(user=make_user(), content="x")
         assert is_new
         assert edb.FeedPost.get_by_id(post.id) == post
 

@@ -18,10 +18,11 @@ from decimal import Decimal
 
 import escrow
 import peewee
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db.orm.models import BaseModel
+from engagement_db.testing import make_user
 
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "0" if os.environ.get("ENGAGEMENT_DB_EVERY_POINT") else "5"))
 FUZZ_SEED = os.environ.get("FUZZ_SEED", "0")
@@ -150,7 +151,7 @@ class World:
     """Rows in many states, and valid arguments by the name of a parameter."""
 
     def __init__(self):
-        self.user, other = somebody(), somebody("bob")
+        self.user, other = make_user(), make_user("bob")
         gig, project = edb.Gig.create(title="Logo"), edb.Project.create(title="Site")
         post = a_post(self.user, metadata={"a": 1})
         comment = edb.FeedComment.reply(post, other, "first")

@@ -3,16 +3,16 @@
 from collections import Counter
 
 import pytest
-from people import somebody
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
 from engagement_db import Project
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_project_that_does_not_exist_is_refused(project, ada):
 
 
 def test_a_dashboard_sees_the_projects_of_its_owner_newest_first(ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     first, _, third = (
         Project.create(title=title, owner=owner) for title, owner in (("a", ada), ("b", bob), ("c", ada))
     )
@@ -68,7 +68,7 @@ def test_a_dashboard_sees_the_projects_of_its_owner_newest_first(ada):
 
 
 def test_projects_are_counted_by_owner(ada, project):
-    bob = somebody("bob")
+    bob = make_user("bob")
     for owner in (ada, ada, bob):
         Project.create(title="x", owner=owner)
     with count_queries() as counted:

@@ -2,10 +2,10 @@
 
 import escrow
 import pytest
-from people import somebody
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -22,7 +22,7 @@ def traced(monkeypatch):
 
 
 def test_a_repair_writes_the_column_and_its_trace(traced):
-    admin, payment = somebody(), escrow.payment_in("funded")
+    admin, payment = make_user(), escrow.payment_in("funded")
     done = edb.repair(payment, by=admin, reason="chargeback 77", status="refunded", milestone_label=None)
     assert (done.before, done.after, done.changed) == ({"status": "funded"}, {"status": "refunded"}, True)
     assert (done.by_id, done.reason, done.row) == (admin.id, "chargeback 77", payment)

@@ -3,19 +3,20 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from people import a_post, logged_actions, somebody
+from feed_rows import a_post, logged_actions
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment
 from engagement_db.orm.models import verb_update
+from engagement_db.testing import make_user
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_body_that_does_not_fit_is_refused(post, ada, body, reason):
 
 def test_deletion_keeps_the_row_and_records_who_and_why(ada, say):
     comment = say("a")
-    bob = somebody("bob")
+    bob = make_user("bob")
     assert comment.soft_delete(bob, "spam") is True
     row = FeedComment.get_by_id(comment.id)
     assert row.deleted_at == comment.deleted_at
@@ -364,7 +365,7 @@ def test_a_placeholder_stays_while_live_replies_are_cut_off_below_it(post, ada, 
 
 def test_comments_bring_their_authors(post, ada, say):
     say("a", say("b"))
-    FeedComment.reply(post, somebody("bob"), "c")
+    FeedComment.reply(post, make_user("bob"), "c")
     with count_queries() as counted:
         names = [entry.comment.user.first_name for entry in FeedComment.thread(post).entries]
         names += [comment.user.first_name for comment in FeedComment.of_post(post)]

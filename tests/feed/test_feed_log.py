@@ -4,17 +4,18 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from people import a_post, logged_actions, somebody
+from feed_rows import a_post, logged_actions
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedReaction, FeedShare
+from engagement_db.testing import make_user
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_count_that_makes_no_sense_is_refused(database, channels, since, until
 
 
 def test_the_log_is_read_by_post_by_actor_and_by_action(post, ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     other = a_post(bob)
     FeedReaction.react(post, bob)
     FeedShare.share(other, ada, "mail")
@@ -173,7 +174,7 @@ def test_entries_are_added_in_every_other_way(post, ada):
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_entries_outlive_the_post_the_comment_and_the_person(post, ada, recursive):
-    bob = somebody("bob")
+    bob = make_user("bob")
     comment = FeedComment.reply(post, bob, "hello")
     FeedShare.share(post, bob, "mail")
     post.delete_instance(recursive=recursive)
@@ -189,7 +190,7 @@ def test_entries_outlive_the_post_the_comment_and_the_person(post, ada, recursiv
 
 
 def test_a_repair_is_in_the_log_without_any_text(post, ada):
-    bob, other = somebody("bob"), a_post(ada)
+    bob, other = make_user("bob"), a_post(ada)
     comment = FeedComment.reply(post, ada, "hello")
     edb.repair(comment, by=bob, reason="wrong post", post=other, body="new words")
     entry = FeedActivityLog.history(post)[0]

@@ -1,15 +1,16 @@
 """A post's life: publish, edit, remove; comments edited; each in the log."""
 
 import pytest
-from people import a_post, logged_actions, somebody
+from feed_rows import a_post, logged_actions
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, Visibility
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 def newest():
@@ -39,7 +40,7 @@ def test_publishing_for_an_unknown_author_or_blank_text_is_refused(ada):
 
 
 def test_editing_changes_what_is_given_and_logs_no_text(ada):
-    bob, post = somebody("bob"), a_post(ada, "first", metadata={"a": 1})
+    bob, post = make_user("bob"), a_post(ada, "first", metadata={"a": 1})
     assert post.edit(by=bob, content="second", visibility="connections") is True
     row = FeedPost.get_by_id(post.id)
     assert (row.content, row.visibility, row.metadata) == ("second", Visibility.CONNECTIONS, {"a": 1})
@@ -90,7 +91,7 @@ def chain(post, user, length):
 
 
 def test_removing_a_post_takes_all_that_belongs_to_it_and_keeps_the_log(ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     post, other = a_post(ada), a_post(ada)
     for target in (post, other):
         chain(target, bob, 6)
@@ -110,7 +111,7 @@ def test_removing_a_post_takes_all_that_belongs_to_it_and_keeps_the_log(ada):
 
 
 def test_erasing_a_feed_takes_what_the_user_did_and_keeps_what_others_did(ada):
-    bob, cleo = somebody("bob"), somebody("cleo")
+    bob, cleo = make_user("bob"), make_user("cleo")
     mine, theirs = a_post(ada), a_post(bob)
     chain(mine, bob, 5)
     root = FeedComment.reply(theirs, ada, "mine")
@@ -140,7 +141,7 @@ ERASURES = {
 
 @pytest.mark.parametrize("what", ERASURES)
 def test_replies_of_60_levels_are_erased_with(ada, what):
-    bob = somebody("bob")
+    bob = make_user("bob")
     posts = [a_post(ada) for _ in range(2)]
     for post in posts:
         chain(post, bob, 60)
@@ -150,7 +151,7 @@ def test_replies_of_60_levels_are_erased_with(ada, what):
 
 
 def test_erasing_a_user_deletes_the_user_too_unless_rows_that_are_kept_refer_to_them(ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     for user in (ada, bob):
         chain(a_post(user), user, 5)
     edb.EscrowAccount.open(bob, "stripe")

@@ -1,16 +1,17 @@
 """Comments that cannot be right are reported: orphans, cycles, and parents on another post."""
 
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import FeedComment
 from engagement_db.orm.models import verb_update
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 def reparent(comment, parent):

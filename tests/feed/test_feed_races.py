@@ -10,11 +10,12 @@ from itertools import pairwise
 
 import feed_workers
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedReaction, ReactionType
 from engagement_db.orm.urls import open_database
+from engagement_db.testing import make_user
 
 WORKERS = 8
 KILLED_WORKERS = 3
@@ -79,7 +80,7 @@ def replay(entries):
 
 
 def test_eight_who_react_first_leave_one_row_and_one_of_them_was_first(crew, database):
-    ada = somebody()
+    ada = make_user()
     post = a_post(ada)
     told = crew(feed_workers.react_once, post.id, ada.id)
     assert Counter(told) == Counter({ReactionType.LOVE: WORKERS - 1, None: 1})
@@ -88,7 +89,7 @@ def test_eight_who_react_first_leave_one_row_and_one_of_them_was_first(crew, dat
 
 
 def test_reactions_and_their_log_agree_after_processes_were_killed(crew, database):
-    users = [somebody(name) for name in ("ada", "bob")]
+    users = [make_user(name) for name in ("ada", "bob")]
     posts = [a_post(users[0]) for _ in range(2)]
     crew(
         feed_workers.react_and_unreact,
@@ -111,7 +112,7 @@ def by_key(log):
 
 
 def test_no_reply_slips_under_a_comment_that_is_being_deleted(crew, database):
-    ada = somebody()
+    ada = make_user()
     comment = FeedComment.reply(a_post(ada), ada, "root")
     told = crew(feed_workers.moderate_and_reply, comment.id, ada.id, kill=KILLED_WORKERS)
     actions = [entry.action for entry in FeedActivityLog.select().order_by(FeedActivityLog.id)]
@@ -149,7 +150,7 @@ def beside(url_of_tables):
 def test_two_replies_to_one_comment_do_not_wait_for_each_other(server, database, beside):
     if server.name == "sqlite":
         pytest.skip("one writer at a time: there every write waits for every other")
-    ada = somebody()
+    ada = make_user()
     comment = FeedComment.reply(a_post(ada), ada, "root")
     with database.atomic():
         FeedComment.reply(comment.post_id, ada, "first", parent=comment)
@@ -162,7 +163,7 @@ def test_two_replies_to_one_comment_do_not_wait_for_each_other(server, database,
 def test_a_deletion_waits_for_a_reply_to_the_comment(server, database, beside):
     if server.name == "sqlite":
         pytest.skip("one writer at a time: there every write waits for every other")
-    ada = somebody()
+    ada = make_user()
     comment = FeedComment.reply(a_post(ada), ada, "root")
     with database.atomic():
         FeedComment.reply(comment.post_id, ada, "first", parent=comment)
@@ -174,7 +175,7 @@ def test_a_deletion_waits_for_a_reply_to_the_comment(server, database, beside):
 
 
 def test_a_post_that_is_removed_leaves_no_reply_behind(crew, database):
-    ada = somebody()
+    ada = make_user()
     post = a_post(ada)
     roots = [FeedComment.reply(post, ada, "root").id for _ in range(3)]
     told = crew(feed_workers.reply_or_remove, post.id, ada.id, roots)
@@ -189,7 +190,7 @@ def test_a_post_that_is_removed_leaves_no_reply_behind(crew, database):
 
 
 def test_a_user_who_is_erased_leaves_nothing_behind_while_they_go_on_writing(crew, database):
-    ada, bob = somebody("ada"), somebody("bob")
+    ada, bob = make_user("ada"), make_user("bob")
     post = a_post(bob)
     told = crew(feed_workers.write_or_erase, post.id, ada.id, bob.id)
     assert sum(told) > 0

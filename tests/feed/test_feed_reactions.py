@@ -3,16 +3,17 @@
 from collections import Counter
 
 import pytest
-from people import a_post, logged_actions, somebody
+from feed_rows import a_post, logged_actions
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedReaction, ReactionType
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def ada(database):
-    return somebody("ada")
+    return make_user("ada")
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_unreact_returns_whether_there_was_a_reaction(post, ada):
 
 
 def test_unreact_leaves_the_reactions_of_others_alone(post, ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     other = a_post(bob)
     for target, user in ((post, ada), (post, bob), (other, ada)):
         FeedReaction.react(target, user)
@@ -109,7 +110,7 @@ def test_each_change_of_a_reaction_is_in_the_log(post, ada):
 
 
 def test_the_summary_counts_by_type(post, ada):
-    bob = somebody("bob")
+    bob = make_user("bob")
     quiet = a_post(bob)
     FeedReaction.react(post, ada, "love")
     FeedReaction.react(post, bob, "love")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlencode
 
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 from playhouse.test_utils import count_queries
 
 import engagement_db as edb
@@ -21,6 +21,7 @@ from engagement_db import (
     servers,
 )
 from engagement_db.orm import cursors
+from engagement_db.testing import make_user
 
 MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ MOMENT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def posts(database):
     """Nine posts, oldest first, three to each of three seconds."""
-    ada = somebody()
+    ada = make_user()
     return [a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number // 3)) for number in range(9)]
 
 
@@ -140,7 +141,7 @@ def test_a_projection_has_only_the_columns_that_were_asked_for(posts):
 def test_a_page_brings_related_rows_in_the_way_of_peewee(posts):
     page = FeedPost.timeline(limit=4).with_related(FeedPost.user)
     with count_queries() as counted:
-        assert {post.user.first_name for post in page} == {"ada"}
+        assert {post.user.first_name for post in page} == {"Ada"}
     assert counted.count == 2
 
 
@@ -157,7 +158,7 @@ def test_a_page_cannot_be_ordered_otherwise(posts):
 
 
 def test_filters_narrow_the_timeline(database):
-    ada, bob, cleo = somebody("ada"), somebody("bob"), somebody("cleo")
+    ada, bob, cleo = make_user("ada"), make_user("bob"), make_user("cleo")
     a_post(ada, "A")
     a_post(ada, "a", visibility="connections")
     a_post(bob, "B")
@@ -176,7 +177,7 @@ def test_filters_narrow_the_timeline(database):
 
 
 def test_a_page_with_everything_shows_what_surrounds_each_post(database):
-    ada, bob, cleo = somebody("ada"), somebody("bob"), somebody("cleo")
+    ada, bob, cleo = make_user("ada"), make_user("bob"), make_user("cleo")
     quiet, busy = a_post(bob, "quiet"), a_post(ada, "busy")
     for user, reaction_type in ((ada, "love"), (bob, "love"), (cleo, "insightful")):
         FeedReaction.react(busy, user, reaction_type)
@@ -198,7 +199,7 @@ def test_a_page_with_everything_shows_what_surrounds_each_post(database):
 
 
 def test_an_anonymous_viewer_has_no_own_reaction(database):
-    ada = somebody()
+    ada = make_user()
     FeedReaction.react(a_post(ada), ada)
     assert [entry.own_reaction for entry in FeedPost.timeline().entries()] == [None]
     assert [entry.own_reaction for entry in FeedPost.timeline().entries(viewer=ada)] == [ReactionType.LIKE]
@@ -209,14 +210,14 @@ def test_a_page_with_everything_takes_three_queries_whatever_its_size(posts, lim
     page = FeedPost.timeline(viewer=posts[0].user, limit=limit)
     with count_queries() as counted:
         entries = page.entries()
-        assert {entry.post.user.first_name for entry in entries} == {"ada"}
+        assert {entry.post.user.first_name for entry in entries} == {"Ada"}
         assert page.next_cursor is None or limit < 9
     assert len(entries) == limit
     assert counted.count == 3
 
 
 def test_times_that_others_spelled_otherwise_lose_and_repeat_no_row(server, database):
-    ada = somebody()
+    ada = make_user()
     spellings = ["2024-01-01 00:00:00", "2024-01-01 00:00:00.000 +00:00", "2024-01-01 00:00:00.500 +00:00"]
     spellings += ["2024-01-01 00:00:00.500000", "2024-01-01 00:00:01"]
     if server.name != "sqlite":
@@ -335,7 +336,7 @@ def test_pages_follow_each_other_where_the_index_has_another_name(url):
     database = edb.connect(url)
     with database.connection_context():
         database.create_tables(edb.MODELS)
-        ada = somebody()
+        ada = make_user()
         for number in range(5):
             a_post(ada, str(number), created_at=MOMENT + timedelta(seconds=number))
         quoted = servers.of(database).quoted
@@ -349,7 +350,7 @@ def test_a_reaction_of_a_type_that_is_not_known_takes_no_page_down(server, url):
     database = edb.connect(url)
     with database.connection_context():
         database.create_tables(edb.MODELS)
-        ada = somebody()
+        ada = make_user()
         FeedReaction.react(a_post(ada), ada, "love")
         statements = {
             "sqlite": ["PRAGMA ignore_check_constraints = ON"],

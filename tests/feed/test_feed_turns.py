@@ -2,10 +2,11 @@
 
 import pytest
 import turns
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import FeedComment, FeedPost, FeedReaction, FeedShare
+from engagement_db.testing import make_user
 
 # At most, on PostgreSQL. MySQL and MariaDB may take one more for SET TRANSACTION, which each BEGIN sends there.
 VERBS = {
@@ -47,7 +48,7 @@ def counter(database, url_of_tables):
 
 def calls():
     """Return each call with the rows that it needs already there."""
-    ada, bob, cleo = somebody("ada"), somebody("bob"), somebody("cleo")
+    ada, bob, cleo = make_user("ada"), make_user("bob"), make_user("cleo")
     post = a_post(ada)
     for user in (bob, cleo):
         FeedReaction.react(post, user, "like")

@@ -1,16 +1,17 @@
 """Visibility fails closed: who sees which post, in timelines and through every verb that takes a viewer."""
 
 import pytest
-from people import a_post, logged_actions, somebody
+from feed_rows import a_post, logged_actions
 
 import engagement_db as edb
 from engagement_db import ANONYMOUS, EVERYTHING, FeedComment, FeedPost, FeedReaction, FeedShare, User
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def people(database):
     """Ada and Bob, each with a public post in capitals and one for connections; Cleo, who has none."""
-    ada, bob, cleo = somebody("ada"), somebody("bob"), somebody("cleo")
+    ada, bob, cleo = make_user("ada"), make_user("bob"), make_user("cleo")
     for author, letter in ((ada, "a"), (bob, "b")):
         a_post(author, letter.upper())
         a_post(author, letter, visibility="connections")

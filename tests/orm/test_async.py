@@ -5,11 +5,12 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 from playhouse.pwasyncio import AsyncPostgresqlDatabase, AsyncSqliteDatabase
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, servers
+from engagement_db.testing import make_user
 
 READERS = 8
 
@@ -48,7 +49,7 @@ def run(connect, work):
 def test_an_async_service_posts_reacts_and_reads_its_timeline(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             post = await database.run(a_post, ada, "Shipped!", metadata={"tags": ["news"]})
             change = await database.run(FeedReaction.react, post, ada, "celebrate")
             comment = await database.run(FeedComment.reply, post, ada, "Well done")
@@ -69,7 +70,7 @@ def test_an_async_service_posts_reacts_and_reads_its_timeline(async_database):
 def test_pages_and_cursors_are_the_same_in_an_async_service(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             for number in range(5):
                 await database.run(a_post, ada, str(number))
             page = FeedPost.timeline(limit=2)
@@ -85,7 +86,7 @@ def test_pages_and_cursors_are_the_same_in_an_async_service(async_database):
 def test_tasks_that_react_at_once_leave_one_row(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             post = await database.run(a_post, ada)
 
         async def react(number):
@@ -107,7 +108,7 @@ def test_tasks_that_react_at_once_leave_one_row(async_database):
 def test_a_verb_joins_the_transaction_of_an_async_service(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             post = await database.run(a_post, ada)
             with pytest.raises(ZeroDivisionError):
                 async with database.atomic():
@@ -121,7 +122,7 @@ def test_a_verb_joins_the_transaction_of_an_async_service(async_database):
 def test_an_async_service_meets_the_same_errors(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             post = await database.run(a_post, ada)
             with pytest.raises(edb.NotFound, match="users 1000000 does not exist"):
                 await database.run(FeedReaction.react, post, 10**6)
@@ -134,7 +135,7 @@ def test_an_async_service_meets_the_same_errors(async_database):
 def test_the_document_null_is_not_the_absence_of_one_in_an_async_service(async_database):
     async def work(database):
         async with database:
-            ada = await database.run(somebody, "ada")
+            ada = await database.run(make_user, "ada")
             await database.run(a_post, ada, "null", metadata=edb.JSON_NULL)
             await database.run(a_post, ada, "none", metadata=None)
             return {post.content: post.metadata for post in await database.list(FeedPost.timeline())}
@@ -164,7 +165,7 @@ def test_tasks_with_a_database_each_do_not_meet(tmp_path, async_database):
         async def post_in(database):
             async with database:
                 with edb.bind_ctx(database):
-                    ada = await database.run(somebody)
+                    ada = await database.run(make_user)
                     post = await database.run(a_post, ada)
                     await asyncio.gather(*(react_in(database, post, ada) for _ in range(2)))
 
@@ -211,7 +212,7 @@ def test_retries_do_not_stop_the_loop(server, async_database, url_of_tables):
 
     async def work(database):
         async with database:
-            ada = await database.run(somebody)
+            ada = await database.run(make_user)
 
         async def rename():
             async with database:
@@ -239,7 +240,7 @@ def test_waiting_for_a_lock_of_the_file_does_not_stop_the_loop(server, async_dat
 
     async def work(database):
         async with database:
-            ada = await database.run(somebody)
+            ada = await database.run(make_user)
             with holder.connection_context():
                 block = holder.atomic("EXCLUSIVE")
                 block.__enter__()
@@ -260,7 +261,7 @@ def test_connection_lost_inside_a_transaction_of_an_async_service_leaves_nothing
 
     async def work(database):
         async with database:
-            ada = await database.run(somebody)
+            ada = await database.run(make_user)
 
             def lose_connection():
                 number = servers.of(database).session_id(database)

@@ -6,11 +6,12 @@ import threading
 import peewee
 import pytest
 from escrow import account, books, payment, payment_in
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db.orm.fields import VarcharField
 from engagement_db.orm.models import BaseModel
+from engagement_db.testing import make_user
 
 THREADS = 4
 POSTS_EACH = 5
@@ -102,20 +103,20 @@ def test_every_kind_of_column_is_stored_and_read_in_the_other_database(database,
 
 def test_bind_ctx_nests_and_ends_after_an_error(database, other):
     with edb.bind_ctx(other):
-        somebody("other")
+        make_user("other")
         with pytest.raises(ZeroDivisionError), edb.bind_ctx(database):
-            somebody("first")
+            make_user("first")
             with edb.bind_ctx(other):
-                somebody("other")
+                make_user("other")
             raise ZeroDivisionError
-        somebody("other")
+        make_user("other")
     assert [user.first_name for user in edb.User.select()] == ["first"]
     assert rows_in(other, edb.User) == 3
 
 
 def test_query_made_in_a_block_reads_its_database_after_the_block(database, other):
     with edb.bind_ctx(other):
-        somebody("other")
+        make_user("other")
         query = edb.User.select()
     assert [user.first_name for user in query] == ["other"]
 
@@ -123,7 +124,7 @@ def test_query_made_in_a_block_reads_its_database_after_the_block(database, othe
 def test_query_made_before_a_block_reads_the_database_of_the_block(database, other):
     query = edb.User.select()
     with edb.bind_ctx(other):
-        somebody("other")
+        make_user("other")
         assert [user.first_name for user in query] == ["other"]
 
 
@@ -133,7 +134,7 @@ def test_threads_with_a_database_each_do_not_meet(server, database, other):
     def post_in(tenant):
         def work():
             with tenant.connection_context(), edb.bind_ctx(tenant):
-                author = somebody()
+                author = make_user()
                 start.wait(10)
                 for _ in range(POSTS_EACH):
                     a_post(author)
@@ -172,14 +173,14 @@ def test_transaction_stays_in_its_database_while_another_thread_binds(database, 
 
 
 def test_transaction_takes_a_database(database, other):
-    assert edb.transaction(lambda: somebody("other").first_name, database=other) == "other"
+    assert edb.transaction(lambda: make_user("other").first_name, database=other) == "other"
     with pytest.raises(ZeroDivisionError):
-        edb.transaction(lambda: somebody() and 1 / 0, database=other)
+        edb.transaction(lambda: make_user() and 1 / 0, database=other)
     assert (rows_in(database, edb.User), rows_in(other, edb.User)) == (0, 1)
 
 
 def test_models_bound_to_two_databases_are_refused_before_any_statement(database, other):
-    author = somebody()
+    author = make_user()
     post = a_post(author)
     sent = []
     database.query_hooks.append(sent.append)
@@ -229,7 +230,7 @@ def test_model_declared_with_a_database_of_its_own_keeps_it(database, other):
             table_name = "users"
 
     with edb.bind_ctx(other):
-        somebody("other")
+        make_user("other")
     with edb.bind_ctx(database):
         assert [person.first_name for person in Person.select()] == ["other"]
     assert edb.transaction(lambda: Person.select().count()) == 1

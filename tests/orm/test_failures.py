@@ -7,11 +7,11 @@ import peewee
 import pytest
 from cut_proxy import CutProxy, Point
 from escrow import account, books, payment, payment_in
-from people import somebody
 
 import engagement_db as edb
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_connection_lost_inside_a_transaction_of_the_caller_is_one_error(network
 
 
 def test_statement_after_a_loss_inside_a_transaction_never_runs_outside_it(network, admin, database):
-    author = somebody()
+    author = make_user()
     with pytest.raises(edb.ConnectionLost), database.atomic():
         end_session(admin, database)
         for _ in range(2):
@@ -114,7 +114,7 @@ def test_blocks_that_were_open_end_in_good_order(network, admin, database, url_o
             with pytest.raises(edb.ConnectionLost), own:
                 end_session(admin, own)
                 edb.User.select().count()
-            somebody()
+            make_user()
             peewee.ModelDelete(edb.User).execute()
         assert own.is_closed()
 
@@ -133,7 +133,7 @@ def test_lost_connection_is_not_given_back_to_the_pool(network, admin, database,
 
 
 def test_connection_lost_outside_a_transaction_reports_that_nothing_was_committed(network, admin, database):
-    somebody()
+    make_user()
     end_session(admin, database)
     with pytest.raises(edb.ConnectionLost) as lost:
         list(edb.FeedPost.timeline())
@@ -144,7 +144,7 @@ def test_connection_lost_outside_a_transaction_reports_that_nothing_was_committe
 def test_write_outside_a_transaction_does_not_know(network, admin, database):
     end_session(admin, database)
     with pytest.raises(edb.OutcomeUnknown) as lost:
-        somebody()
+        make_user()
     assert not lost.value.outcome_known
     assert not lost.value.retryable
     assert edb.User.select().count() == 0

@@ -4,16 +4,17 @@ from datetime import timedelta
 
 import peewee
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import FeedPost, FeedReaction
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
 def posts(database):
     """Nine posts, the newest first, the first of them with a reaction."""
-    author, start = somebody(), edb.now()
+    author, start = make_user(), edb.now()
     posts = [a_post(author, str(number), created_at=start - timedelta(minutes=number)) for number in range(9)]
     FeedReaction.react(posts[0], author)
     return posts

@@ -5,13 +5,14 @@ from decimal import Decimal
 import escrow
 import peewee
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 from playhouse.shortcuts import update_model_from_dict
 from tampering import tamper
 
 import engagement_db as edb
 from engagement_db.orm.bound import target
 from engagement_db.orm.models import verb_update
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -40,7 +41,7 @@ def test_a_stale_row_takes_no_move_of_money_back():
 
 
 def test_a_stale_row_brings_no_moderated_comment_back():
-    ada = somebody()
+    ada = make_user()
     comment = edb.FeedComment.reply(a_post(ada), ada, "first")
     stale = stored(comment)
     comment.soft_delete(ada, "spam")
@@ -50,14 +51,14 @@ def test_a_stale_row_brings_no_moderated_comment_back():
 
 
 def test_defaults_of_a_row_made_by_hand_are_not_written_over_the_stored_row():
-    post = a_post(somebody(), visibility=edb.Visibility.CONNECTIONS)
+    post = a_post(make_user(), visibility=edb.Visibility.CONNECTIONS)
     edb.FeedPost(id=post.id, content="edited").save()
     after = stored(post)
     assert (after.content, after.visibility, after.created_at) == ("edited", "connections", post.created_at)
 
 
 def test_a_save_without_assignments_writes_the_time_of_the_update_only():
-    post = a_post(somebody())
+    post = a_post(make_user())
     tamper(post, content="by others")
     assert post.save() == 1
     assert stored(post).content == "by others"
@@ -65,7 +66,7 @@ def test_a_save_without_assignments_writes_the_time_of_the_update_only():
 
 
 def test_a_row_that_is_gone_is_not_saved():
-    post = a_post(somebody())
+    post = a_post(make_user())
     post.delete_instance()
     post.content = "edited"
     assert post.save() == 0
@@ -73,7 +74,7 @@ def test_a_row_that_is_gone_is_not_saved():
 
 @pytest.mark.parametrize("is_read_again", [True, False])
 def test_a_document_changed_in_place_is_saved(is_read_again):
-    post = a_post(somebody(), metadata={"tags": ["a"]})
+    post = a_post(make_user(), metadata={"tags": ["a"]})
     row = stored(post) if is_read_again else post
     tags = row.metadata["tags"]
     tags.append("b")
@@ -120,7 +121,7 @@ def test_rows_inserted_in_bulk_are_saved_like_others():
 
 
 def test_a_copy_of_a_row_is_inserted_with_every_column():
-    post = stored(a_post(somebody(), visibility="connections", metadata=[1]))
+    post = stored(a_post(make_user(), visibility="connections", metadata=[1]))
     original, post.id = post.id, None
     post.save()
     assert post.id != original
@@ -181,7 +182,7 @@ WAYS = {
 
 
 def comment():
-    ada = somebody()
+    ada = make_user()
     row = edb.FeedComment.reply(a_post(ada), ada, "first")
     row.soft_delete(ada, "spam")
     return row
@@ -198,7 +199,7 @@ PROTECTED = {
     "case status": (lambda: escrow.dispute(escrow.payment_in("funded")), "status", "settled"),
     "case assignee": (lambda: escrow.dispute(escrow.payment_in("funded")), "assigned_to", None),
     "deleted_at": (comment, "deleted_at", None),
-    "author": (lambda: a_post(somebody()), "user", 1),
+    "author": (lambda: a_post(make_user()), "user", 1),
 }
 
 
@@ -357,9 +358,9 @@ def test_a_database_that_would_cascade_keeps_the_books_all_the_same(database):
 
 
 def test_a_recursive_deletion_deletes_all_or_nothing():
-    ada = somebody()
+    ada = make_user()
     post = a_post(ada)
-    reply = edb.FeedComment.reply(post, somebody("bob"), "first")
+    reply = edb.FeedComment.reply(post, make_user("bob"), "first")
     edb.FeedReaction.react(post, ada)
     home = edb.EscrowAccount.open(ada, "stripe")
     payment = escrow.payment(home)
@@ -370,7 +371,7 @@ def test_a_recursive_deletion_deletes_all_or_nothing():
 
 
 def test_a_recursive_deletion_keeps_rows_whose_reference_may_be_empty():
-    ada, bob = somebody(), somebody("bob")
+    ada, bob = make_user(), make_user("bob")
     payment = escrow.payment(edb.EscrowAccount.open(bob, "stripe"), counterparty=ada)
     project = edb.Project.create(title="Site", owner=ada)
     post = a_post(ada)
@@ -383,7 +384,7 @@ def test_empty_tables_are_dropped_and_emptied(database):
     for model in (edb.EscrowTransaction, edb.FeedActivityLog, edb.FeedShare):
         if isinstance(database, peewee.SqliteDatabase):
             model.truncate_table()
-    a_post(somebody())
-    edb.FeedReaction.react(edb.FeedPost.get(), somebody("bob"))
+    a_post(make_user())
+    edb.FeedReaction.react(edb.FeedPost.get(), make_user("bob"))
     edb.FeedReaction.delete().execute()
     assert edb.FeedReaction.select().count() == 0

@@ -10,11 +10,12 @@ import peewee
 import pytest
 from cut_proxy import CutProxy
 from escrow import account, payment, payment_in
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def counted(work):
 
 
 def test_lock_that_is_not_granted_in_time_is_contention(impatient, other):
-    user = somebody()
+    user = make_user()
     work, calls = counted(lambda: renamed(user, "grace"))
     with holding(other, user), pytest.raises(edb.Contention, match="gave up after 3 attempts") as lost:
         edb.transaction(work, retries=2)
@@ -67,7 +68,7 @@ def test_lock_that_is_not_granted_in_time_is_contention(impatient, other):
 
 
 def test_retries_are_logged(impatient, other, caplog):
-    user = somebody()
+    user = make_user()
     with caplog.at_level("INFO", "engagement_db"), holding(other, user), pytest.raises(edb.Contention):
         edb.transaction(lambda: renamed(user, "grace"), retries=2)
     logged = [(record.levelname, record.getMessage().partition(":")[0]) for record in caplog.records]
@@ -79,7 +80,7 @@ def test_retries_are_logged(impatient, other, caplog):
 
 
 def test_transaction_of_the_caller_that_lost_is_contention_and_not_retried(server, impatient, other):
-    user = somebody()
+    user = make_user()
     work, calls = counted(lambda: renamed(user, "grace"))
     with (
         holding(other, user),
@@ -91,7 +92,7 @@ def test_transaction_of_the_caller_that_lost_is_contention_and_not_retried(serve
 
 
 def test_outermost_transaction_is_run_again_when_a_nested_one_lost(server, impatient, other):
-    user = somebody()
+    user = make_user()
     held = threading.Event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(holding(other, user))
@@ -110,7 +111,7 @@ def test_outermost_transaction_is_run_again_when_a_nested_one_lost(server, impat
 
 
 def test_error_that_the_caller_handles_is_not_one_of_the_attempt(impatient, other):
-    user = somebody()
+    user = make_user()
     work, calls = counted(lambda: edb.FeedPost.create(user=10**6, content="nobody's"))
     try:
         with holding(other, user):
@@ -127,7 +128,7 @@ def test_what_fails_after_the_commit_is_not_run_again(database):
 
     def work():
         database.after_commit(refused)
-        return somebody()
+        return make_user()
 
     # On SQLite peewee's attempt to roll back fails as well, and covers the first error.
     with pytest.raises((edb.Contention, peewee.OperationalError)):
@@ -136,7 +137,7 @@ def test_what_fails_after_the_commit_is_not_run_again(database):
 
 
 def test_nothing_sleeps_in_the_thread_of_a_running_loop(impatient, other, monkeypatch):
-    user = somebody()
+    user = make_user()
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
 
@@ -164,7 +165,7 @@ def test_statement_over_its_time_limit_is_contention_at_once(server, database):
     if server.name not in limits:
         pytest.skip("SQLite has no time limit for a statement")
     limit, statement = limits[server.name]
-    somebody()
+    make_user()
     database.execute_sql(limit)
     work, calls = counted(lambda: database.execute_sql(statement).fetchall())
     with pytest.raises(edb.Contention, match="canceled a statement"):
@@ -176,7 +177,7 @@ def test_block_that_goes_on_after_a_deadlock_is_atomic(server, database, other):
     """MySQL and MariaDB roll back the whole transaction, so that what follows would be committed by itself."""
     if server.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, and no deadlock between rows")
-    first, second = somebody("first"), somebody("second")
+    first, second = make_user("first"), make_user("second")
     both_hold = threading.Barrier(2)
     ended = []
 
@@ -199,20 +200,20 @@ def test_block_that_goes_on_after_a_deadlock_is_atomic(server, database, other):
     database.execute_sql("SET deadlock_timeout = '50ms'" if server.name == "postgres" else "SELECT 1")
     try:
         with database.atomic():
-            somebody("written before")
+            make_user("written before")
             renamed(first, "mine")
             both_hold.wait(20)
             with contextlib.suppress(peewee.OperationalError, edb.Contention), database.atomic():
                 renamed(second, "mine")
                 raise AssertionError("this session was not the victim")
-            somebody("written after")
+            make_user("written after")
         expected = ["mine", "second", "written after", "written before"]
     except edb.Contention:
         expected = ["first", "second"]
     thread.join(60)
     assert ended
     assert sorted(user.first_name for user in edb.User.select()) == expected
-    somebody("the next transaction is a new one")
+    make_user("the next transaction is a new one")
 
 
 @pytest.mark.parametrize(
@@ -231,12 +232,12 @@ def test_block_that_goes_on_after_a_deadlock_is_atomic(server, database, other):
     ],
 )
 def test_row_that_a_snapshot_hides_is_not_reported_as_missing(server, database, other, verb):
-    somebody()
+    make_user()
     isolation = () if server.name == "sqlite" else ("REPEATABLE READ",)
     with contextlib.suppress(edb.Contention), database.atomic(*isolation):
         assert edb.User.select().count() == 1
         with edb.bind_ctx(other):
-            user = somebody()
+            user = make_user()
             post = a_post(user)
             new = {"user": user, "post": post, "comment": edb.FeedComment.reply(post, user, "first")}
             new["payment"], new["held"] = payment(account()), payment_in("in_escrow")
@@ -245,7 +246,7 @@ def test_row_that_a_snapshot_hides_is_not_reported_as_missing(server, database, 
 
 
 def test_row_that_does_not_exist_is_missing_in_a_transaction_of_the_caller_too(database):
-    author = somebody()
+    author = make_user()
     with pytest.raises(edb.NotFound), database.atomic():
         edb.FeedReaction.react(10**6, author)
 
@@ -262,7 +263,7 @@ def make_read_only(server, database):
 
 
 def test_server_that_takes_no_writes_is_one_error(server, database):
-    author = somebody()
+    author = make_user()
     post = a_post(author)
     make_read_only(server, database)
     for write in (lambda: edb.FeedReaction.react(post, author), lambda: edb.EscrowAccount.open(author, "stripe")):
@@ -272,7 +273,7 @@ def test_server_that_takes_no_writes_is_one_error(server, database):
         with pytest.raises(edb.NotWritable), database.atomic():
             write()
     with pytest.raises(edb.NotWritable):
-        somebody()
+        make_user()
     assert [entry.content for entry in edb.FeedPost.timeline()] == ["hello"]
 
 
@@ -314,7 +315,7 @@ def test_transaction_sees_what_others_commit(server, database, other, url_of_tab
     def work():
         before = edb.User.select().count()
         with edb.bind_ctx(other):
-            somebody()
+            make_user()
         return edb.User.select().count() - before
 
     for session in sessions:

@@ -9,13 +9,14 @@ from decimal import Decimal
 import escrow
 import peewee
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 
 import engagement_db as edb
 from engagement_db import servers
 from engagement_db.orm.fields import Unknown
 from engagement_db.orm.models import verb_update
 from engagement_db.orm.odd_values import find_odd_values
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -40,12 +41,12 @@ UNSAVED = {
     "assign": lambda user: escrow.dispute(escrow.payment_in("funded")).assign(user),
     "withdraw": lambda user: escrow.dispute(escrow.payment_in("funded")).withdraw(by=user),
     "open": lambda user: edb.EscrowAccount.open(user, "stripe"),
-    "soft_delete": lambda user: edb.FeedComment.reply(a_post(somebody()), somebody("b"), "x").soft_delete(user, "x"),
+    "soft_delete": lambda user: edb.FeedComment.reply(a_post(make_user()), make_user("b"), "x").soft_delete(user, "x"),
 }
 
 
 def stored_project():
-    return edb.Project.create(title="Site", owner=somebody("owner"))
+    return edb.Project.create(title="Site", owner=make_user("owner"))
 
 
 @pytest.mark.parametrize("way", UNSAVED)
@@ -65,14 +66,14 @@ def test_a_parent_saved_after_its_child_was_made_is_found():
 # A row is not a value
 
 ROW_AS_VALUE = {
-    "reply": lambda row: edb.FeedComment.reply(a_post(somebody()), somebody("b"), row),
+    "reply": lambda row: edb.FeedComment.reply(a_post(make_user()), make_user("b"), row),
     "create": lambda row: edb.Gig.create(title=row),
     "insert": lambda row: edb.Gig.insert(title=row).execute(),
     "insert_many": lambda row: edb.Gig.insert_many([{"title": "a"}, {"title": row}]).execute(),
     "insert_many of tuples": lambda row: edb.Gig.insert_many([(row,)], ["title"]).execute(),
     "update": lambda row: edb.Gig.update(title=row).execute(),
     "attribute": lambda row: setattr(edb.Gig(), "title", row),
-    "metadata": lambda row: a_post(somebody(), metadata=row),
+    "metadata": lambda row: a_post(make_user(), metadata=row),
     "amount": lambda row: escrow.payment(escrow.account()).__class__(amount=row),
     "reference": lambda row: edb.Project.create(title="x", owner=row),
     "where": lambda row: list(edb.Gig.select().where(edb.Gig.title == row)),
@@ -94,7 +95,7 @@ def test_a_row_of_another_model_is_not_a_value(way):
 
 MISSPELT = {
     "constructor": lambda: edb.FeedPost(content="x", visiblity="connections"),
-    "create": lambda: edb.FeedPost.create(user=somebody(), content="x", visiblity="connections"),
+    "create": lambda: edb.FeedPost.create(user=make_user(), content="x", visiblity="connections"),
     "insert": lambda: edb.FeedPost.insert(content="x", visiblity="connections"),
     "insert by name": lambda: edb.FeedPost.insert({"content": "x", "visiblity": "connections"}),
     "insert_many": lambda: edb.FeedPost.insert_many([{"content": "x"}, {"content": "y", "visiblity": "connections"}]),
@@ -127,14 +128,14 @@ def test_the_error_names_the_column_that_was_meant():
 
 
 def test_columns_go_by_attribute_id_attribute_and_database_name():
-    ada = somebody()
+    ada = make_user()
     for values in ({"user": ada}, {"user_id": ada.id}, {"userId": ada.id}):
         post = edb.FeedPost.create(content="x", **values)
         assert edb.FeedPost.get_by_id(post.id).user == ada
 
 
 def test_a_column_that_only_a_later_row_has_is_inserted_too():
-    ada = somebody()
+    ada = make_user()
     rows = [{"user": ada, "content": "a"}, {"user": ada, "content": "b", "metadata": {"a": 1}}]
     edb.FeedPost.insert_many(row for row in rows).execute()
     assert [post.metadata for post in edb.FeedPost.select().order_by(edb.FeedPost.content)] == [None, {"a": 1}]
@@ -150,7 +151,7 @@ def test_get_or_create_finds_what_it_created():
 
 
 def test_a_row_holds_what_reading_it_back_gives():
-    ada = somebody()
+    ada = make_user()
     noon = datetime(2024, 8, 1, 14, tzinfo=timezone(timedelta(hours=2)))
     post = edb.FeedPost.create(user=str(ada.id), content="x", visibility="connections", metadata=(1, {"a": (2,)}))
     account = edb.EscrowAccount.create(user=ada, provider="x", current_balance=1, last_reconciled_at=noon)
@@ -177,7 +178,7 @@ def test_what_does_not_fit_is_refused_when_it_is_assigned():
 
 
 def test_an_expression_may_be_assigned():
-    ada = somebody()
+    ada = make_user()
     post = a_post(ada, "hello")
     post.content = peewee.fn.UPPER(edb.FeedPost.content)
     post.save()
@@ -248,7 +249,7 @@ def test_an_unknown_label_that_is_not_stored_is_refused():
 
 def test_rows_of_the_library_are_not_odd():
     escrow.dispute(escrow.payment_in("funded"))
-    a_post(somebody(), metadata=edb.JSON_NULL, created_at=datetime(1, 1, 1, tzinfo=UTC))
+    a_post(make_user(), metadata=edb.JSON_NULL, created_at=datetime(1, 1, 1, tzinfo=UTC))
     a_post(edb.User.get(), metadata={"a": 1}, created_at=datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC))
     for model in edb.MODELS:
         assert find_odd_values(model) == []
@@ -290,7 +291,7 @@ def sqlite(database):
 
 @pytest.mark.parametrize("stored", TIMES)
 def test_times_of_other_clients_are_read_and_named(sqlite, stored):
-    posts = [a_post(somebody(name)) for name in "abc"]
+    posts = [a_post(make_user(name)) for name in "abc"]
     another_client_writes(sqlite, "feed_posts", "createdAt", stored, posts[1].id)
     read = edb.FeedPost.get_by_id(posts[1].id)
     assert read.created_at == TIMES[stored]
@@ -308,7 +309,7 @@ def test_times_of_other_clients_are_read_and_named(sqlite, stored):
 
 @pytest.mark.parametrize("stored", SORTING)
 def test_times_of_other_clients_that_sort_are_not_odd(sqlite, stored):
-    post = a_post(somebody())
+    post = a_post(make_user())
     another_client_writes(sqlite, "feed_posts", "createdAt", stored, post.id)
     at = edb.FeedPost.get_by_id(post.id).created_at
     around = [at - timedelta(milliseconds=1), at + timedelta(milliseconds=1)]

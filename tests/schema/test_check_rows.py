@@ -8,7 +8,7 @@ import commands
 import escrow
 import peewee
 import pytest
-from people import a_post, somebody
+from feed_rows import a_post
 from platform_database import execute
 from tampering import tamper
 
@@ -16,6 +16,7 @@ import engagement_db as edb
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.stub_tables import create_stub_tables
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def check(url: str, *options: str) -> commands.Ended:
 
 def test_books_comments_and_labels_are_checked_in_one_call(url: str, database: peewee.Database) -> None:
     home = escrow.payment_in("funded").account
-    comment = edb.FeedComment.reply(a_post(somebody()), somebody("bob"), "first")
+    comment = edb.FeedComment.reply(a_post(make_user()), make_user("bob"), "first")
     said = check(url, "--rows")
     assert (said.code, said.words.splitlines()[-1]) == (0, "No problems in rows.")
 
@@ -64,7 +65,7 @@ def test_a_time_that_does_not_sort_as_times_do_is_named_by_check(
     server: object, url: str, database: peewee.Database, stored: str
 ) -> None:
     payment = escrow.payment(escrow.account())
-    post = a_post(somebody())
+    post = a_post(make_user())
     assert check(url).code == 0
     if not isinstance(database, peewee.SqliteDatabase):
         pytest.skip("the columns of this server hold times only")

@@ -5,16 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 _numbers = itertools.count(1)
 
 
-def user() -> edb.User:
-    return edb.User.create(first_name="Ada", last_name="Byron", email=f"{next(_numbers)}@example.org")
-
-
 def account(currency_code: str = "USD") -> edb.EscrowAccount:
-    return edb.EscrowAccount.open(user(), "stripe", currency_code)
+    return edb.EscrowAccount.open(make_user(), "stripe", currency_code)
 
 
 def payment(home: edb.EscrowAccount, amount: Any = "100", fee: Any = "10", **values: Any) -> edb.EscrowTransaction:

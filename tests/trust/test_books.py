@@ -12,6 +12,7 @@ from tampering import tamper
 
 import engagement_db as edb
 from engagement_db import EscrowAccount, EscrowTransaction, ProblemKind
+from engagement_db.testing import make_user
 from engagement_db.trust.audit import AUDIT_PAGE
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -205,7 +206,7 @@ def test_the_books_lock_nothing(database):
 
 
 def test_rows_that_lost_their_parent_are_reported(database, server):
-    post = edb.FeedPost.create(user=escrow.user(), content="Shipped!")
+    post = edb.FeedPost.create(user=make_user(), content="Shipped!")
     comment = edb.FeedComment.reply(post, post.user_id, "Congratulations!")
     case = escrow.dispute(escrow.payment_in("funded"))
     event = case.events.get()

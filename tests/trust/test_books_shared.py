@@ -12,6 +12,7 @@ from tampering import tamper
 
 import engagement_db as edb
 from engagement_db import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction, ProblemKind
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -20,7 +21,7 @@ class Platform:
     """Writes rows as the platform's trust service does: its trail entries, its events, its order of steps."""
 
     def __init__(self) -> None:
-        self.account = EscrowAccount.create(user=escrow.user(), provider="stripe", status="pending")
+        self.account = EscrowAccount.create(user=make_user(), provider="stripe", status="pending")
 
     def deposit(self, amount: str = "100", fee: str = "10", **values: Any) -> EscrowTransaction:
         net = Decimal(amount) - Decimal(fee)

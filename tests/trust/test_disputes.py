@@ -9,6 +9,7 @@ from playhouse.test_utils import count_queries
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -28,7 +29,7 @@ def events(case):
 
 
 def test_a_customer_disputes_and_gets_the_money_back():
-    payment, mediator = escrow.payment_in("in_escrow"), escrow.user()
+    payment, mediator = escrow.payment_in("in_escrow"), make_user()
     customer, home = payment.initiated_by, payment.account
     case = edb.DisputeCase.open(payment, customer, "not_delivered", "Nothing came.", priority="high")
     assert (payment.status, case.status, case.stage, case.priority) == ("disputed", "open", "intake", "high")
@@ -172,7 +173,7 @@ def test_stages_go_forward_only():
 
 
 def test_a_step_repeated_changes_nothing_and_writes_no_event():
-    case, mediator = escrow.dispute(escrow.payment_in("in_escrow")), escrow.user()
+    case, mediator = escrow.dispute(escrow.payment_in("in_escrow")), make_user()
     steps = (
         lambda: case.assign(mediator),
         lambda: case.set_deadlines(customer_deadline_at=NOW, provider_deadline_at=None),
@@ -195,7 +196,7 @@ def test_a_case_that_ended_takes_no_more(end):
     end(case)
     steps = (
         lambda: case.record(notes="One more thing."),
-        lambda: case.assign(escrow.user()),
+        lambda: case.assign(make_user()),
         lambda: case.advance("mediation"),
         lambda: case.set_status("open"),
         lambda: case.set_deadlines(customer_deadline_at=NOW, provider_deadline_at=NOW),
@@ -277,7 +278,7 @@ def test_cases_due_within_hours_are_ordered_by_deadline(cases):
 
 
 def test_each_assignee_has_a_queue(cases):
-    mediator, other = escrow.user(), escrow.user()
+    mediator, other = make_user(), make_user()
     cases["low overdue"].assign(mediator)
     cases["urgent none"].assign(mediator)
     cases["high soon"].assign(other)

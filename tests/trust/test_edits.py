@@ -9,6 +9,7 @@ import pytest
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -25,7 +26,7 @@ def stored(row):
 
 @pytest.mark.parametrize("status", ["initiated", "in_escrow", "disputed", "released"])
 def test_a_transaction_is_edited_in_any_status_with_an_entry_in_its_trail(status):
-    payment, actor = escrow.payment_in(status), escrow.user()
+    payment, actor = escrow.payment_in(status), make_user()
     values = {"milestone_label": "Draft", "scheduled_release_at": DUE, "external_id": "pi_1", "metadata": {"a": 1}}
     change = payment.edit(**values, by=actor, notes="asked")
     assert (change.changed, change.before, change.after) == (True, status, status)
@@ -120,7 +121,7 @@ def test_an_edit_by_an_unknown_user_or_of_nothing_is_refused():
 
 
 def test_an_account_is_edited_and_the_change_is_logged(caplog):
-    home, actor = escrow.account(), escrow.user()
+    home, actor = escrow.account(), make_user()
     with caplog.at_level(logging.INFO, "engagement_db.trust.accounts"):
         assert home.edit(external_id="acct_1", metadata={"plan": "pro"}, by=actor).changed
         assert not home.edit(external_id="acct_1").changed
@@ -151,7 +152,7 @@ def test_an_editor_of_an_account_takes_no_money_back():
 
 
 def test_a_case_is_edited_with_an_event():
-    case, mediator = escrow.dispute(escrow.payment_in("funded")), escrow.user()
+    case, mediator = escrow.dispute(escrow.payment_in("funded")), make_user()
     change = case.edit(priority="urgent", summary="Nothing came, twice.", by=mediator)
     assert (change.changed, case.priority, case.summary) == (True, "urgent", "Nothing came, twice.")
     assert stored(case).__data__ == case.__data__
@@ -209,7 +210,7 @@ def test_a_stale_row_reopens_no_settled_case():
 
 
 def test_a_repair_of_a_transaction_is_an_entry_in_its_trail():
-    payment, admin = escrow.payment_in("released"), escrow.user()
+    payment, admin = escrow.payment_in("released"), make_user()
     trail = payment.audit_trail
     tamper(payment, status="in_escrow", released_at=None)
     done = edb.repair(payment, by=admin, reason="ticket 9", status="released", released_at=DUE)
@@ -243,7 +244,7 @@ def test_a_repaired_trail_is_kept_in_the_entry_that_replaces_it():
 
 
 def test_a_repair_of_an_account_is_kept_in_its_metadata():
-    home, admin = escrow.account(), escrow.user()
+    home, admin = escrow.account(), make_user()
     home.edit(metadata={"plan": "pro"})
     tamper(home, current_balance=Decimal(7))
     edb.repair(home, by=admin, reason="ticket 9", current_balance=0)
@@ -271,7 +272,7 @@ def test_an_account_whose_metadata_is_no_object_is_not_repaired():
 
 
 def test_a_repair_of_a_case_is_an_event():
-    case, admin = escrow.dispute(escrow.payment_in("funded")), escrow.user()
+    case, admin = escrow.dispute(escrow.payment_in("funded")), make_user()
     tamper(case, status="settled")
     edb.repair(case, by=admin, reason="ticket 9", status="open")
     event = case.events.order_by(edb.DisputeEvent.id.desc()).first()

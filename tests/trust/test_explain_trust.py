@@ -140,7 +140,7 @@ def fill() -> None:
     )
 
 
-def somebody() -> User:
+def a_user() -> User:
     return User.select().order_by(User.id).offset(PEOPLE // 2).get()
 
 
@@ -159,7 +159,7 @@ def test_there_are_enough_rows(crowd):
 @pytest.fixture
 def known(crowd):
     """A person and payments of theirs, read beforehand."""
-    return {"person": somebody(), **{status: payment_in(status) for status in ("released", "in_escrow")}}
+    return {"person": a_user(), **{status: payment_in(status) for status in ("released", "in_escrow")}}
 
 
 def initiate_again(known):

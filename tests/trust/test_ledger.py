@@ -11,6 +11,7 @@ import pytest
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 from engagement_db.trust import transitions
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -39,7 +40,7 @@ REPEATED = {
 
 
 def test_a_milestone_is_paid_held_and_released():
-    customer, designer = escrow.user(), escrow.user()
+    customer, designer = make_user(), make_user()
     home = edb.EscrowAccount.open(customer, "stripe", "EUR")
     payment = edb.EscrowTransaction.initiate(
         home,
@@ -348,14 +349,14 @@ def test_a_repetition_is_answered_by_a_closed_account_too():
 
 
 def test_a_person_has_one_account_per_provider_and_currency():
-    person = escrow.user()
+    person = make_user()
     home = edb.EscrowAccount.open(person, "stripe")
     assert home.status == "pending"
     assert edb.EscrowAccount.open(person.id, "stripe", "USD") == home
     others = [
         edb.EscrowAccount.open(person, "stripe", "EUR"),
         edb.EscrowAccount.open(person, "Stripe", "USD"),
-        edb.EscrowAccount.open(escrow.user(), "stripe", "USD"),
+        edb.EscrowAccount.open(make_user(), "stripe", "USD"),
     ]
     assert len({home.id, *(other.id for other in others)}) == 4
 
@@ -520,7 +521,7 @@ def test_a_reference_taken_since_an_old_snapshot_is_answered_or_refused_as_conte
 
 def test_an_account_is_opened_once_whatever_a_snapshot_shows(database, server):
     skip_where_one_writes(server)
-    person, other = escrow.user(), escrow.user()
+    person, other = make_user(), make_user()
     with database.atomic("REPEATABLE READ") as outer:
         edb.EscrowAccount.select().count()
         on_another_connection(database, lambda: edb.EscrowAccount.open(person, "stripe"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 FEW = settings(
     max_examples=12,
@@ -140,7 +141,7 @@ class Disputes(RuleBasedStateMachine):
     @initialize()
     def open_account(self):
         self.home = escrow.account()
-        self.people = [self.home.user_id, escrow.user().id]
+        self.people = [self.home.user_id, make_user().id]
         self.expected = []
         self.cases = {}
 

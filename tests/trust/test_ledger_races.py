@@ -12,6 +12,7 @@ import escrow
 import escrow_worker
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 WORKERS = 8
 OPERATIONS = 200
@@ -98,7 +99,7 @@ def assert_the_books_add_up():
 
 
 def test_money_in_a_race(database, url_of_tables, tmp_path):
-    users = [escrow.user() for _ in range(3)]
+    users = [make_user() for _ in range(3)]
     for user in users:
         edb.EscrowAccount.open(user, "stripe")
     changes, kills = race(url_of_tables, "ledger", tmp_path, users)
@@ -112,7 +113,7 @@ def test_money_in_a_race(database, url_of_tables, tmp_path):
 
 
 def test_accounts_in_a_race(database, url_of_tables, tmp_path):
-    users = [escrow.user() for _ in range(20)]
+    users = [make_user() for _ in range(20)]
     opened, kills = race(url_of_tables, "accounts", tmp_path, users)
     assert kills == KILLS
     keys = [(account.user_id, account.provider, account.currency_code) for account in edb.EscrowAccount.select()]
@@ -124,7 +125,7 @@ def test_accounts_in_a_race(database, url_of_tables, tmp_path):
 
 
 def test_disputes_in_a_race(database, url_of_tables, tmp_path):
-    users = [escrow.user() for _ in range(3)]
+    users = [make_user() for _ in range(3)]
     homes = [edb.EscrowAccount.open(user, "stripe") for user in users]
     for number in range(escrow_worker.DISPUTED):
         payment = escrow.payment(homes[number % 3], Decimal(number + 1), "0.5", reference=f"D{number}")

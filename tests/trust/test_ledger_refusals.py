@@ -7,6 +7,7 @@ import escrow
 import pytest
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -134,7 +135,7 @@ def test_an_unknown_transaction_or_actor_is_refused(home, verb):
 )
 def test_an_account_with_a_value_that_does_not_fit_is_refused(column, provider, currency_code, reason):
     with pytest.raises(edb.RefusedValue, match=rf"escrow_accounts\.{column}: .*{reason}"):
-        edb.EscrowAccount.open(escrow.user(), provider, currency_code)
+        edb.EscrowAccount.open(make_user(), provider, currency_code)
     assert edb.EscrowAccount.select().count() == 0
 
 

@@ -7,6 +7,7 @@ import pytest
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def payments():
     """Payments of three accounts: of Ada in stripe and paypal, to Grace, for a site; and one of somebody else."""
-    ada, grace = escrow.user(), escrow.user()
+    ada, grace = make_user(), make_user()
     site = edb.Project.create(title="Site")
     stripe = edb.EscrowAccount.open(ada, "stripe", "USD")
     paypal = edb.EscrowAccount.open(ada, "paypal", "EUR")
@@ -84,7 +85,7 @@ def test_accounts_and_cases_by_what_has_no_index_are_refused():
 
 
 def test_cases_by_each_filter_closed_ones_too():
-    clerk, payer, payee = escrow.user(), escrow.user(), escrow.user()
+    clerk, payer, payee = make_user(), make_user(), make_user()
     home = edb.EscrowAccount.open(payer, "stripe")
     cases = []
     for reference, priority in (("A_1", "low"), ("A%2", "high"), ("AB3", "low")):
@@ -107,7 +108,7 @@ def test_cases_by_each_filter_closed_ones_too():
         ({"party": payee, "reason_code": "late", "reference_prefix": "A_"}, [0]),
         ({"party": payee, "reference_prefix": "A%"}, [1]),
         ({"party": payee, "text": "100% of AB"}, [2]),
-        ({"party": escrow.user()}, []),
+        ({"party": make_user()}, []),
     ):
         page = edb.list_cases(**filters)
         assert [cases.index(case) for case in page] == expected, filters
@@ -139,7 +140,7 @@ def test_rows_of_one_page_are_in_the_order_of_ids_whatever_their_times():
 
 
 def test_the_pages_of_a_party_follow_each_other():
-    person = escrow.user()
+    person = make_user()
     home = edb.EscrowAccount.open(person, "stripe")
     cases = [escrow.dispute(escrow.payment_in("funded", home)) for _ in range(3)]
     page = edb.list_cases(party=person, limit=2)

@@ -9,6 +9,7 @@ import pytest
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
+from engagement_db.testing import make_user
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_two_payments_into_one_account_wait_for_each_other(rows):
 
 
 def test_opening_an_account_blocks_no_post_of_the_user(rows):
-    person = escrow.user()
+    person = make_user()
     with rows.atomic():
         edb.EscrowAccount.open(person, "stripe")
         post = Other(rows, lambda: edb.FeedPost.create(user=person, content="Shipped!"))
@@ -88,7 +89,7 @@ def test_opening_an_account_blocks_no_post_of_the_user(rows):
 
 
 def test_the_same_account_opened_at_once_is_one_account(rows):
-    person = escrow.user()
+    person = make_user()
     with rows.atomic():
         first = edb.EscrowAccount.open(person, "stripe")
         other = Other(rows, lambda: edb.EscrowAccount.open(person, "stripe"))
@@ -116,7 +117,7 @@ def without_index(rows):
 
 
 def test_an_account_is_opened_once_where_an_adopted_database_lacks_the_index(without_index):
-    person = escrow.user()
+    person = make_user()
     with without_index.atomic():
         first = edb.EscrowAccount.open(person, "stripe")
         other = Other(without_index, lambda: edb.EscrowAccount.open(person, "stripe"))
@@ -161,7 +162,7 @@ def limited(database, url_of_tables, server):
 
 def test_the_verbs_need_no_more_than_to_read_the_platforms_tables(database, limited):
     with edb.bind_ctx(database):
-        person = escrow.user()
+        person = make_user()
     home = edb.EscrowAccount.open(person, "stripe")
     payment = edb.EscrowTransaction.deposit(home, reference="R", amount=5, initiated_by=person)
     case = escrow.dispute(payment)

@@ -11,6 +11,7 @@ from tampering import tamper
 
 import engagement_db as edb
 from engagement_db.cli import main
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -45,7 +46,7 @@ def due(home: edb.EscrowAccount | None = None, minutes: int = 1) -> edb.EscrowTr
 
 
 def test_what_is_due_is_released_oldest_first_up_to_the_limit():
-    clerk = escrow.user()
+    clerk = make_user()
     payments = {minutes: due(minutes=minutes) for minutes in (1, 3, 2)}
     escrow.payment_in("in_escrow")
     run = edb.release_due(limit=2, by=clerk)
@@ -130,7 +131,7 @@ def test_workers_side_by_side_release_each_transaction_once(database, server, ac
 
 
 def test_the_command_releases_and_reports_what_it_could_not(url_of_tables):
-    clerk, stuck, other = escrow.user(), due(minutes=2), due()
+    clerk, stuck, other = make_user(), due(minutes=2), due()
     tamper(edb.EscrowAccount.get_by_id(stuck.account_id), current_balance=1)
     ended = CliRunner().invoke(
         main, ["release-due", "--database", url_of_tables, "--by", str(clerk.id), "--limit", "5"]

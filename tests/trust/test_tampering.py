@@ -16,6 +16,7 @@ import servers
 
 import engagement_db as edb
 from engagement_db import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction
+from engagement_db.testing import make_user
 
 TRANSACTION_STATES = (
     "initiated",
@@ -47,7 +48,7 @@ class Books:
     def transaction_in(self, state: str) -> EscrowTransaction:
         row = escrow.payment(
             escrow.account(),
-            counterparty=escrow.user(),
+            counterparty=make_user(),
             project=self.project,
             scheduled_release_at=edb.now() + timedelta(days=7),
         )

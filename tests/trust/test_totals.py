@@ -9,14 +9,15 @@ from playhouse.test_utils import count_queries
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_totals_by_status_owner_and_project():
-    owner, home = escrow.user(), escrow.account()
+    owner, home = make_user(), escrow.account()
     site, shop = edb.Project.create(title="Site", owner=owner), edb.Project.create(title="Shop", owner=owner)
-    other = edb.Project.create(title="Other", owner=escrow.user())
+    other = edb.Project.create(title="Other", owner=make_user())
     for project, amount in ((site, 1), (site, 2), (shop, 4), (other, 8), (None, 16)):
         escrow.payment(home, amount, "0.5", project=project).fund()
     escrow.payment(home, 32, "1", project=site)

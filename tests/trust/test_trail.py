@@ -8,6 +8,7 @@ import pytest
 from tampering import tamper
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -21,7 +22,7 @@ NODE_ENTRY = {
 
 
 def test_an_entry_has_the_names_of_node_first():
-    home, actor = escrow.account("EUR"), escrow.user()
+    home, actor = escrow.account("EUR"), make_user()
     payment = escrow.payment(home, "1200.50", "60.03")
     payment.fund(by=actor, notes="Paid by card.", metadata={"charge": "ch_1"})
     entry = dict(edb.EscrowTransaction.get_by_id(payment.id).audit_trail[-1])

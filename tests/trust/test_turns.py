@@ -7,6 +7,7 @@ import pytest
 import turns
 
 import engagement_db as edb
+from engagement_db.testing import make_user
 
 # At most, on PostgreSQL. MySQL and MariaDB may take one more for SET TRANSACTION, which each BEGIN sends there.
 LIMITS = {
@@ -57,7 +58,7 @@ def cycle(home):
 
 def verbs():
     """Return each verb with the rows that it needs already there."""
-    user, other = escrow.user(), escrow.user()
+    user, other = make_user(), make_user()
     home = edb.EscrowAccount.open(user, "stripe")
     suspended = escrow.account()
     suspended.suspend()

@@ -3,10 +3,6 @@
 import engagement_db as edb
 
 
-def somebody(name: str = "ada") -> edb.User:
-    return edb.User.create(first_name=name, last_name="Example", email=f"{name}@example.org")
-
-
 def a_post(author: edb.User, content: str = "hello", **values: object) -> edb.FeedPost:
     return edb.FeedPost.create(user=author, content=content, **values)
 
