@@ -34,7 +34,7 @@ def test_a_scratch_database_has_every_revision_and_the_tables_of_the_platform(sc
 
 @pytest.mark.usefixtures("bound")
 class TestRows:
-    def test_there_is_one_for_every_model(self):
+    def test_there_is_one_for_every_model_of_the_contract(self):
         assert {type(make()) for make in MAKERS} == set(edb.MODELS)
 
     @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)

@@ -1,10 +1,12 @@
 """Reading a page of rows by keyset: from a position on, each of its parts with an index in the wanted order."""
 
+import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
@@ -14,6 +16,11 @@ from engagement_db.orm.columns import Reference
 from engagement_db.orm.cursors import Position, position_of, values_of
 from engagement_db.orm.loading import loader
 from engagement_db.servers.driver import error_code
+
+logger = logging.getLogger(__name__)
+
+# A page on its index takes milliseconds, however many rows the table has.
+SLOW_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,9 @@ class Keyset(peewee.Select):
 
     def _execute(self, database: Any) -> Any:
         if self._cursor_wrapper is None:
+            began = time.monotonic()
             rows, description = self._read_branches(database)
+            _report_slow(self, time.monotonic() - began)
             self._more = len(rows) > self._limit
             rows = rows[: self._limit]
             if self._backwards:
@@ -146,8 +155,8 @@ class Keyset(peewee.Select):
         wide: Any = self.clone()
         wide._branches = ()
         wide._limit = self._limit + 1
-        time, key = self.model.created_at, self.model.id
-        wide._returning = [*self._returning, time.alias("page_time"), key.alias("page_id")]
+        moment, key = self.model.created_at, self.model.id
+        wide._returning = [*self._returning, moment.alias("page_time"), key.alias("page_id")]
         if self._parent is not None and self._has_whole_rows():
             wide._from_list = self._sources(self.model)
             wide._returning[-2:-2] = self._parent.rel_model._meta.sorted_fields
@@ -159,8 +168,8 @@ class Keyset(peewee.Select):
             part = wide
             if len(nearest) > self._limit:
                 *_, furthest = nearest.values()
-                last, _ = values_of(time, position_of(time, furthest[-2], furthest[-1]))
-                part = part.where(time <= last if self._backwards else time >= last)
+                last, _ = values_of(moment, position_of(moment, furthest[-2], furthest[-1]))
+                part = part.where(moment <= last if self._backwards else moment >= last)
             cursor = self._read_branch(database, part, branch)
             rows = sorted([*nearest.values(), *cursor.fetchall()], key=_order, reverse=not self._backwards)
             nearest = {row[-1]: row for row in rows[: self._limit + 1]}
@@ -209,6 +218,17 @@ class Keyset(peewee.Select):
         plain: Any = self.clone()
         plain._branches = ()
         return plain.where(reduce(or_, [branch.condition for branch in self._branches])).__sql__(ctx)
+
+
+def _report_slow(page: Any, seconds: float) -> None:
+    if seconds >= SLOW_SECONDS:
+        logger.warning(
+            "the page %r of %s took %.1f s; its index is %s",
+            page._query_name,
+            page.model._meta.table_name,
+            seconds,
+            page._index,
+        )
 
 
 def _order(row: Any) -> Any:

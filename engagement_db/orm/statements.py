@@ -100,6 +100,8 @@ class Statement:
         if inserted is None:
             return False
         row.id = int(inserted[0])
+        # What was not given is NULL now, as a row that is read says.
+        row.__data__ = dict.fromkeys(row._meta.sorted_field_names) | row.__data__
         row._dirty.clear()
         return True
 

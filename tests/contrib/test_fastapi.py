@@ -115,6 +115,20 @@ def test_health_may_be_left_out():
     assert TestClient(app).get("/health").status_code == 404
 
 
+def test_fastapi_pagination_takes_a_query_and_a_page_is_refused(engagement_db_database):
+    """It counts offsets, which a page by cursor does not have: it is for queries, and a page says so."""
+    reason = "fastapi_pagination is not installed; tests/run -e services installs it"
+    pytest.importorskip("fastapi_pagination", reason=reason)
+    from fastapi_pagination import Params
+    from fastapi_pagination.ext.peewee import paginate
+
+    posts = [testing.make_post(content=str(number)) for number in range(3)]
+    found = paginate(edb.FeedPost.select().order_by(edb.FeedPost.id), Params(page=2, size=2))
+    assert (found.items, found.total) == (posts[2:], 3)
+    with pytest.raises(edb.RefusedValue, match=r"feed_posts\.limit: None is not a whole number from 1 to 200"):
+        paginate(edb.FeedPost.timeline(), Params(page=2, size=2))
+
+
 def test_the_sample_service_passes_its_own_tests(tmp_path):
     shutil.copytree(SAMPLE, tmp_path / "service")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

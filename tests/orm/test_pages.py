@@ -5,9 +5,11 @@ from datetime import timedelta
 import peewee
 import pytest
 from feed_rows import a_post
+from playhouse.shortcuts import model_to_dict
 
 import engagement_db as edb
-from engagement_db import FeedPost, FeedReaction
+from engagement_db import FeedPost, FeedReaction, testing
+from engagement_db.orm import keyset
 from engagement_db.testing import make_user
 
 
@@ -97,3 +99,44 @@ def test_row_with_a_time_that_nothing_can_read_takes_no_page_down(server, posts,
             break
         page = FeedPost.timeline(limit=2, after=page.next_cursor)
     assert sorted(seen) == [str(number) for number in range(9)]
+
+
+def test_a_slow_page_is_logged_with_its_index(posts, monkeypatch, caplog):
+    FeedPost.timeline().first()
+    assert caplog.records == []
+    monkeypatch.setattr(keyset, "SLOW_SECONDS", 0)
+    FeedPost.timeline().first()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("engagement_db.orm.keyset", "WARNING")
+    assert "feed_posts_created_at" in record.message
+
+
+def test_prefetch_takes_a_page(posts):
+    page = FeedPost.timeline(limit=2)
+    found = peewee.prefetch(page, FeedReaction.select())
+    assert [post.content for post in found] == [post.content for post in FeedPost.timeline(limit=2)]
+    assert all(isinstance(post.reactions, list) for post in found)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [getattr(testing, name) for name in testing.__all__ if name.startswith("make_")],
+    ids=lambda make: make.__name__,
+)
+def test_a_row_that_was_made_equals_the_row_read_back(database, make):
+    row = make()
+    read = type(row).get_by_id(row.id)
+    assert read.__data__ == row.__data__
+    assert model_to_dict(read, recurse=False) == model_to_dict(row, recurse=False)
+
+
+def test_a_row_of_plain_peewee_equals_the_row_read_back(database):
+    ada = testing.make_user()
+    account = edb.EscrowAccount.create(user=ada, provider="stripe")
+    rows = [
+        account,
+        FeedPost.create(user=ada, content="x"),
+        edb.EscrowTransaction.create(account=account, reference="E-1", amount=5, initiated_by=ada),
+    ]
+    for row in rows:
+        assert type(row).get_by_id(row.id).__data__ == row.__data__
