@@ -74,7 +74,16 @@ class FeedBookmark(BaseModel):
         )
 '''
 
+MAKER = '''
+
+def make_bookmark(post: FeedPost | int | None = None, user: User | int | None = None) -> FeedBookmark:
+    """Keep a post."""
+    target, reader = make_post() if post is None else post, make_user() if user is None else user
+    return FeedBookmark.create(post=target, user=reader)
+'''
+
 SHARES, WORDS, PUBLIC = "engagement_db/feed/shares.py", "engagement_db/trust/words.py", "engagement_db/public.py"
+MAKERS, TESTING = "engagement_db/testing/rows.py", "engagement_db/testing/__init__.py"
 PLATFORM, POSTS = "engagement_db/platform.py", "engagement_db/feed/posts.py"
 # (file, what is there, what comes in its place)
 EDITS = [
@@ -90,6 +99,11 @@ EDITS = [
     (PUBLIC, r'(    "FeedComment",\n)', r'    "FeedBookmark",\n\1'),
     (PLATFORM, r"(    feed_shares: .*\n)", r'\1    feed_bookmarks: ClassVar[Backref["FeedBookmark"]]\n'),
     (POSTS, r"(    shares: .*\n)", r'\1    bookmarks: ClassVar[Backref["FeedBookmark"]]\n'),
+    (MAKERS, r"(from engagement_db.feed.comments )", r"from engagement_db.feed.bookmarks import FeedBookmark\n\1"),
+    (MAKERS, r"\Z", MAKER),
+    (TESTING, r"(    make_case,\n)", r"    make_bookmark,\n\1"),
+    (TESTING, r'(    "make_case",\n)', r'    "make_bookmark",\n\1'),
+    ("docs/testing.md", "`make_share`", "`make_share`, `make_bookmark`"),
     ("tests/test_imports.py", '"feed.shares"', '"feed.bookmarks", "feed.shares"'),
 ]
 LEFT_OUT = (".git", ".tox", ".venv", ".*_cache", "build", "*.egg-info", "__pycache__", "node_modules")

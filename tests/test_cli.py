@@ -82,7 +82,6 @@ def test_stub_tables_are_created_in_the_embedded_file_only(folder: Path) -> None
     assert "the platform's table users is missing" in ended.words
 
 
-@pytest.mark.usefixtures("first_three")
 def test_stand_ins_are_created_in_a_scratch_database_that_is_named(url: str) -> None:
     planned = engagement_db("migrate", "--dry-run", "--stand-ins", "--database", url)
     assert f"Would apply {len(REVISIONS)} revisions" in planned.stdout, planned.words
@@ -93,6 +92,7 @@ def test_stand_ins_are_created_in_a_scratch_database_that_is_named(url: str) -> 
     assert engagement_db("status", "--database", url).code == 0
 
 
+@pytest.mark.usefixtures("first_three")
 def test_a_run_prints_a_line_a_step_with_its_time(platform_url: str) -> None:
     ended = engagement_db("migrate", "--database", platform_url)
     assert ended.code == 0, ended.words

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import commands
 import escrow
@@ -16,6 +16,8 @@ from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner, script_files
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.servers import of as server_of
+
+Command = Callable[[str, str], list[str]]
 
 
 @pytest.fixture
@@ -40,9 +42,11 @@ def run(*words: str) -> commands.Ended:
     return commands.run(list(words))
 
 
-@pytest.mark.parametrize("command", ["engagement-db", "pw_migrate"])
-def test_a_table_or_column_that_the_history_claims_is_missed(url: str, database: peewee.Database, command: str) -> None:
-    migrate = (command, "migrate", "--database", url)
+@pytest.mark.parametrize("command", [commands.engagement_db_command, commands.pw_migrate_command])
+def test_a_table_or_column_that_the_history_claims_is_missed(
+    url: str, database: peewee.Database, command: Command
+) -> None:
+    migrate = command("migrate", url)
     assert run(*migrate).code == 0
     execute(url, "DROP TABLE feed_shares", "ALTER TABLE feed_activity_logs DROP COLUMN metadata")
     ended = run(*migrate)
