@@ -26,7 +26,7 @@ import psycopg2
 import pymysql
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
 import servers  # noqa: E402
 

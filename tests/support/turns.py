@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import peewee
+
 import engagement_db as edb
 
 _PIECE = 1 << 16
@@ -30,23 +32,33 @@ class Turns:
 
 
 @contextmanager
-def counted(url: str) -> Iterator[Turns]:
-    """Bind the models to the database at ``url``, with one connection open, and count its turns."""
-    turns = Turns()
+def counted(url: str, connect: Callable[[str], peewee.Database] = edb.connect) -> Iterator[Turns]:
+    """Bind the models to the database at ``url`` by ``connect``, with one connection open, and count its turns."""
     if url.startswith("sqlite"):
-        database = edb.connect(url)
+        turns = Turns()
+        database = connect(url)
         with database.connection_context():
             database.connection().set_trace_callback(lambda statement: _add(turns, statement))
             yield turns
         return
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = threading.Thread(target=_serve, args=(listener, url, turns), daemon=True)
-        proxy.start()
-        database = edb.connect(_through(url, listener.getsockname()[1]))
+    with through(url) as (counted_url, turns):
+        database = connect(counted_url)
         with database.connection_context():
             edb.User.select().exists()
             yield turns
-        proxy.join()
+
+
+@contextmanager
+def through(url: str) -> Iterator[tuple[str, Turns]]:
+    """Yield a URL that leads to the same database, for any client, and the counter of what goes over it."""
+    turns = Turns()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_accept, args=(listener, url, turns), daemon=True).start()
+        try:
+            yield _through(url, listener.getsockname()[1]), turns
+        finally:
+            # Closing alone would leave the thread waiting for the next client.
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def _add(turns: Turns, statement: str) -> None:
@@ -62,11 +74,19 @@ def _through(url: str, port: int) -> str:
     return parts._replace(netloc=f"{user}@127.0.0.1:{port}", query=plain).geturl()
 
 
-def _serve(listener: socket.socket, url: str, turns: Turns) -> None:
-    """Pass one connection on."""
+def _accept(listener: socket.socket, url: str, turns: Turns) -> None:
     parts = urlsplit(url)
-    client, _ = listener.accept()
-    server = socket.create_connection((parts.hostname or "", parts.port or 0))
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        server = socket.create_connection((parts.hostname or "", parts.port or 0))
+        threading.Thread(target=_pass_both_ways, args=(client, server, turns), daemon=True).start()
+
+
+def _pass_both_ways(client: socket.socket, server: socket.socket, turns: Turns) -> None:
+    """Pass one connection on."""
     for end in (client, server):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     spoke_last = [server]
