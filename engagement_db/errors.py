@@ -189,13 +189,14 @@ class MigrationError(EngagementError):
 class SchemaConflict(MigrationError):
     """The database holds something in another shape; nothing was changed.
 
-    ``differences`` lists every one of them, a sentence each.
+    ``differences`` lists every one of them, a sentence each; ``cure`` says what to do about all of them.
     """
 
     def __init__(self, headline: str, differences: Sequence[str], cure: str) -> None:
         lines = "".join(f"\n  - {difference}" for difference in differences)
         super().__init__(f"{headline}{lines}\n{cure}")
         self.differences = tuple(differences)
+        self.cure = cure
 
 
 class MigrationBusy(MigrationError):

@@ -8,7 +8,6 @@ from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.problems import find_feed_problems
 from engagement_db.feed.reactions import FeedReaction
 from engagement_db.feed.shares import FeedShare
-from engagement_db.orm.bound import current
 from engagement_db.orm.odd_values import find_odd_values
 from engagement_db.orm.paging import validate_limit
 from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem
@@ -39,7 +38,7 @@ def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
     """
     found = Found(validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT))
     found.add(find_book_problems(found.limit))
-    has_feed = FeedComment._meta.table_name in current().get_tables()
+    has_feed = FeedComment.table_exists()
     if has_feed:
         found.add(find_feed_problems(found.limit))
     # The audit has read those of the others.

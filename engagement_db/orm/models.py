@@ -132,6 +132,12 @@ class BaseModel(peewee.Model):
         return row
 
     @classmethod
+    def table_exists(cls) -> bool:
+        """Return whether a query finds the table, in whichever schema of a search_path."""
+        database: Any = cls._meta.database
+        return servers.read(target(database)).has_table(cls._meta.table_name)
+
+    @classmethod
     def declared(cls) -> tables.Table:
         """Return the table that this model declares, in the vocabulary of ``engagement_db.tables``."""
         meta: Any = cls._meta
@@ -157,7 +163,7 @@ class BaseModel(peewee.Model):
         For scratch databases. With ``safe`` a table that exists is left alone.
         """
         database = cls._meta.database
-        if safe and cls.table_exists():  # type: ignore[no-untyped-call]
+        if safe and cls.table_exists():
             return
         server = servers.of(target(database))
         for statement in server.create_statements(servers.KeyTypes(server.read(database)).fit(cls.declared())):
@@ -170,7 +176,7 @@ class BaseModel(peewee.Model):
         Raises Protected if that would delete rows that are kept, here or in child tables.
         """
         database = cls._meta.database
-        if safe and not cls.table_exists():  # type: ignore[no-untyped-call]
+        if safe and not cls.table_exists():
             return
         require_no_records(cls)
         for statement in servers.of(target(database)).drop_statements(cls.declared()):

@@ -130,6 +130,9 @@ def _execute_patiently(dialect: Dialect, cursor: Any, statement: str) -> None:
             cursor.execute(statement)
             return
         except Exception as error:
+            if error_code(error) in dialect.not_writable_codes:
+                # A file that cannot be switched to WAL can still be read.
+                return
             if error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.01, 0.05))
@@ -144,6 +147,8 @@ async def _execute_patiently_async(dialect: Dialect, connection: Any, statement:
             await connection.execute(statement)
             return
         except Exception as error:
+            if error_code(error) in dialect.not_writable_codes:
+                return
             if error_code(error) not in dialect.lock_timeout_codes or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(random.uniform(0.01, 0.05))

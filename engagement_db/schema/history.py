@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import peewee
 
+from engagement_db import servers
 from engagement_db.errors import HistoryError
+from engagement_db.servers.catalog import HISTORY
 
-# The name that peewee-migrate gives it. Importing peewee-migrate takes longer than reading the history.
-TABLE: Final = "migratehistory"
+# Importing peewee-migrate takes longer than reading the history.
+TABLE: Final = HISTORY
 _history: Any = peewee.Table(TABLE, ("id", "name", "migrated_at"))
 
 
@@ -58,7 +60,7 @@ def status(database: peewee.Database, known: Sequence[str]) -> MigrationStatus:
 
 def applied_names(database: peewee.Database) -> list[str]:
     """Return the names in the history, oldest first; none if there is no history table."""
-    if not database.table_exists(TABLE):
+    if not servers.read(database).has_table(TABLE):
         return []
     query = _history.select(_history.name).order_by(_history.id)
     return [row["name"] for row in query.bind(database).dicts()]
@@ -66,7 +68,7 @@ def applied_names(database: peewee.Database) -> list[str]:
 
 def create(database: peewee.Database) -> None:
     """Create the history table if it does not exist, exactly as peewee-migrate does."""
-    if not database.table_exists(TABLE):
+    if not servers.read(database).has_table(TABLE):
         from peewee_migrate import models as peewee_migrate_models
 
         # Binding the model would change it for the whole process, where a peewee-migrate Router may use it.

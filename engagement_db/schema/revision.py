@@ -26,6 +26,7 @@ _ANOTHER_DATABASE: Final = (
 )
 LACKING: Final = "Change the platform's tables as these sentences say, then run the same command again."
 _CONFLICTS: Final = "Run `engagement-db adopt`: it records what another tool has created, and says what else to do."
+_THEN_AGAIN: Final = "Then run the same command again."
 _NOT_ONLINE: Final = (
     "This table cannot be altered online (usual cause: a FULLTEXT index). In a maintenance window, run the statement "
     "that `engagement-db sql` prints, without its ALGORITHM and LOCK. "
@@ -112,18 +113,38 @@ class Revision:
 
     def require_applicable(self, catalog: Catalog, server: Server) -> None:
         """Raise SchemaConflict if the server or the session cannot apply it, or an object exists in another shape."""
-        self._require_server(catalog, server)
-        found = [(step, list(step.conflicts(catalog, server))) for step in self.steps]
+        refusal = self.refusal(catalog, server)
+        if refusal is not None:
+            raise refusal
+
+    def refusal(self, catalog: Catalog, server: Server) -> SchemaConflict | None:
+        """Return the error that ``require_applicable`` raises, if there is one."""
+        headline = f"{self.name} cannot be applied; nothing was changed:"
+        version, minimum = catalog.version(), server.minimum_version
+        if version < minimum:
+            too_old = f"{server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"
+            return SchemaConflict(headline, [too_old], "Upgrade the server first.")
+        obstacles = catalog.obstacles()
+        if obstacles:
+            return SchemaConflict(headline, obstacles, _THEN_AGAIN)
+        missing = {name for step in self.steps if isinstance(step, RequireTables) for name in step.missing(catalog)}
+        # That a table of the platform is missing is said once.
+        steps = [step for step in self.steps if getattr(step, "table", None) not in missing]
+        found = [(step, list(step.conflicts(catalog, server))) for step in steps]
         conflicts = [sentence for _, sentences in found for sentence in sentences]
-        if conflicts:
-            lacking = [step for step, sentences in found if sentences and isinstance(step, RequireTables)]
-            advice = LACKING if lacking else _CONFLICTS
-            if any(step.is_any_missing(catalog) for step in lacking):
-                advice = _ANOTHER_DATABASE
-            raise SchemaConflict(f"{self.name} cannot be applied; nothing was changed:", conflicts, advice)
+        if not conflicts:
+            return None
+        lacking = [step for step, sentences in found if sentences and isinstance(step, RequireTables)]
+        advice = LACKING if lacking else _CONFLICTS
+        if any(step.is_any_missing(catalog) for step in lacking):
+            advice = _ANOTHER_DATABASE
+        return SchemaConflict(headline, conflicts, advice)
 
     def require_revertible(self, catalog: Catalog, server: Server, leaving: frozenset[str] = frozenset()) -> None:
         """Raise SchemaConflict if an object depends on one to be dropped, except those named in ``leaving``."""
+        obstacles = catalog.revert_obstacles()
+        if obstacles:
+            raise SchemaConflict(f"{self.name} cannot be rolled back; nothing was changed:", obstacles, _THEN_AGAIN)
         leaving |= {step.creates for step in self.steps if step.creates}
         steps = self._changing_steps[::-1]
         conflicts = [sentence for step in steps for sentence in step.revert_conflicts(catalog, server, leaving)]
@@ -142,16 +163,6 @@ class Revision:
     @property
     def _changing_steps(self) -> list[Step]:
         return [step for step in self.steps if not isinstance(step, RequireTables)]
-
-    def _require_server(self, catalog: Catalog, server: Server) -> None:
-        version, minimum = catalog.version(), server.minimum_version
-        refused = f"{self.name} cannot be applied; nothing was changed:"
-        if version < minimum:
-            too_old = f"{server.display_name} {_dotted(version)} is older than {_dotted(minimum)}"
-            raise SchemaConflict(refused, [too_old], "Upgrade the server first.")
-        obstacles = catalog.obstacles()
-        if obstacles:
-            raise SchemaConflict(refused, obstacles, "Then run the same command again.")
 
     def _run(self, run: Run, plan: Callable[[], Plan], *, in_one: bool, nothing_left: str) -> None:
         state = _RunState()

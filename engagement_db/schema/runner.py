@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
@@ -17,7 +17,12 @@ from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.script_files import BASE, resolve
 from engagement_db.schema.simulate import Simulation
-from engagement_db.servers.driver import server_message
+from engagement_db.servers.driver import is_unwritable_file, server_message
+
+_UNWRITABLE: Final = (
+    ". Nothing was changed. This user needs to write the file, its folder and the files beside it (-wal, -shm): "
+    "allow that."
+)
 
 
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
@@ -195,7 +200,10 @@ def find_migration_error(error: BaseException | None) -> MigrationError | None:
 def error_message(error: EngagementError | peewee.PeeweeException) -> str:
     """Return the message of an error, without what it masks."""
     found = error if isinstance(error, EngagementError) else find_migration_error(error)
-    return str(found) if found else f"the database reported: {server_message(error)}"
+    if found:
+        return str(found)
+    advice = _UNWRITABLE if is_unwritable_file(error) else ""
+    return f"the database reported: {server_message(error)}{advice}"
 
 
 def _names(revisions: Sequence[Revision]) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engagement_db.errors import SchemaConflict
 from engagement_db.schema.compare import added
 from engagement_db.schema.revision import Revision, stages
 from engagement_db.schema.steps import CreateTable, Step
@@ -48,8 +49,17 @@ class SimulatedCatalog(Catalog):
     def obstacles(self) -> tuple[str, ...]:
         return self.live.obstacles()
 
-    def alter_obstacles(self, table: str) -> tuple[str, ...]:
-        return self.live.alter_obstacles(table)
+    def read_obstacles(self, table: str) -> tuple[str, ...]:
+        return self.live.read_obstacles(table)
+
+    def alter_obstacles(self, added: Table) -> tuple[str, ...]:
+        return self.live.alter_obstacles(added)
+
+    def revert_obstacles(self) -> tuple[str, ...]:
+        return self.live.revert_obstacles()
+
+    def drop_obstacles(self, table: str) -> tuple[str, ...]:
+        return self.live.drop_obstacles(table)
 
     def integer_id_statement(self, table: str) -> str | None:
         return self.live.integer_id_statement(table)
@@ -146,9 +156,15 @@ class Simulation:
             catalog.tables = step.declared(catalog.tables)
 
     def require_applicable(self, pending: Sequence[Revision]) -> None:
-        """Raise SchemaConflict for the first of ``pending`` that cannot be applied after those before it."""
-        for revision in pending:
-            revision.require_applicable(self.before(revision), self.server)
+        """Raise SchemaConflict, with all reasons, if one of ``pending`` cannot be applied after those before it."""
+        refusals = {revision.name: revision.refusal(self.before(revision), self.server) for revision in pending}
+        found = {name: refusal for name, refusal in refusals.items() if refusal is not None}
+        if found:
+            raise SchemaConflict(
+                f"{', '.join(found)} cannot be applied; nothing was changed:",
+                list(dict.fromkeys(sentence for refusal in found.values() for sentence in refusal.differences)),
+                " ".join(dict.fromkeys(refusal.cure for refusal in found.values())),
+            )
 
     def require_revertible(self, chosen: Sequence[Revision]) -> None:
         """Raise SchemaConflict for the first of ``chosen``, newest first, that cannot be rolled back."""

@@ -129,6 +129,8 @@ class RequireTables(BaseStep):
             key = table.column("id") if table else None
             if table is None:
                 yield self._not_found(name, catalog.existing_object(name))
+            elif unreadable := catalog.read_obstacles(name):
+                yield from unreadable
             elif key is None:
                 yield f"{name} has no column id"
             elif not isinstance(key.type, Id | Integer):
@@ -146,6 +148,10 @@ class RequireTables(BaseStep):
         if kind == "table":
             return f"the platform's table {name} has its name in another case; rename it to {name}"
         return f"{name} is a {kind}, which no foreign key can reference; make it a table"
+
+    def missing(self, catalog: Catalog) -> list[str]:
+        """Return the names of which there is no table."""
+        return [name for name in self.names if catalog.table(name) is None]
 
     def is_any_missing(self, catalog: Catalog) -> bool:
         """Return whether the database has nothing by the name of one of the tables: it may be another database."""
@@ -212,6 +218,7 @@ class CreateTable(BaseStep):
                 yield from server.add_index(self.table.name, index, live.index(index.name))
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
+        yield from catalog.drop_obstacles(self.table.name)
         for dependent in catalog.dependents(self.table.name):
             if not {dependent.table, dependent.name} & leaving:
                 yield f"{dependent} depends on {self.table.name}"
@@ -279,8 +286,10 @@ class AddColumn(BaseStep):
             return
         yield from server.type_conflicts(catalog, self._added)
         has_column = live.column(self.column.name) is not None
+        lacking = self._missing(live)
+        if lacking.columns or lacking.foreign_keys or lacking.indexes:
+            yield from catalog.alter_obstacles(lacking)
         if not has_column:
-            yield from catalog.alter_obstacles(self.table)
             names = [column.name for column in live.columns]
             yield from _case_conflicts(server, "column", self.table, self.column.name, names)
         can_add_key = not has_column or not server.adds_column_with_key
@@ -291,6 +300,16 @@ class AddColumn(BaseStep):
                 yield item.unmarked
         if self.index is not None and equivalent(self.index, live) is None:
             yield from _index_name_conflicts(catalog, server, self.table, self.index)
+
+    def _missing(self, live: Table) -> Table:
+        """Return what the live table lacks of the step."""
+        added = self._added
+        return replace(
+            added,
+            columns=tuple(column for column in added.columns if live.column(column.name) is None),
+            foreign_keys=tuple(key for key in added.foreign_keys if live.foreign_key(key.column) is None),
+            indexes=tuple(index for index in added.indexes if equivalent(index, live) is None),
+        )
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         if catalog.column(self.table, self.column.name) is None:

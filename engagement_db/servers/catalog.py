@@ -3,13 +3,16 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import peewee
 
 from engagement_db.servers.dialect import Dialect
 from engagement_db.servers.driver import execute
 from engagement_db.tables import NOW, Check, Column, ColumnType, Default, ForeignKey, Index, Integer, Money, Table
+
+# The name that peewee-migrate gives its history.
+HISTORY: Final = "migratehistory"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Catalog:
     def table(self, name: str) -> Table | None:
         """Return the table of this name, or None."""
         return None
+
+    def has_table(self, name: str) -> bool:
+        """Return whether there is a table of this name."""
+        return self.table(name) is not None
 
     def column(self, table: str, name: str) -> Column | None:
         """Return the column of this name if the table and the column exist, else None."""
@@ -75,8 +82,20 @@ class Catalog:
         """Return a sentence with its remedy for each reason why this session can create no table."""
         return ()
 
-    def alter_obstacles(self, table: str) -> tuple[str, ...]:
-        """Return a sentence with its remedy for each reason why the table can take no column with an index."""
+    def read_obstacles(self, table: str) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why this session cannot read the existing table."""
+        return ()
+
+    def alter_obstacles(self, added: Table) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why its table cannot take what is to be added."""
+        return ()
+
+    def revert_obstacles(self) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why this session can roll back nothing."""
+        return ()
+
+    def drop_obstacles(self, table: str) -> tuple[str, ...]:
+        """Return a sentence with its remedy for each reason why this session cannot drop the table."""
         return ()
 
     def integer_id_statement(self, table: str) -> str | None:
@@ -134,6 +153,9 @@ class Reader(Catalog):
         """Return all rows of a query."""
         cursor = self.database.execute_sql(sql, parameters) if parameters else execute(self.database, sql)
         return list(cursor.fetchall())
+
+    def has_table(self, name: str) -> bool:
+        return bool(self.database.table_exists(name))
 
     def count(self, table: str, column: str | None = None) -> int:
         what = "*" if column is None else self.dialect.quoted(column)

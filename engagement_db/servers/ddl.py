@@ -98,3 +98,11 @@ def create_index(dialect: Dialect, table: str, index: Index, *, concurrently: bo
         f"CREATE {'UNIQUE ' if index.unique else ''}INDEX {'CONCURRENTLY ' if concurrently else ''}"
         f"{dialect.quoted(index.name)} ON {dialect.quoted(table)} {columns_list(dialect, index.columns)}"
     )
+
+
+def add_parts(dialect: Dialect, added: Table) -> list[str]:
+    """Return the statements that add columns, keys and indexes to an existing table, while writes wait."""
+    alter = f"ALTER TABLE {dialect.quoted(added.name)} ADD"
+    statements = [f"{alter} COLUMN {column_definition(dialect, added.name, column)}" for column in added.columns]
+    statements += [f"{alter} {foreign_key_constraint(dialect, key)}" for key in added.foreign_keys]
+    return statements + [create_index(dialect, added.name, index) for index in added.indexes]

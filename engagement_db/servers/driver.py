@@ -40,6 +40,13 @@ def is_from_driver(error: BaseException) -> bool:
     return _wrapped(error) is not error or isinstance(error, OSError) or getattr(error, "sqlstate", None) is not None
 
 
+def is_unwritable_file(error: BaseException) -> bool:
+    """Whether SQLite could not open its file, or not write it or the files beside it."""
+    # The first byte is the kind of error: 8 for reading only, 14 for a file that cannot be opened.
+    code = getattr(_wrapped(error), "sqlite_errorcode", 0)
+    return code & 0xFF in (8, 14)
+
+
 def is_connected(connection: Any) -> bool:
     """Whether the driver still takes the connection for usable. It asks no server."""
     if connection is None:

@@ -12,6 +12,7 @@ from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
 from engagement_db.servers.catalog import (
+    HISTORY,
     Catalog,
     Dependent,
     Reader,
@@ -21,7 +22,8 @@ from engagement_db.servers.catalog import (
     not_unique,
 )
 from engagement_db.servers.dialect import integer_sql
-from engagement_db.servers.driver import own_code, own_message
+from engagement_db.servers.driver import error_code, own_code, own_message
+from engagement_db.servers.mysql_grants import Grants
 from engagement_db.tables import (
     Check,
     Column,
@@ -46,6 +48,8 @@ _LOCK_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 25
 # Without a copy of the table, and with neither readers nor writers kept waiting.
 _ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
 _INDEX_LIMIT: Final = 64
+# 1117: too many columns; 1118: the row is too wide.
+_WIDTH_CODES: Final = frozenset({1117, 1118})
 
 
 class Mysql(Server):
@@ -270,6 +274,8 @@ class Mariadb(Mysql):
 class MysqlCatalog(Reader):
     """The catalog in information_schema, within the current database."""
 
+    # Which rights to the database does it take to create tables with foreign keys?
+    database_rights: ClassVar[tuple[str, ...]] = ("CREATE", "REFERENCES")
     # How is a check joined to its table beyond its name, which is unique within the database?
     same_table = ""
 
@@ -393,15 +399,87 @@ class MysqlCatalog(Reader):
         )
         return described(name, found[0][0], name) if found else None
 
-    def alter_obstacles(self, table: str) -> tuple[str, ...]:
-        ((keys,),) = self.rows(
-            "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics "
+    def obstacles(self) -> tuple[str, ...]:
+        grants = self._grants()
+        found = [*self._read_only(grants)]
+        found += self._missing_rights(grants, [("create tables in", right, None) for right in self.database_rights])
+        rights = ("SELECT", "INSERT")
+        return (*found, *self._missing_rights(grants, [("record revisions in", right, HISTORY) for right in rights]))
+
+    def read_obstacles(self, table: str) -> tuple[str, ...]:
+        # Without it the server shows no columns either.
+        return tuple(self._missing_rights(self._grants(), [("read", "SELECT", table)]))
+
+    def revert_obstacles(self) -> tuple[str, ...]:
+        grants = self._grants()
+        return (*self._read_only(grants), *self._missing_rights(grants, [("delete from", "DELETE", HISTORY)]))
+
+    def drop_obstacles(self, table: str) -> tuple[str, ...]:
+        return tuple(self._missing_rights(self._grants(), [("drop", "DROP", table)]))
+
+    def _grants(self) -> Grants:
+        ((database,),) = self.rows("SELECT DATABASE()")
+        return Grants([_decoded(line) for (line,) in self.rows("SHOW GRANTS")], database)
+
+    def _missing_rights(self, grants: Grants, needed: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
+        """Yield a sentence for each right, to a table or the whole database, that the session lacks."""
+        for purpose, right, table in needed:
+            if not grants.allow(right, table):
+                ((user, database),) = self.rows("SELECT CURRENT_USER(), DATABASE()")
+                account = "@".join(map(self.dialect.quoted, user.rsplit("@", 1)))
+                # A right to a table that does not exist cannot be granted.
+                quoted = self.dialect.quoted
+                place = f"{quoted(grants.pattern)}.*"
+                if table is not None and self.has_table(table):
+                    place = f"{quoted(database)}.{quoted(table)}"
+                yield f"{user} cannot {purpose} {table or database}; run GRANT {right} ON {place} TO {account}"
+
+    def _read_only(self, grants: Grants) -> Iterator[str]:
+        names = ("tx_read_only", "transaction_read_only", "read_only", "super_read_only", "innodb_read_only")
+        found = self.rows(f"SHOW VARIABLES WHERE Variable_name IN ({', '.join(map(literal, names))})")
+        switched_on = {name for name, value in found if value.upper() not in ("OFF", "0")}
+        if grants.allow_everywhere("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN"):
+            switched_on.discard("read_only")
+        of_session = switched_on & {"tx_read_only", "transaction_read_only"}
+        of_server = sorted(switched_on - of_session)
+        if of_server:
+            yield f"this server is read-only ({', '.join(of_server)}); name the primary server, or turn that off"
+        elif of_session:
+            yield "this session is read-only; turn transaction_read_only off for it"
+
+    def alter_obstacles(self, added: Table) -> tuple[str, ...]:
+        table = added.name
+        found = [*self._missing_rights(self._grants(), [("alter", "ALTER", table)])]
+        ((keys, has_fulltext),) = self.rows(
+            "SELECT COUNT(DISTINCT index_name), SUM(index_type = 'FULLTEXT') > 0 FROM information_schema.statistics "
             "WHERE table_schema = DATABASE() AND table_name = %s",
             table,
         )
-        if keys < _INDEX_LIMIT:
-            return ()
-        return (f"{table} has {keys} indexes, and InnoDB allows no more; drop one that is not needed",)
+        if added.indexes and keys >= _INDEX_LIMIT:
+            found.append(f"{table} has {keys} indexes, and InnoDB allows no more; drop one that is not needed")
+        for column in added.columns:
+            definition = ddl.column_definition(self.dialect, table, column)
+            add = f"ALTER TABLE {self.dialect.quoted(table)} ADD COLUMN {definition}"
+            if has_fulltext:
+                found.append(
+                    f"{table} has a FULLTEXT index, so {self.dialect.display_name} adds a column only while writes "
+                    f"wait; in a maintenance window, run {add}"
+                )
+            found += self._width_obstacles(table, definition)
+        return tuple(found)
+
+    def _width_obstacles(self, table: str, definition: str) -> Iterator[str]:
+        """Try the column on an empty temporary copy of the table, where the session may make one."""
+        probe = self.dialect.quoted("engagement_db_probe")
+        try:
+            self.rows(f"CREATE TEMPORARY TABLE {probe} LIKE {self.dialect.quoted(table)}")
+            self.rows(f"ALTER TABLE {probe} ADD COLUMN {definition}")
+        except peewee.DatabaseError as error:
+            if error_code(error) in _WIDTH_CODES:
+                yield f"{table} can take no other column ({own_message(error)})"
+        finally:
+            with suppress(peewee.DatabaseError):
+                self.rows(f"DROP TEMPORARY TABLE {probe}")
 
     def integer_id_statement(self, table: str) -> str | None:
         narrow = re.search(
@@ -410,7 +488,8 @@ class MysqlCatalog(Reader):
         return f"ALTER TABLE {self.dialect.quoted(table)} MODIFY COLUMN `id` int{narrow[1]}" if narrow else None
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
-        found = []
+        needed = [("reference", "REFERENCES", table)] if "REFERENCES" in self.database_rights else []
+        found = [*self._missing_rights(self._grants(), needed)]
         for engine, options in self.rows(
             "SELECT engine, create_options FROM information_schema.tables "
             "WHERE table_schema = DATABASE() AND table_name = %s",
@@ -478,6 +557,7 @@ class MysqlCatalog(Reader):
 class MariadbCatalog(MysqlCatalog):
     """The catalog in information_schema as MariaDB fills it."""
 
+    database_rights = ("CREATE",)
     # The name of a check is unique within its table only.
     same_table = "AND c.table_name = t.table_name "
 

@@ -33,6 +33,7 @@ from engagement_db.tables import (
     sort,
 )
 
+_COLUMN_LIMIT: Final = 1600
 _LOCK_KEYS: Final = (0x656E6761, 0x67656462)
 
 
@@ -79,7 +80,7 @@ class Postgresql(Server):
         "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation "
         "WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL "
         "AND c.relkind IN ('r', 'p') "
-        "AND c.relnamespace = current_schema()::regnamespace "
+        "AND pg_table_is_visible(c.oid) "
         "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
         "GROUP BY 1, 2, 3, a.xact_start ORDER BY a.xact_start LIMIT 3"
     )
@@ -265,7 +266,10 @@ class Postgresql(Server):
 
 
 class PostgresqlCatalog(Reader):
-    """The catalog in pg_catalog, within the current schema."""
+    """The catalog in pg_catalog: a name means what a statement finds by it in the schemas of the search_path."""
+
+    def has_table(self, name: str) -> bool:
+        return self._oid(name) is not None
 
     def version(self) -> tuple[int, ...]:
         number = int(self.rows("SHOW server_version_num")[0][0])
@@ -273,8 +277,7 @@ class PostgresqlCatalog(Reader):
 
     def _oid(self, table: str) -> int | None:
         found = self.rows(
-            "SELECT oid FROM pg_class WHERE relname = %s AND relkind IN ('r', 'p') "
-            "AND relnamespace = current_schema()::regnamespace",
+            "SELECT oid FROM pg_class WHERE oid = to_regclass(quote_ident(%s)) AND relkind IN ('r', 'p')",
             table,
         )
         return int(found[0][0]) if found else None
@@ -283,7 +286,7 @@ class PostgresqlCatalog(Reader):
         found = self.rows(
             "SELECT t.typtype, array_to_json(array_agg(e.enumlabel ORDER BY e.enumsortorder)) "
             "FROM pg_type t LEFT JOIN pg_enum e ON e.enumtypid = t.oid "
-            "WHERE t.typname = %s AND t.typnamespace = current_schema()::regnamespace GROUP BY t.oid, t.typtype",
+            "WHERE t.oid = to_regtype(quote_ident(%s)) GROUP BY t.oid, t.typtype",
             name,
         )
         if not found:
@@ -390,22 +393,19 @@ class PostgresqlCatalog(Reader):
             "ELSE 'index' END END, COALESCE(t.relname, c.relname) "
             "FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid "
             "LEFT JOIN pg_class t ON t.oid = i.indrelid "
-            "WHERE c.relname = %s AND c.relnamespace = current_schema()::regnamespace",
+            "WHERE c.oid = to_regclass(quote_ident(%s)) "
+            "OR c.relname = %s AND c.relnamespace = current_schema()::regnamespace",
+            name,
             name,
         )
         return described(name, *found[0]) if found else None
 
     def obstacles(self) -> tuple[str, ...]:
-        ((schema, path, user, can_create, read_only),) = self.rows(
+        ((schema, path, user, can_create),) = self.rows(
             "SELECT current_schema(), current_setting('search_path'), current_user, "
-            "has_schema_privilege(current_schema(), 'CREATE'), current_setting('transaction_read_only') = 'on'"
+            "has_schema_privilege(current_schema(), 'CREATE')"
         )
-        found = []
-        if read_only:
-            found.append(
-                "this session is read-only (default_transaction_read_only, or the server is a standby); "
-                "turn that off, or name the primary server"
-            )
+        found = [*self.revert_obstacles()]
         if schema is None:
             found.append(f"no schema of the search_path ({path}) exists; create one or set another search_path")
         elif not can_create:
@@ -415,17 +415,37 @@ class PostgresqlCatalog(Reader):
             )
         return tuple(found)
 
-    def alter_obstacles(self, table: str) -> tuple[str, ...]:
+    def revert_obstacles(self) -> tuple[str, ...]:
+        ((is_standby, is_read_only),) = self.rows(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+        )
+        if is_standby:
+            return ("this server is a standby, which takes no writes; name the primary server",)
+        if is_read_only:
+            return ("this session is read-only; set default_transaction_read_only = off for its user or database",)
+        return ()
+
+    def alter_obstacles(self, added: Table) -> tuple[str, ...]:
+        table = added.name
         found = []
-        for kind, owner, user, is_owner in self.rows(
-            "SELECT relkind::text, pg_get_userbyid(relowner), current_user, pg_has_role(relowner, 'USAGE') "
+        for kind, owner, user, is_owner, columns in self.rows(
+            "SELECT relkind::text, pg_get_userbyid(relowner), current_user, pg_has_role(relowner, 'USAGE'), relnatts "
             "FROM pg_class WHERE oid = %s",
             self._oid(table),
         ):
             if kind == "p":
-                found.append(f"{table} is partitioned, so no index of it can be built while writes continue")
+                statements = "; ".join(ddl.add_parts(self.dialect, added))
+                found.append(
+                    f"{table} is partitioned, so its index and foreign key cannot be added while writes continue; "
+                    f"in a maintenance window, run {statements}"
+                )
             if not is_owner:
                 found.append(f"{user} cannot alter {table}, which belongs to {owner}; migrate as {owner}")
+            if added.columns and columns >= _COLUMN_LIMIT:
+                found.append(
+                    f"{table} has {columns} columns, dropped ones included, and PostgreSQL allows no more; "
+                    "copy it into a new table"
+                )
         return tuple(found)
 
     def integer_id_statement(self, table: str) -> str | None:
@@ -440,8 +460,8 @@ class PostgresqlCatalog(Reader):
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         found = []
-        for persistence, user, may_reference, is_unique in self.rows(
-            "SELECT c.relpersistence::text, current_user, has_table_privilege(c.oid, 'REFERENCES'), "
+        for kind, persistence, user, may_reference, is_unique in self.rows(
+            "SELECT c.relkind::text, c.relpersistence::text, current_user, has_table_privilege(c.oid, 'REFERENCES'), "
             "EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate "
             "AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 1 "
             "AND i.indkey[0] = a.attnum) "
@@ -458,7 +478,12 @@ class PostgresqlCatalog(Reader):
                     f"{user} cannot reference {table}; "
                     f"run GRANT REFERENCES ON {self.dialect.quoted(table)} TO {self.dialect.quoted(user)}"
                 )
-            if not is_unique:
+            if kind == "p" and not is_unique:
+                found.append(
+                    f"{table} is partitioned by other columns than id, so its id cannot be unique by itself and no "
+                    "foreign key can reference it; partition it by id, or make it a plain table"
+                )
+            elif not is_unique:
                 found.append(not_unique(table))
         return tuple(found)
 

@@ -1,5 +1,6 @@
 """SQLite: one writer at a time, DDL in transactions, constraints that change with the text of a table's definition."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -253,6 +254,22 @@ class SqliteCatalog(Reader):
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         found = self.rows("SELECT type, tbl_name FROM sqlite_master WHERE name = ? COLLATE NOCASE", name)
         return described(name, *found[0]) if found else None
+
+    def obstacles(self) -> tuple[str, ...]:
+        return self.revert_obstacles()
+
+    def revert_obstacles(self) -> tuple[str, ...]:
+        for _, _, path in self.rows("PRAGMA database_list"):
+            if not path:
+                continue
+            beside = [name for name in (f"{path}-wal", f"{path}-shm") if os.path.exists(name)]
+            for name in (path, *beside, os.path.dirname(path)):
+                if not os.access(name, os.W_OK):
+                    return (
+                        f"{name} cannot be written by this user, who needs to write the file, its folder and the files "
+                        "beside it (-wal, -shm); allow that",
+                    )
+        return ()
 
     def reference_obstacles(self, table: str) -> tuple[str, ...]:
         keys = [tuple(row[1] for row in self.rows(f'PRAGMA table_info("{table}")') if row[5])]

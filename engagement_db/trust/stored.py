@@ -12,12 +12,12 @@ import peewee
 from engagement_db import servers
 from engagement_db.orm.bound import current
 from engagement_db.orm.fields import MONEY_PLACES, JsonField, MoneyField, Unknown, UTCDateTimeField, read_time
+from engagement_db.servers.catalog import HISTORY
 from engagement_db.trust.money import EXACT
 
 _CENT = Decimal(1).scaleb(-MONEY_PLACES)
 # Text of this form sorts as the instants do, with the fraction or the zone left out too.
 _SORTS = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?( \+00:00)?")
-_HISTORY: Final = "migratehistory"
 _REVISION: Final = "002_trust_payments"
 
 Row = dict[str, Any]
@@ -77,9 +77,9 @@ class Adoption:
     @cached_property
     def time(self) -> datetime | None:
         database = current()
-        if not database.table_exists(_HISTORY):
+        if not servers.read(database).has_table(HISTORY):
             return None
-        history = peewee.Table(_HISTORY)
+        history = peewee.Table(HISTORY)
         query = history.select(peewee.fn.MIN(history.c.migrated_at)).where(history.c.name == _REVISION)
         (recorded,) = database.execute(query).fetchone()
         time = UTCDateTimeField().python_value(recorded)

@@ -3,10 +3,11 @@
 import contextlib
 import re
 import secrets
+from urllib.parse import urlsplit
 
 import pytest
-from platform_database import execute, family
-from start_states import LACKS
+from platform_database import execute, family, query
+from start_states import LACKS, MYSQL, NO_GIGS
 
 from engagement_db.errors import SchemaConflict
 from engagement_db.orm.urls import open_database
@@ -37,7 +38,7 @@ def test_what_the_platform_lacks_is_named_before_anything_is_changed(stubs, url,
     execute(url, *state.statements)
     (sentence,) = sentences(stubs)
     assert all(words in sentence for words in state.said), sentence
-    cure = re.search(r"run ((?:ALTER|GRANT).*)", sentence)
+    cure = re.search(r"run ((?:ALTER|GRANT|CREATE) .*)", sentence)
     if cure:
         stubs.execute_sql(cure[1])
         assert runner.migrate(stubs) == script_files.names()
@@ -75,13 +76,87 @@ def test_each_right_that_a_role_lacks_is_named_with_its_grant(role, url):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("default_transaction_read_only=on", "this session is read-only"),
+        ("default_transaction_read_only=on", "set default_transaction_read_only = off"),
         ("search_path=nowhere", "no schema of the search_path (nowhere) exists; create one"),
     ],
 )
-def test_a_session_without_the_right_to_create_is_refused_with_the_reason(stubs, url, setting, said):
+def test_a_session_that_can_create_nothing_says_why(stubs, url, setting, said):
     if family(url) != "postgres":
         pytest.skip("these are settings of PostgreSQL")
     with contextlib.closing(open_database(url, options=f"-c {setting}")) as database:
         (sentence,) = sentences(database)
     assert said in sentence
+
+
+def test_a_session_of_mysql_that_is_read_only_says_so(stubs, url):
+    if family(url) not in MYSQL:
+        pytest.skip("this is a setting of MySQL and MariaDB")
+    begin = "SET SESSION TRANSACTION READ ONLY"
+    with contextlib.closing(open_database(url, init_command=begin)) as database:
+        assert sentences(database) == ("this session is read-only; turn transaction_read_only off for it",)
+
+
+def pattern(url):
+    """The database as a grant names it, with its underscores escaped, which would stand for any character."""
+    return "`" + urlsplit(url).path[1:].replace("_", "\\_") + "`"
+
+
+@pytest.fixture
+def account(stubs, url):
+    """The URL of an account that may do nothing with the tables of the database, but sees that they are there."""
+    if family(url) not in MYSQL:
+        pytest.skip("accounts of MySQL and MariaDB")
+    name = f"edb_{secrets.token_hex(4)}"
+    parts = urlsplit(url)
+    execute(url, f"CREATE USER '{name}'@'%' IDENTIFIED BY '{name}'")
+    execute(url, f"GRANT TRIGGER ON {pattern(url)}.* TO '{name}'@'%'")
+    yield parts._replace(netloc=f"{name}:{name}@{parts.hostname}:{parts.port}").geturl()
+    execute(url, f"DROP USER '{name}'@'%'")
+
+
+def granted(attempt, url, connected_url):
+    """The rights that an account was told to be granted, one after another, until the attempt was not refused."""
+    rights = []
+    while refused := refusal(attempt, connected_url):
+        assert "name that database" not in str(refused)
+        statements = [found[1] for line in refused.differences if (found := re.search(r"run (GRANT.*)", line))]
+        assert len(statements) == len(refused.differences), refused
+        for statement in statements:
+            execute(url, statement)
+            rights.append(statement.split()[1])
+    return rights
+
+
+def refusal(attempt, url):
+    with contextlib.closing(open_database(url)) as database:
+        try:
+            attempt(database)
+        except SchemaConflict as refused:
+            return refused
+
+
+def test_each_right_that_an_account_lacks_is_named_with_its_grant(account, url):
+    references = {"REFERENCES"} if family(url) == "mysql" else set()
+    rights = granted(runner.migrate, url, account)
+    assert set(rights) == {"SELECT", "INSERT", "CREATE", "ALTER"} | references
+    assert rights.count("ALTER") == 1
+    back = granted(lambda database: runner.rollback(database, to=script_files.BASE), url, account)
+    assert set(back) == {"DELETE", "DROP"}
+    assert query(url, "SELECT name FROM migratehistory") == []
+
+
+def test_the_rights_of_a_role_count(account, url):
+    name = urlsplit(account).username
+    role = f"{name}_role"
+    execute(url, f"CREATE ROLE {role}", f"GRANT ALL ON {pattern(url)}.* TO {role}", f"GRANT {role} TO '{name}'@'%'")
+    with contextlib.closing(open_database(account, init_command=f"SET ROLE {role}")) as connected:
+        assert runner.migrate(connected) == script_files.names()
+    execute(url, f"DROP ROLE {role}")
+
+
+def test_what_several_revisions_lack_is_one_error(stubs, url):
+    execute(url, NO_GIGS, "DROP TABLE users", "CREATE TABLE users (id CHAR(36) PRIMARY KEY)")
+    with pytest.raises(SchemaConflict) as refused:
+        runner.migrate(stubs)
+    assert [line.split(" ")[0] for line in refused.value.differences] == ["users.id", "the"]
+    assert str(refused.value).startswith("001_feed_engagement, 002_trust_payments, 003_add_project_owner cannot")

@@ -31,7 +31,7 @@ def advice(output):
         if line.startswith("    "):
             found.append(line.strip())
         elif line.lstrip().startswith("- "):
-            found += [f"{remedy};" for remedy in re.findall(r"[;,] run ((?:ALTER|GRANT|SELECT) .*)", line)]
+            found += [f"{remedy};" for remedy in re.findall(r"[;,] run ((?:ALTER|CREATE|GRANT|SELECT) .*)", line)]
         else:
             found += re.findall(r"`engagement-db ([^`]+)`", line)
     return found
