@@ -107,7 +107,7 @@ def _plan(run: Run, align: bool, directory: Path | None) -> tuple[Adoption, list
     simulation = _simulation(run, directory)
     findings = inspection.inspect(simulation)
     adopted = tuple(finding.revision for finding in findings if finding.is_present and not finding.recorded)
-    exists = {finding.revision for finding in findings if finding.is_any_present}
+    exists = {finding.revision for finding in findings if finding.is_any_present or finding.recorded}
     revisions = [revision for revision in simulation.revisions if revision.name in exists]
     steps = list(alignments(declared(revisions), run.catalog, run.server)) if align else []
     statements, remedy = _remedies(findings, simulation, run)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from commands import FIRST_THREE, copy_scripts
 from independent_catalog import everything, rows, unlike
 from platform_database import execute, family, query, session
+from revision_examples import EXAMPLES
 from start_states import MARKETPLACE, OBSTACLES, OTHER_FEED_TABLES
 
 import engagement_db as edb
@@ -849,3 +850,75 @@ def test_a_label_is_not_taken_from_a_type_that_another_table_uses(ours, tmp_path
         "from which this rollback removes a label"
     ) in str(refused.value)
     assert unlike(before, everything(ours)) == {}
+
+
+# Each kind of step, on tables that Sequelize made
+
+ACCEPTED = (
+    "UPDATE feed_posts SET language = 'pt-BR', answers = 'connections', reward = 1.5, \"projectId\" = 1",
+    'UPDATE escrow_transactions SET "feeAmount" = 6.25 WHERE id = 1',
+    "UPDATE feed_shares SET channel = 'fax'",
+    "UPDATE feed_reactions SET \"reactionType\" = 'curious'",
+    'INSERT INTO feed_pins ("postId", "userId") VALUES (1, 1)',
+)
+REFUSED = (
+    "UPDATE feed_posts SET answers = 'nobody'",
+    'UPDATE feed_posts SET "projectId" = 987654',
+    'UPDATE escrow_transactions SET "feeAmount" = 1000 WHERE id = 1',
+    "UPDATE feed_reactions SET \"reactionType\" = 'dull'",
+    'INSERT INTO feed_pins (id, "postId", "userId", "position") VALUES (1, 1, 2, 0)',
+)
+
+
+@pytest.mark.parametrize("options", [(), ("--align",)], ids=["adopted", "aligned"])
+def test_each_kind_of_step_is_made_and_reverted_on_adopted_tables(everything_by_sequelize, tmp_path, options):
+    url = everything_by_sequelize
+    code, said = adopt(url, *options)
+    assert code == 0, said
+    scripts = copy_scripts(tmp_path)
+    for name, script in EXAMPLES.items():
+        (scripts / f"{name}.py").write_text(script)
+    before = everything(url)
+    # So is the column of labels on SQLite until the tables are aligned: it takes any label.
+    is_plain_text = family(url) == "sqlite" and not options
+    database = open_database(url)
+    with database.connection_context():
+        assert runner.migrate(database, directory=scripts) == tuple(EXAMPLES)
+        assert {finding.state for finding in inspect_revisions(database, scripts)} <= {
+            RevisionState.MATCHES,
+            RevisionState.HARMLESS,
+        }
+        execute(url, *(f"DELETE FROM migratehistory WHERE name = '{name}'" for name in EXAMPLES))
+        found = engagement_db.schema.adopt.adopt(database, directory=scripts)
+        unseen = ("009_curious_reaction",) if is_plain_text else ()
+        assert {*found.adopted, *unseen} == {*EXAMPLES}, "what was made is there, not only recorded"
+        assert runner.migrate(database, directory=scripts) == unseen
+        with session(url) as connection:
+            connection.ask("BEGIN")
+            for statement in ACCEPTED:
+                connection.ask(statement)
+            connection.ask("ROLLBACK")
+        for statement in REFUSED:
+            if "dull" in statement and is_plain_text:
+                continue
+            with pytest.raises(Exception, match=r"(?i)check|foreign|unique|duplicate|enum|truncated"):
+                execute(url, statement)
+        runner.rollback(database, to=REVISIONS[-1], directory=scripts, discard_rows=True)
+        assert unlike(before, everything(url)) == {}
+
+
+def test_a_label_of_a_later_revision_is_allowed_by_the_check_that_align_adds_afterwards(
+    everything_by_sequelize, tmp_path
+):
+    url = everything_by_sequelize
+    adopt(url)
+    scripts = copy_scripts(tmp_path)
+    (scripts / "009_curious_reaction.py").write_text(EXAMPLES["009_curious_reaction"])
+    database = open_database(url)
+    with database.connection_context():
+        assert runner.migrate(database, directory=scripts) == ("009_curious_reaction",)
+        assert runner.migrate(database, directory=scripts) == ()
+        engagement_db.schema.adopt.adopt(database, directory=scripts, align=True)
+    execute(url, "UPDATE feed_reactions SET \"reactionType\" = 'curious'")
+    with pytest.raises(Exception, match=r"(?i)check|enum|truncated"):
+        execute(url, "UPDATE feed_reactions SET \"reactionType\" = 'dull'")
