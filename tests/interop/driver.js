@@ -6,6 +6,7 @@ const { defineModels } = require('./models');
 const { createPlatform } = require('./platform');
 const { recordStatements } = require('./record');
 const { readRows, writeRows } = require('./rows');
+const { serve } = require('./service');
 const { tryViolations } = require('./violations');
 
 const usage = `usage: node driver.js <url> <command>
@@ -16,7 +17,8 @@ const usage = `usage: node driver.js <url> <command>
   record                         do platform and migrate; print the SQL that changed the schema
   write                          write rows into every shared table; print what was written and read back
   read                           print every row of every table
-  violate                        try what the contract refuses or cascades; print what came of it`;
+  violate                        try what the contract refuses or cascades; print what came of it
+  serve                          be the trust service: requests on standard input, answers on standard output`;
 
 const selections = {
   feed: [migrations.feed],
@@ -55,6 +57,10 @@ const commands = {
   },
   async violate(sequelize) {
     return tryViolations(await defineModels(sequelize));
+  },
+  async serve(sequelize) {
+    await serve(sequelize);
+    return '';
   },
 };
 

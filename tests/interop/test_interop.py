@@ -4,57 +4,24 @@ The Node service is `tests/interop`; `tests/run -e interop` installs Node and th
 """
 
 import enum
-import functools
-import json
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import peewee
 import pytest
 import sequelize
 from click.testing import CliRunner
 from independent_catalog import snapshot, unlike
+from node import node, node_json
 from platform_database import family, query
 
 import engagement_db as edb
 from engagement_db.cli import main
 from engagement_db.orm.fields import EnumField
 
-SERVICE = Path(__file__).parent
-TIMEOUT_SECONDS = 120
 PLATFORM = (edb.User, edb.Project, edb.Gig)
 OURS = tuple(model for model in edb.MODELS if model not in PLATFORM)
-
-
-@functools.cache
-def node_command():
-    """The command of the Node service; skips where it is not installed."""
-    program = shutil.which("node")
-    if program is None or not (SERVICE / "node_modules").exists():
-        pytest.skip("the Node service is not installed: tests/run -e interop does it; or npm ci in tests/interop")
-    return [program, "driver.js"]
-
-
-def node(url, *command):
-    """What the Node service prints for a command."""
-    done = subprocess.run(
-        [*node_command(), url, *command],
-        cwd=SERVICE,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def node_json(url, *command):
-    return json.loads(node(url, *command))
 
 
 def run(url, *arguments):
@@ -65,23 +32,6 @@ def run(url, *arguments):
 
 def history(url):
     return [name for (name,) in query(url, 'SELECT "name" FROM "migratehistory" ORDER BY "name"')]
-
-
-@pytest.fixture
-def platform(url):
-    """The URL of a database with the platform's own tables, by Sequelize."""
-    node(url, "platform")
-    return url
-
-
-@pytest.fixture
-def shared(platform):
-    """The URL of a database that our scripts migrated beside the platform; models are bound to it."""
-    code, output = run(platform, "migrate")
-    assert code == 0, output
-    database = edb.connect(platform)
-    with database.connection_context():
-        yield platform
 
 
 def in_json(value):
