@@ -381,6 +381,38 @@ def _print_lines(
         click.echo(line)
 
 
+@main.command("grants")
+@_database_options
+@click.option("--dialect", "name", metavar="NAME", shell_complete=_complete_dialect, help="No connection is made.")
+@click.option("--migrator", metavar="ROLE", default="engagement_migrator", show_default=True)
+@click.option("--service", metavar="ROLE", default="engagement_service", show_default=True)
+@click.option("--auditor", metavar="ROLE", default="engagement_auditor", show_default=True)
+@click.option("--platform", metavar="ROLE", default="platform", show_default=True, help="Owns the platform's tables.")
+def print_grants(url: str | None, require_url: bool, name: str | None, **roles: str) -> None:
+    """Print the GRANTs of migrator, service and auditor.
+
+    They are run in the database, by one who may: an administrator, or for the last two on PostgreSQL the migrator. The
+    roles have to exist.
+    """
+    from engagement_db.schema import grants
+
+    if name is not None and url is not None:
+        raise click.UsageError("--database and --dialect are mutually exclusive.")
+    if name is not None:
+        server = servers.named(name)
+    else:
+        target = settings.choose_target(url, require_url=require_url)
+        server = servers.family(settings.unconnected(target))
+    chosen = grants.Roles(**roles)
+    first = grants.migrator_grants(server, chosen)
+    click.echo("-- Before the first migration")
+    for statement in first:
+        click.echo(f"{statement};")
+    click.echo("-- After each migration")
+    for statement in grants.reader_and_writer_grants(server, chosen):
+        click.echo(f"{statement};")
+
+
 @main.command("release-due")
 @_database_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")

@@ -8,14 +8,14 @@ None it is created, complete it is kept, not validated it is completed.
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import peewee
 
-from engagement_db.errors import MigrationBusy
+from engagement_db.errors import ConfigurationError, MigrationBusy
 from engagement_db.servers import ddl
 from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.dialect import Dialect
@@ -76,6 +76,20 @@ class Server(Dialect, ABC):
     @abstractmethod
     def read(self, database: peewee.Database) -> Catalog:
         """Return the catalog of a live database of this server."""
+
+    # Rights
+
+    def grants_to_migrate(self, role: str, owner: str, parents: Sequence[str]) -> list[str]:
+        """Return the GRANTs with which ``role`` can migrate beside tables that ``owner`` has: ``parents``."""
+        raise ConfigurationError(f"{self.display_name} has no roles: its rights are those of the file.")
+
+    def grants_to_enter(self, role: str) -> list[str]:
+        """Return the GRANTs that ``role`` needs before it can use any table."""
+        return []
+
+    def grants_to_number(self, role: str, table: str) -> list[str]:
+        """Return the GRANTs with which ``role`` gets ids for new rows of ``table``."""
+        return []
 
     # Sessions
 

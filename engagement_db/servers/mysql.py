@@ -1,7 +1,7 @@
 """MySQL and MariaDB: DDL commits, and ALGORITHM and LOCK are named so that it is refused rather than blocks writes."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -120,6 +120,10 @@ class Mysql(Server):
 
     def read(self, database: peewee.Database) -> "MysqlCatalog":
         return MysqlCatalog(database, self)
+
+    def grants_to_migrate(self, role: str, owner: str, parents: Sequence[str]) -> list[str]:
+        rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, TRIGGER, SHOW VIEW"
+        return [f"GRANT {rights} ON * TO {self.quoted(role)}"]
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:

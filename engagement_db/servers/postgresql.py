@@ -1,7 +1,7 @@
 """PostgreSQL: enum types, indexes built concurrently, constraints validated after they are added."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -94,6 +94,21 @@ class Postgresql(Server):
 
     def read(self, database: peewee.Database) -> "PostgresqlCatalog":
         return PostgresqlCatalog(database, self)
+
+    def grants_to_migrate(self, role: str, owner: str, parents: Sequence[str]) -> list[str]:
+        tables, grantee = ", ".join(map(self.quoted, parents)), self.quoted(role)
+        # Only the owner of a table alters it, and revision three alters projects.
+        return [
+            f'GRANT USAGE, CREATE ON SCHEMA "public" TO {grantee}',
+            f"GRANT SELECT, REFERENCES ON {tables} TO {grantee}",
+            f"GRANT {self.quoted(owner)} TO {grantee}",
+        ]
+
+    def grants_to_enter(self, role: str) -> list[str]:
+        return [f'GRANT USAGE ON SCHEMA "public" TO {self.quoted(role)}']
+
+    def grants_to_number(self, role: str, table: str) -> list[str]:
+        return [f"GRANT USAGE ON SEQUENCE {self.quoted(f'{table}_id_seq')} TO {self.quoted(role)}"]
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
