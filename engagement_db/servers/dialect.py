@@ -59,6 +59,8 @@ class Dialect:
     stores_json_as_text: ClassVar[bool] = False
     # Which condition finds values that a column of this type should not hold, where the type does not prevent them?
     odd_value_sql: ClassVar[dict[type[ColumnType], str]] = {}
+    # Is text compared byte by byte, so that texts of one beginning are a range?
+    compares_bytes: ClassVar[bool] = False
     # Does it assume that matching rows are spread evenly over any index that has the order of the query?
     assumes_even_spread: ClassVar[bool] = False
     # Does SELECT ... FOR UPDATE lock rows? (Elsewhere one writer at a time locks the whole file.)

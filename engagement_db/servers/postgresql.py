@@ -316,7 +316,7 @@ class PostgresqlCatalog(Reader):
                 "SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_type t "
                 "JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) "
                 "LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid "
-                "WHERE t.typname = %s AND t.typnamespace = current_schema()::regnamespace "
+                "WHERE t.oid = to_regtype(quote_ident(%s)) "
                 # Types are those of domains; what else depends, as defaults and indexes do, goes with its column.
                 "AND (c.relkind IN ('r', 'p', 'f', 'm', 'c') AND d.objsubid > 0 "
                 "OR d.classid = 'pg_proc'::regclass OR d.classid = 'pg_type'::regclass AND d.deptype = 'n') "

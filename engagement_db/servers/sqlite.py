@@ -71,6 +71,7 @@ class Sqlite(Server):
         Money: "typeof({column}) NOT IN ('integer', 'real') OR abs({column}) >= 1e14 OR {column} <> ROUND({column}, 4)",
         Json: "NOT json_valid({column})",
     }
+    compares_bytes = True
     supports_for_update = False
     ignores_case_of_names = True
     session = ("PRAGMA foreign_keys = ON", "PRAGMA journal_mode = WAL")

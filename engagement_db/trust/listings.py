@@ -15,7 +15,7 @@ import peewee
 from engagement_db.errors import Refused
 from engagement_db.orm.cursors import decode_cursor
 from engagement_db.orm.paging import Page, Row, instant_bound
-from engagement_db.orm.rows import id_of, required_text, stored_value
+from engagement_db.orm.rows import begins_with, id_of, required_text, stored_value
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.disputes import DisputeCase
@@ -164,8 +164,11 @@ def list_cases(
     for the first filter given of these, dispute_cases_escrow_transaction_id, the indexes of a party
     (dispute_cases_opened_by_id, escrow_transactions_initiated_by_id, escrow_transactions_counterparty_id and
     escrow_transactions_account_id), dispute_cases_assigned_to_id, dispute_cases_status, dispute_cases_stage or
-    dispute_cases_priority, without a filter the primary key. ``reason_code``, ``reference_prefix`` and ``text`` alone
-    have no index. ``limit`` is 1 to 200; ``after`` and ``before`` are cursors of such a page.
+    dispute_cases_priority, without a filter the primary key. ``reference_prefix`` alone uses
+    escrow_transactions_reference and dispute_cases_escrow_transaction_id, and sorts what it finds; on PostgreSQL that
+    index serves a prefix only where the database has the collation C, and all references are read otherwise.
+    ``reason_code`` and ``text`` alone have no index. ``limit`` is 1 to 200; ``after`` and ``before`` are cursors of
+    such a page.
 
     Raises Refused for filters without an index, and RefusedValue for a value that does not fit.
     """
@@ -180,9 +183,10 @@ def list_cases(
         _equal(case.stage, "stage", stage, "dispute_cases_stage"),
         _equal(case.priority, "priority", priority, "dispute_cases_priority"),
         _equal(case.reason_code, "reason_code", reason_code),
-        _of_reference(reference_prefix),
         _containing(case.summary, "text", text),
     ]
+    if reference_prefix is not None:
+        filters.append(_of_references(reference_prefix, is_alone=not any(item and item.index for item in filters)))
     page: Any = _listing(case, "cases", filters, limit, after, before)
     if party is not None:
         parties = _cases_of(id_of(case.opened_by, party)).alias("parties")
@@ -251,13 +255,15 @@ def _of_provider(provider: str | None) -> _Filter | None:
     return _Filter("provider", peewee.fn.EXISTS(found))
 
 
-def _of_reference(prefix: str | None) -> _Filter | None:
-    if prefix is None:
-        return None
+def _of_references(prefix: str, *, is_alone: bool) -> _Filter:
+    """Return the filter by the beginning of the reference; alone it begins with the index of references."""
     row = EscrowTransaction
-    is_meant = row.reference.startswith(required_text(row.reference, prefix))
-    found = row.select(row.id).where(row.id == DisputeCase.escrow_transaction, is_meant)
-    return _Filter("reference_prefix", peewee.fn.EXISTS(found))
+    found = row.select(row.id).where(begins_with(row.reference, required_text(row.reference, prefix)))
+    if is_alone:
+        index = "dispute_cases_escrow_transaction_id"
+        return _Filter("reference_prefix", DisputeCase.escrow_transaction.in_(found), index)
+    of_case = found.where(row.id == DisputeCase.escrow_transaction)
+    return _Filter("reference_prefix", peewee.fn.EXISTS(of_case))
 
 
 def _containing(field: Any, name: str, text: str | None) -> _Filter | None:

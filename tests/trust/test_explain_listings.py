@@ -165,3 +165,17 @@ def test_a_listing_reads_little_on_the_first_page_and_the_next(server, skewed, r
     for after in (None, cursor) if cursor else (None,):
         for plan in plans_of(server.name, skewed, lambda after=after: list(listing(rows, after))):
             assert plan.rows_read <= most
+
+
+def test_the_beginning_of_a_reference_is_looked_up_in_the_index_of_references(server, skewed):
+    most = FEW_ROWS
+    if server.name == "postgres":
+        collation = skewed.execute_sql("SELECT datcollate FROM pg_database WHERE datname = current_database()")
+        # Another collation than C does not keep the texts of one beginning together.
+        most += 0 if collation.fetchone()[0] in ("C", "POSIX") else ROWS
+    (plan,) = plans_of(server.name, skewed, lambda: list(edb.list_cases(reference_prefix="1023")))
+    assert plan.rows_read <= most
+    assert plan.rows_sorted <= FEW_ROWS or server.name == "sqlite"
+    if most == FEW_ROWS:
+        assert "escrow_transactions_reference" in plan.indexes
+        assert plan.scanned_tables == set()

@@ -77,7 +77,7 @@ def test_transactions_by_what_has_no_index_are_refused(filters):
 def test_accounts_and_cases_by_what_has_no_index_are_refused():
     with pytest.raises(edb.Refused, match="currency_code alone"):
         edb.list_accounts(currency_code="EUR")
-    for name in ("reason_code", "reference_prefix", "text"):
+    for name in ("reason_code", "text"):
         with pytest.raises(edb.Refused, match=f"{name} alone"):
             edb.list_cases(**{name: "late"})
     with pytest.raises(edb.Refused, match="reason_code and text alone"):
@@ -107,6 +107,11 @@ def test_cases_by_each_filter_closed_ones_too():
         ({"party": payee.id}, [2, 1, 0]),
         ({"party": payee, "reason_code": "late", "reference_prefix": "A_"}, [0]),
         ({"party": payee, "reference_prefix": "A%"}, [1]),
+        ({"reference_prefix": "A"}, [2, 1, 0]),
+        ({"reference_prefix": "A_"}, [0]),
+        ({"reference_prefix": "A%2"}, [1]),
+        ({"reference_prefix": "a"}, []),
+        ({"reference_prefix": "A", "reason_code": "late", "text": "AB"}, [2]),
         ({"party": payee, "text": "100% of AB"}, [2]),
         ({"party": make_user()}, []),
     ):
