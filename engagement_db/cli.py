@@ -381,6 +381,21 @@ def _print_lines(
         click.echo(line)
 
 
+@main.command("diagram")
+@click.argument("name", metavar="[tables|escrow|account|dispute]", default="tables")
+@click.option("--format", "language", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+def print_diagram(name: str, language: str) -> None:
+    """Print a diagram of the tables or of statuses.
+
+    It is made from what the models declare and the verbs allow, without a connection.
+    """
+    from engagement_db import MODELS, diagrams
+
+    if name not in diagrams.NAMES:
+        raise click.BadParameter(f"{name!r} is none of {', '.join(diagrams.NAMES)}.")
+    click.echo(diagrams.draw(name, language, [model.declared() for model in MODELS]))
+
+
 @main.command("grants")
 @_database_options
 @click.option("--dialect", "name", metavar="NAME", shell_complete=_complete_dialect, help="No connection is made.")

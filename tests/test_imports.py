@@ -45,6 +45,7 @@ FLOORS = [
     {"trust.books"},
     {"row_check"},
     {"readiness"},
+    {"diagrams"},
     {"public"},
 ]
 # What the rest of the package sees of the servers: not the module of any one of them.

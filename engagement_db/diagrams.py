@@ -1,0 +1,104 @@
+"""Diagrams of tables and statuses as text, made from what the models and the verbs themselves use."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from engagement_db.tables import Table
+from engagement_db.trust.transitions import ACCOUNT_TRANSITIONS, STAGES, TRANSITIONS
+from engagement_db.trust.words import AccountStatus, DisputeStage, TransactionStatus
+
+
+class Arrow(NamedTuple):
+    """From one box to another, with what leads there."""
+
+    source: str
+    target: str
+    label: str
+
+
+def relations(tables: Iterable[Table]) -> list[Arrow]:
+    """Return an arrow from each parent to each table that refers to it, labelled with the column."""
+    return [Arrow(key.parent, table.name, key.column) for table in tables for key in table.foreign_keys]
+
+
+def escrow_moves() -> list[Arrow]:
+    """Return the moves of an escrow transaction; a case that is withdrawn leads back to where it came from."""
+    before = TRANSITIONS["dispute"].sources
+    return _joined(
+        Arrow(source, target, verb)
+        for verb, move in TRANSITIONS.items()
+        for source in move.sources
+        for target in (before if move.target is None else (move.target,))
+    )
+
+
+def account_moves() -> list[Arrow]:
+    """Return the moves of an escrow account."""
+    verbs = {AccountStatus.ACTIVE: "activate", AccountStatus.SUSPENDED: "suspend", AccountStatus.CLOSED: "close"}
+    by_verb = [
+        Arrow(source, target, verbs[target]) for target, sources in ACCOUNT_TRANSITIONS.items() for source in sources
+    ]
+    return _joined([*by_verb, Arrow(AccountStatus.PENDING, AccountStatus.ACTIVE, "the first money")])
+
+
+def case_moves() -> list[Arrow]:
+    """Return the stages of a dispute case: any later one may be next."""
+    ends = {DisputeStage.RESOLVED: "resolve or withdraw"}
+    return [
+        Arrow(source, target, ends.get(target, "advance"))
+        for place, source in enumerate(STAGES)
+        for target in STAGES[place + 1 :]
+    ]
+
+
+MOVES: Final[Mapping[str, tuple[str, Callable[[], list[Arrow]]]]] = {
+    "escrow": (TransactionStatus.INITIATED, escrow_moves),
+    "account": (AccountStatus.PENDING, account_moves),
+    "dispute": (DisputeStage.INTAKE, case_moves),
+}
+NAMES: Final = ("tables", *MOVES)
+FORMATS: Final = ("mermaid", "dot")
+
+
+def draw(name: str, language: str, tables: Sequence[Table]) -> str:
+    """Return the diagram of this name (one of NAMES) in mermaid or dot."""
+    if name == "tables":
+        lines = _tables_in_mermaid(tables) if language == "mermaid" else _in_dot(relations(tables), "box")
+    else:
+        first, moves = MOVES[name]
+        lines = _moves_in_mermaid(first, moves()) if language == "mermaid" else _in_dot(moves(), "ellipse")
+    return "\n".join(lines)
+
+
+def _joined(arrows: Iterable[Arrow]) -> list[Arrow]:
+    """Return one arrow for each pair of boxes, with all of its labels."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for source, target, label in arrows:
+        labels.setdefault((str(source), str(target)), []).append(label)
+    return [Arrow(source, target, ", ".join(found)) for (source, target), found in labels.items()]
+
+
+def _tables_in_mermaid(tables: Iterable[Table]) -> Iterator[str]:
+    yield "erDiagram"
+    for table in tables:
+        nullable = {column.name for column in table.columns if column.null}
+        for parent, child, column in relations([table]):
+            yield f"    {parent} {'|o' if column in nullable else '||'}--o{{ {child} : {column}"
+
+
+def _moves_in_mermaid(first: str, arrows: Sequence[Arrow]) -> Iterator[str]:
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {first}"
+    for source, target, label in arrows:
+        yield f"    {source} --> {target}: {label}"
+    sources = {arrow.source for arrow in arrows}
+    for last in dict.fromkeys(arrow.target for arrow in arrows if arrow.target not in sources):
+        yield f"    {last} --> [*]"
+
+
+def _in_dot(arrows: Iterable[Arrow], shape: str) -> Iterator[str]:
+    yield "digraph {"
+    yield f"    rankdir=LR; node [shape={shape}];"
+    for source, target, label in arrows:
+        yield f'    "{source}" -> "{target}" [label="{label}"];'
+    yield "}"

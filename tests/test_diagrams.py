@@ -1,0 +1,76 @@
+"""The diagrams are what the models declare and the verbs allow, and the pages show them as they are."""
+
+import re
+from pathlib import Path
+
+import pytest
+from commands import run
+
+import engagement_db as edb
+from engagement_db import diagrams, testing
+from engagement_db.trust.words import DisputeStage
+
+ROOT = Path(__file__).parent.parent
+
+
+def printed(*arguments):
+    ended = run(["engagement-db", "diagram", *arguments])
+    assert ended.code == 0, ended.words
+    return ended.stdout
+
+
+def test_the_pages_show_the_diagrams_of_the_contract():
+    page = (ROOT / "docs" / "diagrams.md").read_text("utf-8")
+    shown = dict(re.findall(r"<!-- (\w+) -->\n```mermaid\n(.*?)```", page, re.DOTALL))
+    assert shown == {name: printed(name) for name in diagrams.NAMES}
+    assert f"```mermaid\n{printed('escrow')}```" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_foreign_key_is_drawn_as_it_is():
+    lines = printed("tables").splitlines()
+    for model in edb.MODELS:
+        for reference in model._meta.refs:
+            end = "|o" if reference.null else "||"
+            parent, child = reference.rel_model._meta.table_name, model._meta.table_name
+            assert f"    {parent} {end}--o{{ {child} : {reference.column_name}" in lines
+
+
+def test_a_verb_is_drawn_exactly_where_it_is_allowed(engagement_db_database):
+    drawn = {(move.source, verb) for move in diagrams.escrow_moves() for verb in move.label.split(", ")}
+    for status in edb.TransactionStatus:
+        if status == edb.TransactionStatus.DISPUTED:
+            continue
+        for verb in ("fund", "hold", "release", "refund", "cancel"):
+            payment = testing.make_transaction(status=status)
+            try:
+                is_allowed = getattr(payment, verb)().changed
+            except edb.InvalidTransition:
+                is_allowed = False
+            assert is_allowed is ((status, verb) in drawn), (status, verb)
+
+
+def test_a_case_advances_as_it_is_drawn(engagement_db_database):
+    drawn = {(move.source, move.target) for move in diagrams.case_moves()}
+    stages = [stage for stage in DisputeStage if stage != DisputeStage.RESOLVED]
+    for source in stages:
+        for target in stages:
+            case = testing.make_case()
+            case.advance(source)
+            try:
+                is_allowed = case.advance(target).changed
+            except edb.InvalidTransition:
+                is_allowed = False
+            assert is_allowed is ((source, target) in drawn), (source, target)
+
+
+@pytest.mark.parametrize("name", diagrams.NAMES)
+def test_graphviz_gets_an_arrow_for_each_line(name):
+    dot = printed(name, "--format", "dot")
+    assert dot.startswith("digraph {\n")
+    assert dot.count(" -> ") == len([line for line in printed(name).splitlines() if "--" in line and "[*]" not in line])
+
+
+def test_a_diagram_that_is_not_there_is_named():
+    ended = run(["engagement-db", "diagram", "disputes"])
+    assert ended.code == 2
+    assert "'disputes' is none of tables, escrow, account, dispute." in ended.words
