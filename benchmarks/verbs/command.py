@@ -19,16 +19,22 @@ from benchmarks.verbs import databases, growth, peers, race, rounds, rows, table
 
 def main() -> None:
     options = _options()
-    task = functools.partial(_measure_growth if options.growth else _measure, options)
     # A process for each server, because Django has one database for the process.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
-        measured = list(pool.map(task, options.servers))
-    if options.growth:
-        print("\n\n".join(measured))
-        return
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(each) for each in measured], indent=1))
+        if options.growth:
+            for table in pool.map(functools.partial(_measure_growth, options), options.servers):
+                print(f"{table}\n", flush=True)
+            return
+        measured = []
+        for each in pool.map(functools.partial(_measure, options), options.servers):
+            measured.append(each)
+            if options.json is not None:
+                options.json.write_text(json.dumps([dataclasses.asdict(each) for each in measured], indent=1))
+    _print(measured)
+
+
+def _print(measured: list[tables.Measured]) -> None:
     for each in measured:
         print(
             f"{each.server}: {each.rounds} rounds, load {each.load_before:.1f} before and {each.load_after:.1f} after."
@@ -71,16 +77,11 @@ def _measure(options: argparse.Namespace, name: str) -> tables.Measured:
         rows.fill(url, size)
         before = databases.load_average()
         figures, missing = rounds.measure(url, options.peers, options.sequelize, options.rounds)
-        races: dict[str, dict[str, race.Race]] = {}
-        if options.clients and name != "sqlite":
-            for title, is_hot in (("on 100 accounts", False), ("on one account", True)):
-                races[title] = {
-                    peer: race.race(
-                        url, peer, options.sequelize, clients=options.clients, cycles=options.cycles, is_hot=is_hot
-                    )
-                    for peer in options.peers
-                    if peer not in missing
-                }
+        races = {
+            peer: race.race(url, peer, options.sequelize, clients=options.clients, cycles=options.cycles)
+            for peer in options.peers
+            if peer not in missing and options.clients and name != "sqlite"
+        }
         version = f"{name} {server.version.split('-')[0]}"
         after = databases.load_average()
         return tables.Measured(version, before, after, options.rounds, figures, races, missing)

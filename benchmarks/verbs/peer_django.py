@@ -10,7 +10,7 @@ import django
 import pymysql
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Max, Q
 
 from benchmarks.verbs import databases, work
 
@@ -84,8 +84,8 @@ class Peer(work.Peer):
                 )
 
     def thread(self, post: int) -> list[Any]:
-        query = self._models.Comment.objects.filter(post_id=post).order_by("created_at", "id")
-        rows = list(query[: work.THREAD_LIMIT + 1])
+        query = self._models.Comment.objects.select_related("user").filter(post_id=post)
+        rows = list(query.order_by("created_at", "id")[: work.THREAD_LIMIT + 1])
         return work.tree(rows, key=lambda row: row.id, parent=lambda row: row.parent_id)
 
     def reply(self, post: int, user: int, body: str, parent: int) -> None:
@@ -105,6 +105,7 @@ class Peer(work.Peer):
         with transaction.atomic():
             holder = self._locked(self._models.Account).get(id=account)
             assert holder.status == "active"
+            previous = self._models.Transaction.objects.aggregate(newest=Max("id"))["newest"]
             payment, _ = self._models.Transaction.objects.get_or_create(
                 reference=reference,
                 defaults={
@@ -114,7 +115,7 @@ class Peer(work.Peer):
                     "net_amount": work.NET,
                     "currency_code": holder.currency_code,
                     "initiated_by_id": work.PAYER,
-                    "audit_trail": [work.first_entry(account, now())],
+                    "audit_trail": [work.first_entry(account, holder.user_id, previous, now())],
                 },
             )
         self._payment = payment.id

@@ -10,7 +10,7 @@ from benchmarks.verbs import databases, work
 
 _POST = 'p.id, p.content, p.visibility, p.metadata, p."createdAt", p."updatedAt"'
 _AUTHOR = 'u.id, u."firstName", u."lastName", u.email, u."createdAt", u."updatedAt"'
-_COMMENT = 'id, "postId", "userId", "parentId", body, metadata, "deletedAt", "createdAt", "updatedAt"'
+_COMMENT = 'c.id, c."postId", c."userId", c."parentId", c.body, c.metadata, c."deletedAt", c."createdAt", c."updatedAt"'
 
 
 class Peer(work.Peer):
@@ -86,8 +86,8 @@ class Peer(work.Peer):
 
     def thread(self, post: int) -> list[Any]:
         rows = self._execute(
-            f'SELECT {_COMMENT} FROM feed_comments WHERE "postId" = %s ORDER BY "createdAt", id '
-            f"LIMIT {work.THREAD_LIMIT + 1}",
+            f'SELECT {_COMMENT}, {_AUTHOR} FROM feed_comments c JOIN users u ON u.id = c."userId" '
+            f'WHERE c."postId" = %s ORDER BY c."createdAt", c.id LIMIT {work.THREAD_LIMIT + 1}',
             post,
         ).fetchall()
         return work.tree(rows, key=itemgetter(0), parent=itemgetter(3))
@@ -241,8 +241,9 @@ class Peer(work.Peer):
 
     def _initiate(self, account: int, reference: str) -> int:
         self._execute(self._begin)
-        sql = f'SELECT status, "currencyCode" FROM escrow_accounts WHERE id = %s{self._lock}'
-        status, currency = self._execute(sql, account).fetchone()
+        newest = "(SELECT MAX(id) FROM escrow_transactions)"
+        sql = f'SELECT status, "currencyCode", "userId", {newest} FROM escrow_accounts WHERE id = %s{self._lock}'
+        status, currency, owner, previous = self._execute(sql, account).fetchone()
         assert status == "active"
         moment = datetime.now(UTC)
         now = databases.stored(self._server, moment)
@@ -255,7 +256,7 @@ class Peer(work.Peer):
             netAmount=str(work.NET),
             currencyCode=currency,
             initiatedById=work.PAYER,
-            auditTrail=json.dumps([work.first_entry(account, moment)]),
+            auditTrail=json.dumps([work.first_entry(account, owner, previous, moment)]),
             createdAt=now,
             updatedAt=now,
         )

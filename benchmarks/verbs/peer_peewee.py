@@ -250,8 +250,8 @@ class Peer(work.Peer):
                 Log.create(post=post, actor=user, action="reaction_removed", metadata=details)
 
     def thread(self, post: int) -> list[Any]:
-        query = Comment.select().where(Comment.post == post).order_by(Comment.created_at, Comment.id)
-        rows = list(query.limit(work.THREAD_LIMIT + 1))
+        query = Comment.select(Comment, User).join(User).where(Comment.post == post)
+        rows = list(query.order_by(Comment.created_at, Comment.id).limit(work.THREAD_LIMIT + 1))
         return work.tree(rows, key=lambda row: row.id, parent=lambda row: row.parent_id)
 
     def reply(self, post: int, user: int, body: str, parent: int) -> None:
@@ -266,6 +266,7 @@ class Peer(work.Peer):
         with self._transaction():
             holder = self._locked(Account.select().where(Account.id == account)).get()
             assert holder.status == "active"
+            previous = Transaction.select(fn.MAX(Transaction.id)).scalar()
             moment = now()
             with self._database.atomic():
                 payment = Transaction.create(
@@ -276,7 +277,7 @@ class Peer(work.Peer):
                     net_amount=work.NET,
                     currency_code=holder.currency_code,
                     initiated_by=work.PAYER,
-                    audit_trail=[work.first_entry(account, moment)],
+                    audit_trail=[work.first_entry(account, holder.user_id, previous, moment)],
                     created_at=moment,
                     updated_at=moment,
                 )

@@ -48,7 +48,7 @@ def _shared_work() -> dict[str, Any]:
     at = datetime.now(UTC)
     return {
         "moves": {move.action: {"move": asdict(move), "entry": work.entry(move, at)} for move in _MOVES},
-        "firstEntry": work.first_entry(0, at),
+        "firstEntry": work.first_entry(0, 0, None, at),
         "opening": work.OPENING,
         "ending": work.ENDING,
         "active": work.ACTIVE,

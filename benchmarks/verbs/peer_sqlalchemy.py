@@ -90,6 +90,7 @@ class Comment(TimedRow, Row):
     body: Mapped[str]
     details: Mapped[dict | None] = mapped_column("metadata")
     deleted_at: Mapped[datetime | None] = mapped_column("deletedAt")
+    user: Mapped[User] = relationship()
 
 
 class Share(Row):
@@ -259,9 +260,15 @@ class Peer(work.Peer):
                 session.add(Log(post_id=post, actor_id=user, action="reaction_removed", details=details))
 
     def thread(self, post: int) -> list[Any]:
-        query = select(Comment).where(Comment.post_id == post).order_by(Comment.created_at, Comment.id)
+        query = (
+            select(Comment)
+            .options(joinedload(Comment.user))
+            .where(Comment.post_id == post)
+            .order_by(Comment.created_at, Comment.id)
+            .limit(work.THREAD_LIMIT + 1)
+        )
         with self._session() as session:
-            rows = session.scalars(query.limit(work.THREAD_LIMIT + 1)).all()
+            rows = session.scalars(query).all()
         return work.tree(rows, key=lambda row: row.id, parent=lambda row: row.parent_id)
 
     def reply(self, post: int, user: int, body: str, parent: int) -> None:
@@ -280,6 +287,7 @@ class Peer(work.Peer):
         with self._session(is_writing=True) as session, session.begin():
             holder = session.get_one(Account, account, with_for_update=self._lock)
             assert holder.status == "active"
+            previous = session.scalar(select(func.max(Transaction.id)))
             moment = now()
             payment = Transaction(
                 account_id=account,
@@ -289,7 +297,7 @@ class Peer(work.Peer):
                 net_amount=work.NET,
                 currency_code=holder.currency_code,
                 initiated_by_id=work.PAYER,
-                audit_trail=[work.first_entry(account, moment)],
+                audit_trail=[work.first_entry(account, holder.user_id, previous, moment)],
                 created_at=moment,
                 updated_at=moment,
             )

@@ -94,11 +94,11 @@ def written_by(peer: work.Peer, url: str) -> list[list[Any]]:
 
 
 def _comparable(value: Any) -> Any:
-    """Return a value of a row; of documents without the times, which differ."""
+    """Return a value of a row; of documents without times and ids, which differ."""
     with contextlib.suppress(TypeError, ValueError):
         value = json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
     if isinstance(value, list):
         return [_comparable(each) for each in value]
     if isinstance(value, dict):
-        return {name: each for name, each in sorted(value.items()) if name != "at"}
+        return {name: each for name, each in sorted(value.items()) if name not in ("at", "previous")}
     return value

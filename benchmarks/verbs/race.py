@@ -4,12 +4,13 @@ import multiprocessing
 import random
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from benchmarks.verbs import peers, rows
+from benchmarks.verbs import peers, rows, work
 
 _PATIENCE_SECONDS = 120
 
@@ -30,21 +31,25 @@ class _Run:
     errors: tuple[str, ...]
 
 
-def race(url: str, name: str, modules: Path | None, *, clients: int, cycles: int, is_hot: bool) -> Race:
-    """Have ``clients`` processes do ``cycles`` each; on one account if ``is_hot``, else on 100. Raises RuntimeError."""
+def race(url: str, name: str, modules: Path | None, *, clients: int, cycles: int) -> dict[str, Race]:
+    """Have ``clients`` processes do ``cycles`` each, on 100 accounts and then on one. Raises RuntimeError."""
     context = multiprocessing.get_context("spawn")
     start, finished = context.Barrier(clients), context.Queue()
     processes = [
-        context.Process(target=_client, args=(url, name, modules, number, cycles, is_hot, start, finished))
+        context.Process(target=_client, args=(url, name, modules, number, cycles, start, finished))
         for number in range(clients)
     ]
     for process in processes:
         process.start()
-    runs: list[_Run] = [finished.get(timeout=_PATIENCE_SECONDS) for _ in processes]
+    runs: list[dict[str, _Run]] = [finished.get(timeout=_PATIENCE_SECONDS) for _ in processes]
     for process in processes:
         process.join()
+    return {title: _together([each[title] for each in runs]) for title in runs[0]}
+
+
+def _together(runs: Sequence[_Run]) -> Race:
     if not any(run.cycles for run in runs):
-        raise RuntimeError(f"{name}: {runs[0].errors}")
+        raise RuntimeError(f"no client finished a cycle: {runs[0].errors}")
     seconds = max(run.ended for run in runs) - min(run.started for run in runs)
     return Race(sum(run.cycles for run in runs) / seconds, sum(len(run.errors) for run in runs))
 
@@ -55,22 +60,25 @@ def _client(
     modules: Path | None,
     number: int,
     cycles: int,
-    is_hot: bool,
     start: Barrier,
-    finished: "Queue[_Run]",
+    finished: "Queue[dict[str, _Run]]",
 ) -> None:
     chance = random.Random(number)
-    done, errors = 0, []
     with peers.opened(name, url, modules) as peer:
         # The first cycle builds what the peer keeps.
         peer.run("cycle", [[number + 1, uuid.uuid4().hex]])
-        start.wait(_PATIENCE_SECONDS)
-        started = time.time()
-        for _ in range(cycles):
-            account = rows.ACCOUNTS if is_hot else chance.randint(1, rows.ACCOUNTS - 1)
-            try:
-                peer.run("cycle", [[account, uuid.uuid4().hex]])
-                done += 1
-            except Exception as error:
-                errors.append(f"{type(error).__name__}: {error}"[:200])
-        finished.put(_Run(started, time.time(), done, tuple(errors)))
+        runs = {}
+        for title, first, last in (("on 100 accounts", 1, rows.ACCOUNTS - 1), ("on one account", *[rows.ACCOUNTS] * 2)):
+            start.wait(_PATIENCE_SECONDS)
+            runs[title] = _cycles(peer, [chance.randint(first, last) for _ in range(cycles)])
+        finished.put(runs)
+
+
+def _cycles(peer: work.Peer, accounts: Sequence[int]) -> _Run:
+    started, errors = time.time(), []
+    for account in accounts:
+        try:
+            peer.run("cycle", [[account, uuid.uuid4().hex]])
+        except Exception as error:
+            errors.append(f"{type(error).__name__}: {error}"[:200])
+    return _Run(started, time.time(), len(accounts) - len(errors), tuple(errors))

@@ -141,7 +141,7 @@ def _shares(posts: int, chance: random.Random) -> Iterable[tuple[Any, ...]]:
 
 
 def _accounts() -> Iterable[tuple[Any, ...]]:
-    return ((number + 1, "stripe", "active", "USD") for number in range(ACCOUNTS))
+    return ((number + 1, work.PROVIDER, "active", "USD") for number in range(ACCOUNTS))
 
 
 def _transactions(count: int, server: str) -> Iterable[tuple[Any, ...]]:
@@ -154,16 +154,25 @@ def _transactions(count: int, server: str) -> Iterable[tuple[Any, ...]]:
         moment = databases.stored(server, created_at)
         ends = (moment if status == end else None for end in ("released", "refunded", "cancelled"))
         amounts = tuple(map(str, (work.AMOUNT, work.FEE, work.NET)))
-        yield account, f"seed-{number}", status, *amounts, work.PAYER, *ends, _trail(account, status, created_at)
+        yield (
+            account,
+            f"seed-{number}",
+            status,
+            *amounts,
+            work.PAYER,
+            *ends,
+            _trail(account, status, number, created_at),
+        )
 
 
-def _trail(account: int, status: str, at: datetime) -> str:
+def _trail(account: int, status: str, previous: int, at: datetime) -> str:
     """Return the audit trail of a transaction that came to this status by the verbs."""
-    return _trail_at_epoch(account, status).replace(EPOCH.isoformat(), at.isoformat())
+    trail = _trail_to_complete(account, status).replace(EPOCH.isoformat(), at.isoformat())
+    return trail.replace('"previous": -1', f'"previous": {previous or "null"}')
 
 
 @cache
-def _trail_at_epoch(account: int, status: str) -> str:
+def _trail_to_complete(account: int, status: str) -> str:
     ends = {
         "released": work.RELEASE,
         "refunded": work.Move("refund", "in_escrow", "refunded", -1),
@@ -171,4 +180,6 @@ def _trail_at_epoch(account: int, status: str) -> str:
     }
     reached = {"initiated": (), "funded": (work.FUND,), "cancelled": ()}.get(status, (work.FUND, work.HOLD))
     moves = (*reached, *([ends[status]] if status in ends else []))
-    return json.dumps([work.first_entry(account, EPOCH), *(work.entry(move, EPOCH) for move in moves)])
+    first = work.first_entry(account, account, -1, EPOCH)
+    first["payload"]["scheduled_release_at"] = EPOCH.isoformat()
+    return json.dumps([first, *(work.entry(move, EPOCH) for move in moves)])

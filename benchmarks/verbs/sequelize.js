@@ -53,6 +53,7 @@ const Comment = model('comment', 'feed_comments', {
   metadata: JSON_TYPE,
   deletedAt: DATE,
 });
+Comment.belongsTo(User, { foreignKey: 'userId', as: 'user' });
 const Share = model('share', 'feed_shares', { postId: INTEGER, userId: INTEGER, channel: STRING });
 const Log = model(
   'log',
@@ -141,8 +142,10 @@ async function initiate(accountId, reference) {
   payment = await atomic(async (transaction) => {
     const account = await Account.findByPk(accountId, locked(transaction));
     if (account.status !== 'active') throw new Error(`account ${accountId} is ${account.status}`);
-    const entry = { ...work.firstEntry, at: new Date() };
+    const previous = await Payment.max('id', { transaction });
+    const entry = { ...work.firstEntry, at: new Date(), previous };
     entry.payload = { ...entry.payload, account: accountId };
+    entry.account = { user: account.userId, provider: account.provider };
     const [row] = await Payment.findOrCreate({
       where: { reference },
       transaction,
@@ -289,6 +292,7 @@ const operations = {
   async thread(postId) {
     const rows = await Comment.findAll({
       where: { postId },
+      include: [{ model: User, as: 'user' }],
       order: [
         ['createdAt', 'ASC'],
         ['id', 'ASC'],

@@ -60,13 +60,15 @@ def _figure(figure: Figure | None) -> str:
 
 def races(measured: Sequence[Measured]) -> str:
     """Return the cycles a second of clients at the same time, and how many were lost."""
-    names = list(dict.fromkeys(name for each in measured for by_peer in each.races.values() for name in by_peer))
+    names = list(dict.fromkeys(name for each in measured for name in each.races))
+    titles = list(dict.fromkeys(title for each in measured for by_title in each.races.values() for title in by_title))
     return _table(
         ["cycles a second", *names],
         (
-            [f"{each.server}, {title}", *(_race(by_peer.get(name)) for name in names)]
+            [f"{each.server}, {title}", *(_race(each.races.get(name, {}).get(title)) for name in names)]
             for each in measured
-            for title, by_peer in each.races.items()
+            for title in titles
+            if each.races
         ),
     )
 

@@ -1,6 +1,5 @@
 """What every peer does: the operations, and the documents that each has to write."""
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ PAGE = 50
 QUEUE = 100
 THREAD_LIMIT = 1_000
 AMOUNT, FEE, NET = Decimal(10), Decimal(1), Decimal(9)
-PAYER, CUSTOMER = 1, 2
+READER, PAYER, CUSTOMER = 5, 1, 2
+PROVIDER = "stripe"
 ACTIVE = ("open", "awaiting_customer", "under_review")
 CONTENT = "c" * 200
 METADATA = {"a": 1}
@@ -39,8 +39,8 @@ DISPUTE = Move("dispute", "in_escrow", "disputed", actor=CUSTOMER)
 REFUND = Move("refund", "disputed", "refunded", -1, "refunded_at", CUSTOMER, RESOLUTION)
 
 
-def first_entry(account: int, at: datetime) -> dict[str, Any]:
-    """Return the first entry of an audit trail, with the arguments of the call."""
+def first_entry(account: int, owner: int, previous: int | None, at: datetime) -> dict[str, Any]:
+    """Return the first entry of an audit trail: the arguments, the account, the transaction initiated before."""
     payload = {
         "account": account,
         "type": "project",
@@ -51,7 +51,13 @@ def first_entry(account: int, at: datetime) -> dict[str, Any]:
         **dict.fromkeys(("counterparty", "project", "gig", "milestone_label", "scheduled_release_at")),
         **dict.fromkeys(("external_id", "metadata")),
     }
-    return {**entry(Move("initiate", "", "initiated"), at), "from": None, "payload": payload}
+    return {
+        **entry(Move("initiate", "", "initiated"), at),
+        "from": None,
+        "payload": payload,
+        "account": {"user": owner, "provider": PROVIDER},
+        "previous": previous,
+    }
 
 
 def entry(move: Move, at: datetime) -> dict[str, Any]:
@@ -121,7 +127,6 @@ class Peer:
         """Do the operation once for each of these arguments; return what that took."""
         work = getattr(self, operation)
         found: Any = None
-        gc.collect()
         cpu, wall = time.process_time(), time.perf_counter()
         for arguments in calls:
             found = work(*arguments)
