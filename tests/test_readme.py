@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import engagement_db as edb
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -63,3 +65,18 @@ def test_every_page_that_is_linked_is_there():
 def test_continuous_integration_runs_the_test_command():
     command = blocks("sh")[1].strip()
     assert command in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_public_name_is_in_the_reference_of_the_contract():
+    headings = re.compile(r"^(##.*)$", re.MULTILINE)
+    made = run(sys.executable, str(ROOT / "docs" / "reference.py"), folder=ROOT)
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    assert headings.findall(page) == headings.findall(made)
+    assert {f"### {name}" for name in edb.__all__} <= set(headings.findall(page))
+
+
+def test_every_public_name_says_what_it_is():
+    for name in edb.__all__:
+        value = getattr(edb, name)
+        if callable(value) and not name.isupper():
+            assert value.__doc__, name
