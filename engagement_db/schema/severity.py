@@ -117,7 +117,8 @@ def _consider_rows(item: ClassifiedDifference, catalog: Catalog, server: Server)
             duplicates = catalog.duplicate_ids(table, columns)
             return replace(item, severity=Severity.BREAKING, duplicates=duplicates) if duplicates else item
         case Column(name) if item.difference.kind is Kind.NULL:
-            nulls = catalog.count(table) - catalog.count(table, name)
+            # One query: between two of them another session may write.
+            nulls = catalog.count_violations(table, f'"{name}" IS NOT NULL')
             return replace(item, severity=Severity.BREAKING, violations=nulls) if nulls else item
     check = missing_check(item.difference, server)
     violations = catalog.count_violations(table, check.expression) if check else 0

@@ -4,6 +4,7 @@ import datetime
 import json
 import re
 import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -922,3 +923,32 @@ def test_a_label_of_a_later_revision_is_allowed_by_the_check_that_align_adds_aft
     execute(url, "UPDATE feed_reactions SET \"reactionType\" = 'curious'")
     with pytest.raises(Exception, match=r"(?i)check|enum|truncated"):
         execute(url, "UPDATE feed_reactions SET \"reactionType\" = 'dull'")
+
+
+def test_writers_go_on_while_align_makes_its_changes(url):
+    sequelize.build(url, *sequelize.ALL, changed=MARKETPLACE)
+    sequelize.fill(url, "platform")
+    execute(url, "INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'one'), (2, 'two')")
+    done, written, failed = threading.Event(), [], []
+
+    def write():
+        with session(url) as writer:
+            while not done.is_set():
+                try:
+                    writer.ask("INSERT INTO feed_posts (\"userId\", content) VALUES (1, 'meanwhile')")
+                    written.append(1)
+                except Exception as error:
+                    failed.append(error)
+                time.sleep(0.005 if family(url) == "sqlite" else 0)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        code, said = adopt(url, "--align")
+    finally:
+        done.set()
+        thread.join(60)
+    assert (code, failed, breaking(said)) == (0, [], [])
+    assert "set feed_posts.userId not null" in said["aligned"]
+    assert "add column feed_posts.metadata" in said["aligned"]
+    assert count(url, "feed_posts") == len(written) + 2
