@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import engagement_db as edb
+from engagement_db import testing
+from engagement_db.contrib import problem_details
 from engagement_db.orm import columns, fields, models
 from engagement_db.orm.columns import Column, Reference
 
@@ -90,7 +92,11 @@ def test_each_back_reference_is_annotated(model):
         assert name == reference.model.__name__
 
 
-PUBLIC = {name: getattr(edb, name) for name in edb.__all__}
+PUBLIC = {
+    name: getattr(module, name)
+    for module in (edb, testing, problem_details)
+    for name in getattr(module, "__all__", ["headers_for", "problem_document", "status_of"])
+}
 
 
 def callables_of(name, value):
