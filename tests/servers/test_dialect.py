@@ -135,6 +135,16 @@ def test_assumes_even_spread(server, claims, dialect):
     assert (plan.rows_read > 2**13) == dialect.assumes_even_spread
 
 
+def test_compares_bytes(live, dialect):
+    texts = ["A", "a", "a-b", "a b", "ab", "aB", "a\u00e9", "a\U0001f600", "b", "\u00e9"]
+    live.execute_sql("CREATE TABLE texts (said VARCHAR(9))")
+    for text in texts:
+        live.execute_sql(f"INSERT INTO texts VALUES ('{text}')")
+    query = "SELECT said FROM texts WHERE said >= 'a' AND said < 'a\U0010ffff'"
+    found = {said for (said,) in live.execute_sql(query).fetchall()}
+    assert found == {text for text in texts if text.startswith("a")} or not dialect.compares_bytes
+
+
 def test_emulates_enum_and_json(claims, dialect):
     assert (ddl.type_check(dialect, "claims", SHAPE.columns[1]) is not None) == dialect.emulates_enum_and_json
     assert refuses(claims, f"INSERT INTO claims (mood) VALUES ({literal('awful')})")
