@@ -196,8 +196,9 @@ def engagement_db(url: str, *arguments: str) -> None:
 
 def directions(tool: str, url: str, options: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return how a tool goes up and down."""
-    if tool == "engagement_db":
-        return lambda: engagement_db(url, "migrate"), lambda: engagement_db(url, "rollback")
+    if tool.startswith("engagement_db"):
+        online = ["--online"] if tool == "engagement_db_online" else []
+        return lambda: engagement_db(url, "migrate"), lambda: engagement_db(url, "rollback", *online)
     if tool == "alembic":
         scheme, rest = url.split("://")
         driver = f"{scheme}+{'psycopg2' if scheme == 'postgresql' else 'pymysql'}://{rest}"
@@ -261,7 +262,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("server", choices=("postgres", "mariadb", "mysql"))
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--tools", nargs="+", default=["engagement_db"], help="engagement_db, alembic, sequelize")
+    parser.add_argument(
+        "--tools", nargs="+", default=["engagement_db"], help="engagement_db, engagement_db_online, alembic, sequelize"
+    )
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--quiet-seconds", type=float, default=60)
     parser.add_argument("--writes-per-second", type=float, default=200)

@@ -184,6 +184,9 @@ def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> Non
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="How many revisions (default 1).")
 @_to_option("The revision to return to, by name or number; 0 rolls back all.")
 @click.option("--discard-rows", is_flag=True, help="Roll back although rows will be deleted.")
+@click.option(
+    "--online", is_flag=True, help="MySQL: drop a column in two statements that rewrite no table, not in one."
+)
 def rollback(
     url: str | None,
     require_url: bool,
@@ -191,6 +194,7 @@ def rollback(
     count: int | None,
     to: str | None,
     discard_rows: bool,
+    online: bool,
 ) -> None:
     """Roll back the last revision, or more of them."""
     if count is not None and to is not None:
@@ -204,6 +208,7 @@ def rollback(
             count=count or 1,
             to=to,
             discard_rows=discard_rows,
+            online=online,
             lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
             report=click.echo,
         )

@@ -32,6 +32,7 @@ class Run:
     database: peewee.Database
     report: Report = logger.info
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+    is_online: bool = False
     server: Server = field(init=False)
     catalog: Catalog = field(init=False)
 
@@ -40,13 +41,18 @@ class Run:
         self.catalog = self.server.read(self.database)
 
     def execute_change(self, change: Change) -> None:
-        """Execute one change atomically.
+        """Execute one change: atomically, or if the run ``is_online`` in the steps that rewrite no table.
 
         Raises MigrationBusy if a table stayed locked, MigrationError if rows violate the constraint that the
         change adds, and what the database raises. Inside a transaction, which is retried as a whole, a
         locked table is such an error too.
         """
-        if self.database.in_transaction() and self.server.transactional_ddl:
+        if change.rewritten is not None:
+            self.report(f"    {self._cost(change.rewritten)}")
+        if change.online and self.is_online:
+            for part in change.online:
+                self.execute_change(part)
+        elif self.database.in_transaction() and self.server.transactional_ddl:
             self._execute(change)
         elif change.outside_transaction:
             # Such a statement does not block writers while it waits, so it uses the full timeout in one attempt.
@@ -54,6 +60,16 @@ class Run:
                 self.retry_while_locked(lambda: self._execute(change), timeout_seconds=0)
         else:
             self.retry_while_locked(lambda: self._execute(change), timeout_seconds=self.lock_timeout_seconds)
+
+    def _cost(self, table: str) -> str:
+        """Return which way the change of the table is made, and what it costs."""
+        if self.is_online:
+            return f"changing only the description of {table}, in two statements: if interrupted, run it again"
+        rows, size = self.catalog.size(table) or (0, 0)
+        return (
+            f"rewriting {table} in one atomic statement, about {rows:,} rows and {size / 2**20:,.0f} MB, while writes "
+            f"continue: seconds for each million rows; --online rewrites nothing"
+        )
 
     def retry_while_locked(self, work: Callable[[], None], *, timeout_seconds: float) -> None:
         """Retry ``work`` while a table is locked.

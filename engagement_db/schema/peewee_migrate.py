@@ -61,9 +61,15 @@ def _prepare(context: click.Context) -> peewee.Database:
         status = history.status(database, script_files.names(directory))
         status.require_consistent()
         if command == "rollback":
-            runner.require_applied(context.params["count"], len(status.applied))
-        elif context.params["name"] is not None:
-            _require_exact_name(context.params["name"], script_files.names(directory))
+            count = context.params["count"]
+            runner.require_applied(count, len(status.applied))
+            runner.require_runnable(database, status.applied, directory, rollback_count=count)
+        else:
+            name = context.params["name"]
+            if name is not None:
+                _require_exact_name(name, script_files.names(directory))
+            if not context.params["fake"]:
+                runner.require_runnable(database, status.applied, directory, to=name)
         if command == "migrate" and not status.pending:
             require_there(database, runner.load(directory))
     return database

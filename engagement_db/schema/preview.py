@@ -96,6 +96,9 @@ def _block(
     for change in changes:
         for statement in (*change.before, change.statement, *change.after):
             yield f"{statement};"
+        if change.online:
+            yield "-- Or these, which rewrite nothing, one after the other; if interrupted, run the rest:"
+            yield from (f"-- {part.statement};" for part in change.online)
         if change.fallback is not None:
             yield "-- Where the server refuses that algorithm, run this, which is slower and lets writes continue too:"
             yield f"-- {change.fallback};"

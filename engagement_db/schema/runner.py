@@ -51,9 +51,11 @@ def _interrupted(simulation: Simulation) -> list[Revision]:
     return [revision for revision, finding in findings if not finding.recorded and finding.is_exact]
 
 
-def _require_none_interrupted(names: Sequence[str], applied: Sequence[str]) -> None:
+def _require_none_interrupted(interrupted: Sequence[Revision], applied: Sequence[Revision], last: str) -> None:
+    """Raise HistoryError if a revision after ``last``, the oldest to be rolled back, is interrupted."""
+    names = [revision.name for revision in interrupted if revision.name > last]
     if names:
-        base = max((name for name in applied if name < names[0]), default=BASE)
+        base = max((revision.name for revision in applied if revision.name < names[0]), default=BASE)
         raise HistoryError(
             f"revision {', '.join(names)} is not applied, but the database has objects of it, as after an interrupted "
             "run. Run `engagement-db migrate` to finish it, or "
@@ -115,6 +117,7 @@ def rollback(
     count: int = 1,
     to: str | None = None,
     discard_rows: bool = False,
+    online: bool = False,
     directory: Path | None = None,
     lock_timeout_seconds: float = TIMEOUT_SECONDS,
     report: Report = logger.info,
@@ -123,6 +126,9 @@ def rollback(
 
     ``to`` is a name, a number or BASE, which rolls back all; the same call, made again, resumes. It also
     undoes what an interrupted run left of a pending revision; with ``count`` that is refused.
+
+    ``online`` rewrites no table where the server has another way (MySQL, to drop a column): in two statements, of which
+    an interrupted run leaves the second to the next.
 
     Raises RowsAtStake, naming the number of rows in each place, if rows would be deleted and
     ``discard_rows`` is not set; otherwise what ``migrate`` raises.
@@ -133,7 +139,7 @@ def rollback(
     with hold_migration_lock(database, lock_timeout_seconds):
         current = history.status(database, _names(revisions))
         current.require_consistent()
-        run = Run(database, report, lock_timeout_seconds)
+        run = Run(database, report, lock_timeout_seconds, online)
         simulation = Simulation(revisions, run.server, run.catalog, current.applied)
         applied = [revision for revision in reversed(simulation.revisions) if revision.name in current.applied]
         interrupted = _interrupted(simulation)
@@ -143,8 +149,7 @@ def rollback(
         else:
             require_applied(count, len(applied))
             chosen = applied[:count]
-            later = [item.name for item in interrupted if item.name > chosen[-1].name]
-            _require_none_interrupted(later, _names(applied))
+            _require_none_interrupted(interrupted, applied, chosen[-1].name)
         simulation.require_revertible(chosen)
         losses = [_counted(rows, what) for revision in chosen for what, rows in revision.data_loss(run)]
         if losses and not discard_rows:
@@ -158,6 +163,31 @@ def rollback(
                 history.remove(database, revision.name)
             done.append(revision.name)
     return tuple(done)
+
+
+def require_runnable(
+    database: peewee.Database,
+    applied: Sequence[str],
+    directory: Path,
+    *,
+    to: str | None = None,
+    rollback_count: int | None = None,
+) -> None:
+    """Raise what ``migrate``, or with a count ``rollback``, raises before its first change. Reads only.
+
+    For another runner of the same scripts. Nothing is looked at if one of them is not a revision of this library.
+    """
+    try:
+        revisions = load(directory)
+    except HistoryError:
+        return
+    run = Run(database)
+    simulation = Simulation(revisions, run.server, run.catalog, applied)
+    if rollback_count is None:
+        simulation.require_applicable(select_pending(simulation.revisions, applied, to))
+        return
+    newest = [revision for revision in reversed(simulation.revisions) if revision.name in applied]
+    _require_none_interrupted(_interrupted(simulation), newest, newest[rollback_count - 1].name)
 
 
 def status(database: peewee.Database, directory: Path | None = None) -> MigrationStatus:

@@ -26,14 +26,17 @@ from engagement_db.tables import Check, Column, ForeignKey, Index, Table
 class Change:
     """One statement of a step, and the statements around it in the same session.
 
-    ``fallback`` does the same more slowly, also without blocking writes: it is for a table on which the server refuses
-    the statement with one of its ``not_online_codes``. ``outside_transaction`` says that the server refuses the
-    statement inside one. ``violations_query`` finds rows that the statement does not validate, ``on_violation`` is the
-    statement that then reverts it.
+    ``online`` are changes that do the same together without rewriting the ``rewritten`` table, but not atomically: an
+    interrupted run has to be run again. ``fallback`` does the same more slowly, also without blocking writes: it is for
+    a table on which the server refuses the statement with one of its ``not_online_codes``. ``outside_transaction`` says
+    that the server refuses the statement inside one. ``violations_query`` finds rows that the statement does not
+    validate, ``on_violation`` is the statement that then reverts it.
     """
 
     statement: str
     fallback: str | None = None
+    online: "tuple[Change, ...]" = ()
+    rewritten: str | None = None
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     outside_transaction: bool = False

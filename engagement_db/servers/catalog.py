@@ -121,6 +121,10 @@ class Catalog:
         """Return the collations of the text columns, each once; none on a server whose tables have none."""
         return ()
 
+    def size(self, table: str) -> tuple[int, int] | None:
+        """Return the number of rows and of bytes as the server estimates them, where it is asked for them."""
+        return None
+
     def count(self, table: str, column: str | None = None) -> int:
         """Return the number of rows, or of rows in which the column is not NULL."""
         return 0

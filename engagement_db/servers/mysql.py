@@ -109,6 +109,9 @@ class Mysql(Server):
     )
     session_id_sql = "SELECT CONNECTION_ID()"
 
+    # Does it rewrite the table to drop a column together with its key and index?
+    rewrites_to_drop: ClassVar[bool] = True
+
     def literal(self, value: str) -> str:
         return literal(value.replace("\\", "\\\\"))
 
@@ -166,7 +169,14 @@ class Mysql(Server):
             *([f"DROP INDEX {self.quoted(index)}"] if index else []),
             f"DROP COLUMN {self.quoted(column)}",
         ]
-        yield Change(f"{self.alter(table)} {', '.join(clauses)}, {_ONLINE}")
+        statement = f"{self.alter(table)} {', '.join(clauses)}, {_ONLINE}"
+        if not self.rewrites_to_drop:
+            yield Change(statement)
+            return
+        drop = f"{self.alter(table)} {clauses[-1]}"
+        online = [Change(f"{self.alter(table)} {', '.join(clauses[:-1])}, {_ONLINE}")] if clauses[:-1] else []
+        online.append(Change(f"{drop}, ALGORITHM=INSTANT", fallback=f"{drop}, {_ONLINE}"))
+        yield Change(statement, online=tuple(online), rewritten=table)
 
     def add_index(self, table: str, index: Index, found: Index | None) -> Iterator[Change]:
         if found is None:
@@ -268,6 +278,8 @@ class Mariadb(Mysql):
         "WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() ORDER BY x.trx_started LIMIT 3"
     )
     progress_sql = "SELECT NULLIF(state, ''), NULLIF(progress, 0) FROM information_schema.processlist WHERE id = %s"
+
+    rewrites_to_drop = False
 
     drop_check = Server.drop_check
 
@@ -402,6 +414,14 @@ class MysqlCatalog(Reader):
             name,
         )
         return described(name, found[0][0], name) if found else None
+
+    def size(self, table: str) -> tuple[int, int] | None:
+        found = self.rows(
+            "SELECT table_rows, data_length + index_length FROM information_schema.tables "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            table,
+        )
+        return (int(found[0][0] or 0), int(found[0][1] or 0)) if found else None
 
     def obstacles(self) -> tuple[str, ...]:
         grants = self._grants()

@@ -86,6 +86,31 @@ def test_one_revision_at_a_time(folder: Path, url: str) -> None:
         assert unlike(expected, everything(url)) == {}
 
 
+def test_what_any_pending_revision_lacks_stops_the_first(folder: Path, url: str) -> None:
+    build(url)
+    execute(url, "ALTER TABLE gigs RENAME TO all_gigs")
+    before = everything(url)
+    result = pw_migrate(folder, "migrate", "--database", url)
+    assert result.code == 1
+    assert "the platform's table gigs is missing" in result.words
+    assert "Traceback" not in result.words
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == []
+
+
+def test_a_rollback_names_what_an_interrupted_revision_left(folder: Path, url: str) -> None:
+    build(url)
+    with contextlib.closing(open_database(url)) as database:
+        runner.migrate(database)
+    execute(url, f"DELETE FROM migratehistory WHERE name = '{OWNER}'")
+    before = everything(url)
+    result = pw_migrate(folder, "rollback", "--database", url)
+    assert result.code == 1
+    assert f"revision {OWNER} is not applied, but the database has objects of it" in " ".join(result.words.split())
+    assert unlike(before, everything(url)) == {}
+    assert history(url) == [FEED, TRUST]
+
+
 @pytest.mark.parametrize("script", [FOURTH, FOURTH_OF_STOCK], ids=["our steps", "peewee-migrate's own"])
 def test_a_new_script_runs_after_the_applied_ones_were_replayed(folder: Path, url: str, script: str) -> None:
     build(url)
