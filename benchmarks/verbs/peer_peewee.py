@@ -187,6 +187,8 @@ class Peer(work.Peer):
 
     def __init__(self, url: str) -> None:
         self._server = databases.server_of(url)
+        if self._server == "mariadb":
+            raise work.Missing("peewee's JSONField writes CAST(... AS JSON), which MariaDB does not know")
         self._database = self._open(url)
         _database.initialize(self._database)
         self._database.connect()

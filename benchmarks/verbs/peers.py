@@ -17,22 +17,18 @@ ALL = (*PYTHON, SEQUELIZE)
 _BODY = "written to be compared"
 
 
-class Missing(Exception):
-    """Why a peer cannot be measured here."""
-
-
 def open_peer(name: str, url: str, modules: Path | None) -> work.Peer:
     """Return the peer of that name, connected. ``modules`` has Sequelize. Raises Missing."""
     if name == SEQUELIZE:
         if modules is None or shutil.which("node") is None:
-            raise Missing("it needs node, and --sequelize FOLDER with its packages")
+            raise work.Missing("it needs node, and --sequelize FOLDER with its packages")
         from benchmarks.verbs import peer_sequelize
 
         return peer_sequelize.Peer(url, modules)
     try:
         module = importlib.import_module(f"benchmarks.verbs.peer_{name}")
     except ModuleNotFoundError as error:
-        raise Missing(f"{error.name} is not installed") from error
+        raise work.Missing(f"{error.name} is not installed") from error
     peer: work.Peer = module.Peer(url)
     return peer
 

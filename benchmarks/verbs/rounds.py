@@ -89,7 +89,7 @@ def measure(
     for name in names:
         try:
             found[name] = peers.open_peer(name, url, modules)
-        except peers.Missing as reason:
+        except work.Missing as reason:
             missing[name] = str(reason)
     try:
         peers.require_same_work(found, url)

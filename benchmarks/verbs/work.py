@@ -112,6 +112,10 @@ class Spent:
     rows: int
 
 
+class Missing(Exception):
+    """Why a peer cannot be measured here."""
+
+
 class Peer:
     """One way to do the operations.
 
