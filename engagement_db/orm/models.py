@@ -184,8 +184,14 @@ class BaseModel(peewee.Model):
 
     def __init__(self, *args: object, **values: object) -> None:
         """Make a row with these columns; raises TypeError for a name that is none."""
-        if "__no_default__" in values:
-            super().__init__(*args, **values)
+        if values.pop("__no_default__", False):
+            super().__init__(__no_default__=True)
+            for name, value in values.items():
+                if name in self._meta.fields:
+                    # Read, so it has its form already.
+                    self.__data__[name] = value
+                else:
+                    setattr(self, name, value)
             return
         given = {column_named(type(self), name).name: value for name, value in values.items()}
         super().__init__(*args, **given)
