@@ -15,7 +15,7 @@ import pytest
 import servers
 from commands import FIRST_THREE, Ended, run
 from independent_catalog import everything, unlike
-from platform_database import execute
+from platform_database import execute, let_names_repeat
 
 from engagement_db.orm.urls import open_database, shown_url
 from engagement_db.schema import history, progress, script_files, stub_tables
@@ -142,6 +142,7 @@ def test_status_lists_applied_and_pending_revisions(platform_url: str) -> None:
 @pytest.mark.usefixtures("first_three")
 def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_url: str) -> None:
     assert engagement_db("migrate", "--database", platform_url, "--to", FIRST_THREE[1]).code == 0
+    let_names_repeat(platform_url)
     with contextlib.closing(open_database(platform_url)) as database:
         for name, words in (
             (

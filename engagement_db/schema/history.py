@@ -1,5 +1,6 @@
 """The migration history: which revisions a database has, in peewee-migrate's own table."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +10,12 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.errors import HistoryError
+from engagement_db.schema.lease import Lease
 from engagement_db.servers.catalog import HISTORY
 
 # Importing peewee-migrate takes longer than reading the history.
 TABLE: Final = HISTORY
+_UNIQUE_NAME: Final = "migratehistory_name"
 _history: Any = peewee.Table(TABLE, ("id", "name", "migrated_at"))
 
 
@@ -67,20 +70,37 @@ def applied_names(database: peewee.Database) -> list[str]:
 
 
 def create(database: peewee.Database) -> None:
-    """Create the history table if it does not exist, exactly as peewee-migrate does."""
+    """Create the history table if it does not exist, as peewee-migrate does, and make its names unique.
+
+    So no two deployers record one revision, whoever of them writes: plain peewee-migrate too. A session without the
+    right to that, and a history with names recorded twice, are left as they are.
+    """
     if not servers.read(database).has_table(TABLE):
         from peewee_migrate import models as peewee_migrate_models
 
         # Binding the model would change it for the whole process, where a peewee-migrate Router may use it.
         peewee.SchemaManager(peewee_migrate_models.MigrateHistory, database).create_table(safe=True)
+    if not any(index.unique and index.columns == ["name"] for index in database.get_indexes(TABLE)):
+        with contextlib.suppress(peewee.DatabaseError):
+            database.execute_sql(f"CREATE UNIQUE INDEX {_UNIQUE_NAME} ON {TABLE} (name)")
 
 
-def add(database: peewee.Database, name: str) -> None:
-    """Record the revision as applied."""
+def add(database: peewee.Database, name: str, lease: Lease | None = None) -> None:
+    """Record the revision as applied, in one transaction with the check of the lease."""
+    _require_held(database, lease)
     moment = datetime.now(UTC).replace(tzinfo=None)
     _history.insert({_history.name: name, _history.migrated_at: moment}).execute(database)
 
 
-def remove(database: peewee.Database, name: str) -> None:
-    """Remove the revision from the history."""
+def remove(database: peewee.Database, name: str, lease: Lease | None = None) -> None:
+    """Remove the revision from the history, in one transaction with the check of the lease."""
+    _require_held(database, lease)
     _history.delete().where(_history.name == name).execute(database)
+
+
+def _require_held(database: peewee.Database, lease: Lease | None) -> None:
+    if lease is not None:
+        if not servers.of(database).transactional_ddl:
+            # A change of the schema has ended the transaction around it.
+            database.execute_sql("BEGIN")
+        lease.require_held()

@@ -70,7 +70,9 @@ def _prepare(context: click.Context) -> peewee.Database:
                 _require_exact_name(name, script_files.names(directory))
             if not context.params["fake"]:
                 runner.require_runnable(database, status.applied, directory, to=name)
-        if command == "migrate" and not status.pending:
+        if command == "migrate" and status.pending:
+            history.create(database)
+        elif command == "migrate":
             require_there(database, runner.load(directory))
     return database
 

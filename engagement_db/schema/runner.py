@@ -90,7 +90,7 @@ def migrate(
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
     done = []
-    with hold_migration_lock(database, lock_timeout_seconds):
+    with hold_migration_lock(database, lock_timeout_seconds) as lease:
         if prepare is not None:
             prepare(database)
         current = history.status(database, _names(revisions))
@@ -106,7 +106,7 @@ def migrate(
         for revision in pending:
             with _label_errors(revision), database.transaction():
                 revision.up(run, simulation.before(revision))
-                history.add(database, revision.name)
+                history.add(database, revision.name, lease)
             done.append(revision.name)
     return tuple(done)
 
@@ -136,7 +136,7 @@ def rollback(
     revisions = load(directory)
     base = None if to is None else resolve(to, _names(revisions))
     done = []
-    with hold_migration_lock(database, lock_timeout_seconds):
+    with hold_migration_lock(database, lock_timeout_seconds) as lease:
         current = history.status(database, _names(revisions))
         current.require_consistent()
         run = Run(database, report, lock_timeout_seconds, online)
@@ -160,7 +160,7 @@ def rollback(
         for revision in chosen:
             with _label_errors(revision), database.transaction():
                 revision.down(run)
-                history.remove(database, revision.name)
+                history.remove(database, revision.name, lease)
             done.append(revision.name)
     return tuple(done)
 

@@ -5,14 +5,26 @@ from typing import Any
 import peewee
 
 from engagement_db.errors import ConfigurationError
-from engagement_db.servers.base import Change, Server
+from engagement_db.servers.base import Change, Server, wait_for_migration_lock
 from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.key_types import KeyTypes
 from engagement_db.servers.mysql import MARIADB, MYSQL
 from engagement_db.servers.postgresql import POSTGRESQL
 from engagement_db.servers.sqlite import SQLITE
 
-__all__ = ["ALL", "Catalog", "Change", "KeyTypes", "Server", "family", "named", "of", "read", "recognize"]
+__all__ = [
+    "ALL",
+    "Catalog",
+    "Change",
+    "KeyTypes",
+    "Server",
+    "family",
+    "named",
+    "of",
+    "read",
+    "recognize",
+    "wait_for_migration_lock",
+]
 
 ALL: tuple[Server, ...] = (SQLITE, POSTGRESQL, MARIADB, MYSQL)
 

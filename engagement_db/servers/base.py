@@ -96,6 +96,10 @@ class Server(Dialect, ABC):
 
     # Sessions
 
+    def shares_sessions(self, database: peewee.Database) -> bool:
+        """Return whether a lock of this session may be unseen by others, or held by them too."""
+        return False
+
     @abstractmethod
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> AbstractContextManager[None]:
         """Hold the lock that only one deployer of this database has.

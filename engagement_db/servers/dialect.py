@@ -72,6 +72,8 @@ class Dialect:
     # Must an INSERT name the unique key that may be taken already, because an error would abort its transaction?
     names_conflict_target: ClassVar[bool] = False
 
+    # What is the time in seconds, by the server's clock?
+    clock_sql: ClassVar[str] = "EXTRACT(EPOCH FROM clock_timestamp())"
     # What does the message of a duplicate key name where the id itself is taken?
     duplicate_id_pattern: ClassVar[str | None] = None
 

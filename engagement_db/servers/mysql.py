@@ -50,6 +50,38 @@ _ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
 _INDEX_LIMIT: Final = 64
 # 1117: too many columns; 1118: the row is too wide.
 _WIDTH_CODES: Final = frozenset({1117, 1118})
+# Settings with which tables of the library, or their migration, do not work: name, value, the reason and the remedy.
+_UNFIT_SETTINGS: Final = (
+    (
+        "group_replication_single_primary_mode",
+        "OFF",
+        "this server belongs to a group in multi-primary mode, where writes to tables with CASCADE or SET NULL keys "
+        "fail and two deployers stop the group; run SELECT group_replication_switch_to_single_primary_mode()",
+    ),
+    (
+        "group_replication_enforce_update_everywhere_checks",
+        "ON",
+        "group_replication_enforce_update_everywhere_checks is on, which refuses writes to tables with CASCADE or SET "
+        "NULL keys (3098); turn it off",
+    ),
+    (
+        "wsrep_on",
+        "OFF",
+        "wsrep_on is off in this session of a cluster's node, so that nothing of this would reach the other nodes; "
+        "turn it on",
+    ),
+    (
+        "wsrep_osu_method",
+        "RSU",
+        "wsrep_OSU_method is RSU: the tables would be changed on this node alone, and migratehistory on all; set it to "
+        "TOI",
+    ),
+    (
+        "default_storage_engine",
+        "MYISAM",
+        "default_storage_engine is MyISAM, which would store migratehistory and keeps no transaction; set it to InnoDB",
+    ),
+)
 
 
 class Mysql(Server):
@@ -86,6 +118,7 @@ class Mysql(Server):
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
     duplicate_codes = frozenset({1062})
+    clock_sql = "UNIX_TIMESTAMP(NOW(6))"
     duplicate_id_pattern = r"'(\w+\.)?PRIMARY'"
     # 3101: Group Replication rolled back a transaction that another member's had overtaken.
     retry_codes = frozenset({1205, 1213, 3101})
@@ -127,6 +160,11 @@ class Mysql(Server):
     def grants_to_migrate(self, role: str, owner: str, parents: Sequence[str]) -> list[str]:
         rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, TRIGGER, SHOW VIEW"
         return [f"GRANT {rights} ON * TO {self.quoted(role)}"]
+
+    def shares_sessions(self, database: peewee.Database) -> bool:
+        names = "('wsrep_on', 'wsrep_provider')"
+        live = dict(database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN {names}").fetchall())
+        return live.get("wsrep_on") == "ON" and live.get("wsrep_provider", "none") not in ("", "none")
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
@@ -425,10 +463,18 @@ class MysqlCatalog(Reader):
 
     def obstacles(self) -> tuple[str, ...]:
         grants = self._grants()
-        found = [*self._read_only(grants)]
+        found = [*self._read_only(grants), *self._unfit_settings()]
         found += self._missing_rights(grants, [("create tables in", right, None) for right in self.database_rights])
         rights = ("SELECT", "INSERT")
         return (*found, *self._missing_rights(grants, [("record revisions in", right, HISTORY) for right in rights]))
+
+    def _unfit_settings(self) -> Iterator[str]:
+        names = ", ".join(map(literal, ["wsrep_provider", *(name for name, _, _ in _UNFIT_SETTINGS)]))
+        settings = self.rows(f"SHOW VARIABLES WHERE Variable_name IN ({names})")
+        live = {name.lower(): value for name, value in settings}
+        if live.pop("wsrep_provider", "none") in ("", "none"):
+            live = {name: value for name, value in live.items() if not name.startswith("wsrep_")}
+        yield from (sentence for name, value, sentence in _UNFIT_SETTINGS if live.get(name, "").upper() == value)
 
     def read_obstacles(self, table: str) -> tuple[str, ...]:
         # Without it the server shows no columns either.

@@ -110,6 +110,11 @@ class Postgresql(Server):
     def grants_to_number(self, role: str, table: str) -> list[str]:
         return [f"GRANT USAGE ON SEQUENCE {self.quoted(f'{table}_id_seq')} TO {self.quoted(role)}"]
 
+    def shares_sessions(self, database: peewee.Database) -> bool:
+        # A pooler tells its clients numbers of its own.
+        told = database.connection().info.backend_pid
+        return bool(told != first_value(database, "SELECT pg_backend_pid()"))
+
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
         # While a backend waits for a lock, let it check every second that the client is still connected (from 14 on).

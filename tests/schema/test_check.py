@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import servers
 from independent_catalog import everything, unlike
-from platform_database import execute
+from platform_database import execute, let_names_repeat
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
@@ -238,6 +238,7 @@ def test_revisions_that_are_made_but_not_recorded_are_pending_too(url: str, data
 def test_a_history_with_unknown_or_duplicate_revisions_is_an_error(
     url: str, database: peewee.Database, name: str, sentence: str
 ) -> None:
+    let_names_repeat(url)
     execute(url, f"INSERT INTO migratehistory (name, migrated_at) VALUES ('{name}', '2024-09-01')")
     ended = check(url)
     assert ended.code == 2

@@ -12,7 +12,7 @@ import peewee
 import pytest
 from commands import FIRST_THREE, copy_scripts, pw_migrate, run
 from independent_catalog import everything, history, unlike
-from platform_database import build, execute, family
+from platform_database import build, execute, family, let_names_repeat
 
 from engagement_db import servers
 from engagement_db.errors import HistoryError, MigrationError, RowsAtStake, SchemaConflict
@@ -497,6 +497,7 @@ HISTORIES = {
 def test_a_history_in_doubt(stubs: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
     runner.migrate(stubs)
     added, words = HISTORIES[doubt]
+    let_names_repeat(url)
     execute(url, f"INSERT INTO migratehistory (name, migrated_at) VALUES ('{added}', '2024-09-01')")
     for move in (runner.migrate, runner.rollback):
         with nothing_changes(url), pytest.raises(HistoryError, match=words):

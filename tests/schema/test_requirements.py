@@ -44,6 +44,16 @@ def test_what_the_platform_lacks_is_named_before_anything_is_changed(stubs, url,
         assert runner.migrate(stubs) == script_files.names()
 
 
+def test_a_session_that_would_store_the_history_without_transactions_is_refused(stubs, url):
+    if family(url) not in MYSQL:
+        pytest.skip("this server has one engine")
+    stubs.execute_sql("SET SESSION default_storage_engine = MyISAM")
+    (sentence,) = sentences(stubs)
+    assert sentence.startswith("default_storage_engine is MyISAM")
+    stubs.execute_sql("SET SESSION default_storage_engine = InnoDB")
+    assert runner.migrate(stubs) == script_files.names()
+
+
 @pytest.fixture
 def role(stubs, url):
     """A role that may read the platform's tables and nothing else, and is run as."""

@@ -88,6 +88,12 @@ def execute(url: str, *statements: str) -> None:
             database.ask(statement)
 
 
+def let_names_repeat(url: str) -> None:
+    """Drop the unique index over the names in the history, which plain peewee-migrate does not make."""
+    table = " ON migratehistory" if family(url) in ("mysql", "mariadb") else ""
+    execute(url, f"DROP INDEX migratehistory_name{table}")
+
+
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:
     with session(url) as database:
         return database.ask(statement)

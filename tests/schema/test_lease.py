@@ -1,0 +1,147 @@
+"""The migration lease, which stands for the migration lock on a Galera cluster and behind a pooler.
+
+Here every server but SQLite is told that its sessions are shared, so that the lease alone keeps deployers apart.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import peewee
+import pytest
+import servers
+
+from engagement_db.errors import MigrationBusy
+from engagement_db.orm.urls import open_database
+from engagement_db.schema import history, runner, script_files
+from engagement_db.schema.lease import Lease
+from engagement_db.schema.lock import hold_migration_lock
+from engagement_db.schema.stub_tables import create_stub_tables
+from engagement_db.servers import of as server_of
+
+EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
+
+
+@pytest.fixture(autouse=True)
+def shared_sessions(server: servers.Server, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if server.name == "sqlite":
+        pytest.skip("one process at a time writes to the file, and nothing pools its sessions")
+    with opened(url) as database:
+        create_stub_tables(database)
+        monkeypatch.setattr(type(server_of(database)), "shares_sessions", lambda self, database: True)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[peewee.Database]:
+    with contextlib.closing(open_database(url)) as database:
+        database.connect()
+        yield database
+
+
+def history_of(url: str) -> list[str]:
+    with opened(url) as database:
+        return history.applied_names(database)
+
+
+def test_deployers_at_once_apply_each_revision_once(url: str) -> None:
+    done: list[str] = []
+
+    def deploy() -> None:
+        with opened(url) as database:
+            done.extend(runner.migrate(database))
+
+    deployers = [threading.Thread(target=deploy) for _ in range(4)]
+    for deployer in deployers:
+        deployer.start()
+    for deployer in deployers:
+        deployer.join(60)
+    assert sorted(done) == list(script_files.names())
+    assert history_of(url) == list(script_files.names())
+
+
+def test_a_lease_that_is_held_is_waited_for_and_its_holder_named(url: str) -> None:
+    with opened(url) as holder, opened(url) as other:
+        busy = pytest.raises(MigrationBusy, match=rf"process {os.getpid()} on .* holds it, for \d+ s")
+        with hold_migration_lock(holder), busy:
+            runner.migrate(other, lock_timeout_seconds=0.2)
+        assert runner.migrate(other, lock_timeout_seconds=0.2) == tuple(script_files.names())
+
+
+def test_a_lease_is_renewed_for_as_long_as_its_block_runs(url: str) -> None:
+    with opened(url) as holder, opened(url) as other, Lease(holder, seconds=0.6).hold(0):
+        time.sleep(1.5)
+        with pytest.raises(MigrationBusy), Lease(other, seconds=0.6).hold(0):
+            pass
+
+
+def test_a_holder_that_was_overtaken_writes_no_history(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As when its machine stood still: it renews nothing.
+    monkeypatch.setattr(Lease, "_renew_until", lambda self, done: None)
+    with opened(url) as stopped, opened(url) as other, Lease(stopped, seconds=0.3).hold(0) as lease:
+        history.create(stopped)
+        with Lease(other).hold(5):
+            for write in (history.add, history.remove):
+                with pytest.raises(MigrationBusy, match="another process took it over"), stopped.transaction():
+                    write(stopped, "001_feed_engagement", lease)
+        assert history_of(url) == []
+
+
+DEPLOYER = """
+import os, sys
+from engagement_db import servers
+from engagement_db.orm.urls import open_database
+from engagement_db.schema import lease, runner
+url, last = sys.argv[1], int(sys.argv[2])
+database = open_database(url)
+database.connect()
+type(servers.of(database)).shares_sessions = lambda self, database: True
+lease.Lease.__init__.__defaults__ = (1.0,)
+execute_sql, sent = database.execute_sql, 0
+def send(*arguments):
+    global sent
+    sent += 1
+    if sent == last:
+        os._exit(9)
+    return execute_sql(*arguments)
+database.execute_sql = send
+runner.migrate(database)
+print(sent)
+"""
+
+
+def deploy(url: str, last: int) -> tuple[int, int, float]:
+    """Run a deployer that is killed before its statement ``last``; return exit code, statements and seconds."""
+    begun = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", DEPLOYER, url, str(last)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode in (0, 9), ended.stderr
+    return ended.returncode, int(ended.stdout or 0), time.monotonic() - begun
+
+
+def test_a_deployer_that_is_killed_is_replaced_when_its_lease_has_expired(server: servers.Server, url: str) -> None:
+    points = range(2, 400) if EVERY_POINT else (8, 100)
+    for point in points:
+        other = server.create_database()
+        try:
+            with opened(other) as database:
+                create_stub_tables(database)
+            code, _, _ = deploy(other, point)
+            if code == 0:
+                break
+            code, _, seconds = deploy(other, 0)
+            assert code == 0
+            assert seconds < 10
+            assert history_of(other) == list(script_files.names())
+        finally:
+            server.drop_database(other)
+
+
+def test_a_revision_is_recorded_once_by_any_client(url: str) -> None:
+    with opened(url) as database:
+        runner.migrate(database)
+        with pytest.raises(peewee.IntegrityError):
+            history.add(database, script_files.names()[0])
+    assert history_of(url) == list(script_files.names())
