@@ -34,7 +34,7 @@ from engagement_db.feed.timeline import TimelineEntry, TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, EVERYTHING
 from engagement_db.feed.words import FeedAction, ReactionType, Visibility
 from engagement_db.orm.bound import Unbound, now
-from engagement_db.orm.connect import bind, bind_ctx, connect
+from engagement_db.orm.connect import bind, bind_ctx, connect, read_from
 from engagement_db.orm.fields import JSON_NULL, Unknown
 from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
@@ -177,6 +177,7 @@ __all__ = [
     "now",
     "on_move",
     "open_database",
+    "read_from",
     "reconcile",
     "release_due",
     "release_queue",

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "bind_ctx",
     "connect",
     "open_database",
+    "read_from",
     "now",
     "is_current",
     "on_move",

@@ -8,9 +8,10 @@ from typing import Any, Final, cast
 
 import peewee
 
-from engagement_db.errors import ConfigurationError
+from engagement_db.errors import ConfigurationError, NotWritable
 
 _scoped: ContextVar[peewee.Database | None] = ContextVar("engagement_db_database", default=None)
+_read_only: ContextVar[peewee.Database | None] = ContextVar("engagement_db_read_only", default=None)
 
 
 class Unbound(ConfigurationError, AttributeError):
@@ -79,13 +80,26 @@ def refuse_in_scope() -> None:
 
 
 @contextlib.contextmanager
-def scope(database: peewee.Database) -> Iterator[peewee.Database]:
-    """Bind the models to ``database`` in this block, in this thread or asyncio task and the tasks it starts."""
-    token = _scoped.set(database)
+def scope(database: peewee.Database, *, for_reading: bool = False) -> Iterator[peewee.Database]:
+    """Bind the models to ``database`` in this block, in this thread or asyncio task and the tasks it starts.
+
+    ``for_reading`` lets ``refuse_writes`` raise for this database in the block, until another one is bound in it.
+    """
+    token, reading = _scoped.set(database), _read_only.set(database if for_reading else None)
     try:
         yield database
     finally:
+        _read_only.reset(reading)
         _scoped.reset(token)
+
+
+def refuse_writes(database: peewee.Database) -> None:
+    """Raise NotWritable in a block that only reads from this database."""
+    if _read_only.get() is database:
+        raise NotWritable(
+            "a write inside read_from() is refused, because its block reads from another server; call it outside the "
+            "block. Nothing was changed."
+        )
 
 
 # The models of the library, which each verb needs in one database.

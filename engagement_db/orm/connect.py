@@ -1,10 +1,12 @@
 """Binding the models to a database."""
 
 import contextlib
+from collections.abc import Iterator
 
 import peewee
 
-from engagement_db.orm.bound import proxy, refuse_in_scope, scope, target
+from engagement_db import servers
+from engagement_db.orm.bound import current, proxy, refuse_in_scope, scope, target
 from engagement_db.orm.failures import prepare
 from engagement_db.orm.urls import open_database
 
@@ -56,3 +58,28 @@ def bind_ctx(database: peewee.Database | peewee.Proxy) -> contextlib.AbstractCon
     database = target(database)
     prepare(database)
     return scope(database)
+
+
+@contextlib.contextmanager
+def read_from(
+    database: peewee.Database | peewee.Proxy, *, up_to_date: bool = False, timeout_seconds: float = 5.0
+) -> Iterator[peewee.Database]:
+    """Read from ``database``, a standby or another node, inside a ``with`` block; writes are refused there.
+
+    The block counts for a thread or task as that of ``bind_ctx`` does, and a block of ``bind_ctx`` in it may write
+    to its own database. Rows that were read may be given to verbs after the block.
+
+    A standby lags behind. With ``up_to_date`` the block sees everything that was committed in the database to which
+    the models are bound outside before it began: it waits for that at most ``timeout_seconds``, by the position in the
+    write-ahead log (PostgreSQL), by GTID (MySQL, MariaDB), by ``wsrep_sync_wait`` (Galera) or by
+    ``group_replication_consistency`` (Group Replication). That asks both servers once more.
+
+    Raises NotWritable for verbs and other writes, before anything is sent; with ``up_to_date`` Contention if the
+    standby has not caught up in time, and ConfigurationError if the two do not say how far they are.
+    """
+    reader = target(database)
+    prepare(reader)
+    with contextlib.ExitStack() as stack:
+        if up_to_date:
+            stack.enter_context(servers.of(reader).caught_up(current(), reader, timeout_seconds))
+        yield stack.enter_context(scope(reader, for_reading=True))

@@ -1,14 +1,21 @@
 """Failures of a connection, and of a server that takes no writes, as errors of this library."""
 
 import contextlib
-from typing import Any
+import re
+from typing import Any, Final
 
 import peewee
 
 from engagement_db import servers
 from engagement_db.errors import ConnectionLost, Contention, EngagementError, NotWritable, OutcomeUnknown
+from engagement_db.orm.bound import refuse_writes
 from engagement_db.orm.sessions import is_async, set_up_sessions
 from engagement_db.servers.driver import is_connected, is_from_driver, own_code, server_message
+
+_WRITES: Final = re.compile(
+    r"\s*(INSERT|UPDATE|DELETE|REPLACE|MERGE|TRUNCATE|CREATE|ALTER|DROP|WITH\b.*\b(INSERT|UPDATE|DELETE))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def prepare(database: peewee.Database) -> None:
@@ -74,6 +81,8 @@ class _Reporting:
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         self._refuse_after_rollback()
+        if _WRITES.match(sql):
+            refuse_writes(self._database)
         try:
             return self._execute_sql(sql, params)
         except Exception as error:

@@ -11,7 +11,7 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.errors import ConnectionLost, Contention
-from engagement_db.orm.bound import current, scope, target
+from engagement_db.orm.bound import current, refuse_writes, scope, target
 from engagement_db.orm.failures import failure, prepare
 from engagement_db.orm.sessions import has_isolation, is_async, is_asyncpg
 from engagement_db.servers.driver import is_from_driver, own_code, server_message
@@ -50,6 +50,7 @@ def transaction(
     else:
         database = target(database)
         prepare(database)
+    refuse_writes(database)
     with scope(database):
         return _join(work, database) if database.in_transaction() else _retry(work, retries, database)
 

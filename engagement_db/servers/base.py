@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import peewee
 
-from engagement_db.errors import ConfigurationError, MigrationBusy
+from engagement_db.errors import ConfigurationError, Contention, MigrationBusy
 from engagement_db.servers import ddl
 from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.dialect import Dialect
@@ -99,6 +99,14 @@ class Server(Dialect, ABC):
     def shares_sessions(self, database: peewee.Database) -> bool:
         """Return whether a lock of this session may be unseen by others, or held by them too."""
         return False
+
+    @contextmanager
+    def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+        """Let the session of ``reader`` see in the block what was committed on ``primary`` before it.
+
+        Raises Contention if that takes longer, and ConfigurationError if the servers cannot tell.
+        """
+        yield
 
     @abstractmethod
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> AbstractContextManager[None]:
@@ -282,6 +290,14 @@ def wait_for_migration_lock(take: Callable[[], object], holder: Callable[[], str
         if time.monotonic() >= deadline:
             raise migration_busy(holder(), timeout_seconds)
         time.sleep(random.uniform(0.05, 0.2))
+
+
+def lagging(timeout_seconds: float) -> Contention:
+    """Return the error that says that a standby is behind."""
+    return Contention(
+        f"the standby has not caught up with the primary within {timeout_seconds:g} s. Nothing was read; read from the "
+        "primary, or again later."
+    )
 
 
 def migration_busy(holder: str, timeout_seconds: float) -> MigrationBusy:

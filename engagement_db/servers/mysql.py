@@ -8,9 +8,10 @@ from typing import ClassVar, Final
 
 import peewee
 
+from engagement_db.errors import ConfigurationError
 from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
-from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
+from engagement_db.servers.base import Change, Server, first_value, lagging, session_setting, wait_for_migration_lock
 from engagement_db.servers.catalog import (
     HISTORY,
     Catalog,
@@ -118,6 +119,9 @@ class Mysql(Server):
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
     duplicate_codes = frozenset({1062})
+    # How far a server is, and the function that waits for a replica to be there.
+    gtid_position: ClassVar[str] = "@@GLOBAL.gtid_executed"
+    gtid_wait: ClassVar[str] = "WAIT_FOR_EXECUTED_GTID_SET"
     clock_sql = "UNIX_TIMESTAMP(NOW(6))"
     duplicate_id_pattern = r"'(\w+\.)?PRIMARY'"
     # 3101: Group Replication rolled back a transaction that another member's had overtaken.
@@ -165,6 +169,38 @@ class Mysql(Server):
         names = "('wsrep_on', 'wsrep_provider')"
         live = dict(database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN {names}").fetchall())
         return live.get("wsrep_on") == "ON" and live.get("wsrep_provider", "none") not in ("", "none")
+
+    @contextmanager
+    def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+        for is_used, read_sql, name, value in (
+            (self.shares_sessions, "SELECT @@SESSION.wsrep_sync_wait", "wsrep_sync_wait", "1"),
+            (
+                self._is_in_group,
+                "SELECT QUOTE(@@SESSION.group_replication_consistency)",
+                "group_replication_consistency",
+                "'BEFORE'",
+            ),
+        ):
+            if is_used(reader):
+                with session_setting(reader, read_sql, f"SET SESSION {name} = {{}}", value):
+                    yield
+                return
+        position = first_value(primary, f"SELECT {self.gtid_position}")
+        if not position:
+            raise ConfigurationError(
+                "the primary numbers no transactions (gtid_mode, or the binary log, is off), so that a replica cannot "
+                "tell how far it is behind; read from it without up_to_date."
+            )
+        if first_value(reader, f"SELECT {self.gtid_wait}(%s, %s)", position, timeout_seconds) != 0:
+            raise lagging(timeout_seconds)
+        yield
+
+    @staticmethod
+    def _is_in_group(database: peewee.Database) -> bool:
+        if not database.execute_sql("SHOW VARIABLES LIKE 'group_replication_consistency'").fetchall():
+            return False
+        members = "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_state = 'ONLINE'"
+        return bool(first_value(database, members))
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
@@ -298,6 +334,8 @@ class Mariadb(Mysql):
 
     name = "mariadb"
     display_name = "MariaDB"
+    gtid_position = "@@GLOBAL.gtid_binlog_pos"
+    gtid_wait = "MASTER_GTID_WAIT"
     minimum_version = (10, 6)
     stores_json_as_text = True
     table_options = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin"

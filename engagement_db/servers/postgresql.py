@@ -1,15 +1,17 @@
 """PostgreSQL: enum types, indexes built concurrently, constraints validated after they are added."""
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 import peewee
 
+from engagement_db.errors import ConfigurationError
 from engagement_db.expressions import normalized
 from engagement_db.servers import ddl
-from engagement_db.servers.base import Change, Server, first_value, session_setting, wait_for_migration_lock
+from engagement_db.servers.base import Change, Server, first_value, lagging, session_setting, wait_for_migration_lock
 from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.tables import (
     Check,
@@ -114,6 +116,32 @@ class Postgresql(Server):
         # A pooler tells its clients numbers of its own.
         told = database.connection().info.backend_pid
         return bool(told != first_value(database, "SELECT pg_backend_pid()"))
+
+    @contextmanager
+    def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
+        position, system = primary.execute_sql(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text, "
+            "(SELECT system_identifier FROM pg_control_system())"
+        ).fetchone()
+        question = (
+            "SELECT (SELECT system_identifier FROM pg_control_system()) = %s, "
+            "NOT pg_is_in_recovery() OR pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        )
+        deadline, pause = time.monotonic() + timeout_seconds, 0.001
+        while True:
+            is_copy, is_there = reader.execute_sql(question, (system, position)).fetchone()
+            if not is_copy:
+                raise ConfigurationError(
+                    "this server is no streaming standby of the primary, so that it cannot tell how far it is behind; "
+                    "read from it without up_to_date."
+                )
+            if is_there:
+                break
+            if time.monotonic() > deadline:
+                raise lagging(timeout_seconds)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        yield
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
