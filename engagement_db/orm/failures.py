@@ -17,6 +17,8 @@ _WRITES: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_CALL_AGAIN: Final = "Nothing was committed. Call again; inside a transaction, run all of the transaction again."
+
 
 def prepare(database: peewee.Database) -> None:
     """Set up each session of ``database``, and report its failures as errors of this library; once only.
@@ -40,7 +42,7 @@ def failure(database: Any, error: BaseException, *, may_be_committed: bool) -> E
     """Return the error of this library for an error of the driver, if there is one."""
     server = servers.family(database)
     if is_lost(database, error):
-        message = f"no connection to the database: {server_message(error).rstrip('.')}."
+        message = _unconnected(error)
     elif may_be_committed and own_code(error) in server.unknown_outcome_codes and not server.lost_race(error):
         message = f"the server failed while it committed: {server_message(error).rstrip('.')}."
     elif is_from_driver(error) and own_code(error) in server.not_writable_codes:
@@ -55,9 +57,11 @@ def failure(database: Any, error: BaseException, *, may_be_committed: bool) -> E
             f"{message} Whether this was committed is not known. Repeat a verb that changes nothing when it was done "
             "before; look at the rows before any other call."
         )
-    return ConnectionLost(
-        f"{message} Nothing was committed. Call again; inside a transaction, run all of the transaction again."
-    )
+    return ConnectionLost(f"{message} {_CALL_AGAIN}")
+
+
+def _unconnected(error: BaseException) -> str:
+    return f"no connection to the database: {server_message(error).rstrip('.')}."
 
 
 class _Reporting:
@@ -127,6 +131,10 @@ class _Reporting:
         blocks = self._database._state.ctx
         try:
             return self._connect(reuse_if_open)
+        except Exception as error:
+            if not is_from_driver(error):
+                raise
+            raise ConnectionLost(f"{_unconnected(error)} {_CALL_AGAIN}") from error
         finally:
             if blocks:
                 self._database._state.ctx = blocks

@@ -59,6 +59,17 @@ def session_ended_before(admin, database, statement):
     assert ended, f"no statement was like {statement}"
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_server_that_does_not_answer_is_a_lost_connection(scheme):
+    database = open_database(f"{scheme}://app:s3cret@127.0.0.1:1/platform")
+    with edb.bind_ctx(database):
+        for call in (database.connect, edb.User.select().first, lambda: edb.transaction(lambda: None)):
+            with pytest.raises(edb.ConnectionLost, match="no connection to the database") as lost:
+                call()
+            assert lost.value.retryable
+            assert "s3cret" not in str(lost.value)
+
+
 def test_verb_on_a_connection_that_was_lost_before_it_succeeds(network, admin, database):
     row = payment(account())
     for verb in ("fund", "hold", "release"):
