@@ -184,8 +184,7 @@ class Peer(work.Peer):
             ).fetchall()
         )
 
-    def find_problems(self) -> list[Any]:
-        """Compare the sums alone, in one statement; the library replays each audit trail too."""
+    def find_balance_problems(self) -> list[Any]:
         amount, fee, net = map(self._exact, ("t.amount", 't."feeAmount"', 't."netAmount"'))
         balance, pending = map(self._exact, ('a."currentBalance"', 'a."pendingReleaseTotal"'))
         sums = (

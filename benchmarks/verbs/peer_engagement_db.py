@@ -75,6 +75,9 @@ class Peer(work.Peer):
     def release_queue(self) -> list[Any]:
         return list(edb.release_queue(limit=work.QUEUE))
 
+    def find_balance_problems(self) -> Sequence[Any]:
+        return edb.find_balance_problems()
+
     def find_problems(self) -> Sequence[Any]:
         return edb.find_problems()
 

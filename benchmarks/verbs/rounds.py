@@ -68,7 +68,8 @@ def items(url: str) -> list[Item]:
         Item("10,000 posts to models", "load_posts", lambda user: [[_LOADED]], is_heavy=True),
         Item("10,000 transactions to models", "load_transactions", lambda user: [[_LOADED]], is_heavy=True),
         Item("release queue", "release_queue", lambda user: [[]] * 2),
-        Item("find_problems", "find_problems", lambda user: [[]], peers=queries, is_heavy=True, most_rounds=2),
+        Item("find_balance_problems", "find_balance_problems", lambda user: [[]], peers=queries, is_heavy=True),
+        Item("find_problems", "find_problems", lambda user: [[]], peers=(peers.OURS,), is_heavy=True, most_rounds=2),
         Item("escrow_totals", "escrow_totals", lambda user: [[]], peers=queries, is_heavy=True),
     ]
 

@@ -44,7 +44,7 @@ def _ratios(figures: Mapping[str, Figure], quantity: str) -> str:
 
 def details(measured: Measured) -> str:
     """Return milliseconds of wall and CPU per operation, and the turns, of each peer."""
-    names = [name for name in peers.ALL if name not in measured.missing]
+    names = [name for name in peers.ALL if any(name in figures for figures in measured.figures.values())]
     return _table(
         ["item: wall ms / CPU ms (turns)", *names],
         ([title, *(_figure(figures.get(name)) for name in names)] for title, figures in measured.figures.items()),
