@@ -51,7 +51,7 @@ def test_what_cannot_be_written_is_named_and_read_where_possible(file, journal, 
         assert ADVICE in " ".join(ended.words.split())
     else:
         assert ended.code == 1, ended.words
-        assert "1 applied, 2 pending" in ended.stdout
+        assert f"1 applied, {len(script_files.names()) - 1} pending" in ended.stdout
     assert file.read_bytes() == before
     file.parent.chmod(0o755)
     for path in file.parent.iterdir():
