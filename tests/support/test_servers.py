@@ -138,7 +138,8 @@ def test_a_server_that_was_given_is_used_and_goes_on(server, monkeypatch):
     if not server.can_be_killed:
         pytest.skip(f"{server.name}: there is no server process of ours to give")
     own = server.create_database()
-    monkeypatch.setenv(servers.url_variable(server.name), urlsplit(servers.without_driver(own))._replace(path="").geturl())
+    whole = urlsplit(servers.without_driver(own))
+    monkeypatch.setenv(servers.url_variable(server.name), whole._replace(path="").geturl())
     with servers.running(server.name) as given:
         assert not given.can_be_killed
         url = given.create_database()
