@@ -15,7 +15,7 @@ from engagement_db.schema.check import Drift, detect_drift, find_lagging_sequenc
 from engagement_db.schema.compare import Kind
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.revision import declared
-from engagement_db.schema.stub_tables import STUB_TABLES
+from engagement_db.schema.stub_tables import PLATFORM_NAMES
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,12 @@ def check_database(database: peewee.Database, *, with_rows: bool = False) -> Che
     """
     contract = declared(runner.load())
     drift = detect_drift(database, contract, [model.declared() for model in MODELS])
-    platform = {table.name for table in STUB_TABLES}
     lost = (Kind.TABLE, Kind.COLUMN)
     is_whole = not any(item.classified.difference.kind in lost for item in drift if not item.harmless)
     return CheckReport(
         runner.status(database),
         drift,
-        find_lagging_sequences(database, [name for name in contract if name not in platform]),
+        find_lagging_sequences(database, [name for name in contract if name not in PLATFORM_NAMES]),
         _problems_in_rows(database, with_rows) if is_whole else None,
     )
 

@@ -11,7 +11,7 @@ from engagement_db.schema.compare import Difference, Kind
 from engagement_db.schema.revision import Revision, declared
 from engagement_db.schema.severity import ClassifiedDifference, Severity, classify
 from engagement_db.schema.simulate import SimulatedCatalog
-from engagement_db.schema.stub_tables import STUB_TABLES
+from engagement_db.schema.stub_tables import PLATFORM_NAMES
 from engagement_db.tables import Column, Id, Integer, Table
 
 
@@ -47,7 +47,6 @@ def detect_drift(
     """
     server = servers.of(database)
     catalog = server.read(database)
-    platform = {table.name for table in STUB_TABLES}
     names = dict.fromkeys([*contract, *(table.name for table in models)])
     live = {name: catalog.table(name) for name in names}
     types = servers.KeyTypes(SimulatedCatalog(server, {name: table for name, table in live.items() if table}))
@@ -55,7 +54,7 @@ def detect_drift(
     declarations = [("the revisions", types.fit(table)) for table in contract.values()]
     declarations += [("the models", types.fit(table)) for table in models]
     for declared_by, table in declarations:
-        if table.name in platform:
+        if table.name in PLATFORM_NAMES:
             items = _platform_differences(table, live[table.name], server)
         else:
             items = classify(table, live[table.name], server)
@@ -88,9 +87,10 @@ def find_lagging_sequences(database: peewee.Database, names: Iterable[str]) -> l
     So it is where rows were replicated and their sequence was not. Two look-ups for each table.
     """
     server = servers.of(database)
+    catalog = server.read(database)
     found = []
     for name in names:
-        if database.table_exists(name) and (behind := server.lagging_sequence(database, name)) is not None:
+        if catalog.has_table(name) and (behind := server.lagging_sequence(database, name)) is not None:
             next_id, highest_id, cure = behind
             found.append(
                 f"{name}.id: its sequence gives {next_id} next, and rows have ids up to {highest_id}, so that inserts "

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from engagement_db.schema.history import TABLE
+from engagement_db.schema.stub_tables import PLATFORM_NAMES
 from engagement_db.servers import Server
 
-_PLATFORM: Final = ("users", "projects", "gigs")
 _KEPT: Final = "SELECT, INSERT, UPDATE"
 # Rows that are never changed or deleted are so for the server too. A role that locks a row needs UPDATE of some column.
 _SERVICE: Final[Mapping[str, str]] = {
@@ -39,7 +39,7 @@ class Roles:
 
 def migrator_grants(server: Server, roles: Roles) -> list[str]:
     """Return what an administrator grants before the first migration. Raises ConfigurationError for SQLite."""
-    return server.grants_to_migrate(roles.migrator, roles.platform, _PLATFORM)
+    return server.grants_to_migrate(roles.migrator, roles.platform, PLATFORM_NAMES)
 
 
 def reader_and_writer_grants(server: Server, roles: Roles) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Lease:
             )
 
     def _create(self) -> None:
-        if not self._database.table_exists(TABLE):
+        if not servers.read(self._database).has_table(TABLE):
             # Another deployer may be first.
             with contextlib.suppress(peewee.DatabaseError):
                 self._database.execute_sql(

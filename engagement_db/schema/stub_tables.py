@@ -1,5 +1,7 @@
 """Stub tables of the platform, for scratch databases only: demo, tests, the embedded default."""
 
+from typing import Final
+
 import peewee
 
 from engagement_db import servers
@@ -35,7 +37,8 @@ GIGS = table(
     time("updatedAt", default=NOW),
 )
 
-STUB_TABLES: tuple[Table, ...] = (USERS, PROJECTS, GIGS)
+STUB_TABLES: Final[tuple[Table, ...]] = (USERS, PROJECTS, GIGS)
+PLATFORM_NAMES: Final = tuple(stub.name for stub in STUB_TABLES)
 
 
 def create_stub_tables(database: peewee.Database) -> tuple[str, ...]:

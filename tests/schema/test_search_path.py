@@ -77,6 +77,9 @@ def test_a_name_means_what_a_select_finds(path, here, url):
         edb.verify()
         ada = edb.User.create(first_name="Ada", last_name="", email="")
         assert edb.FeedPost.publish(ada, "here").id == 1
+    execute(url, f"ALTER SEQUENCE {path.ours}.feed_activity_logs_id_seq RESTART")
+    ended = run(["engagement-db", "check", "--database", here])
+    assert "feed_activity_logs.id: its sequence gives 1 next" in ended.stdout, ended.words
     execute(url, f"TRUNCATE {path.ours}.feed_posts CASCADE", f"DELETE FROM {path.ours}.migratehistory")
     ended = run(["engagement-db", "adopt", "--database", here])
     assert ended.code == 0, ended.words
