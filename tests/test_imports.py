@@ -20,7 +20,7 @@ FLOORS = [
     {"servers.driver", "servers.mysql_grants", "servers.sqlite_text"},
     {"servers.dialect"},
     {"servers.ddl", "servers.catalog"},
-    {"servers.base", "servers.key_types"},
+    {"servers.base", "servers.key_types", "servers.mysql_catalog", "servers.postgresql_catalog"},
     {"servers.sqlite", "servers.postgresql", "servers.mysql"},
     {"servers"},
     {"orm.fields"},
