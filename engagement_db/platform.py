@@ -44,12 +44,16 @@ class User(BaseModel):
     opened_disputes: ClassVar[Backref["DisputeCase"]]
     assigned_disputes: ClassVar[Backref["DisputeCase"]]
     dispute_events: ClassVar[Backref["DisputeEvent"]]
-    id: Column[int] = KeyField(default=None)
-    first_name: Column[str] = VarcharField(max_length=255, column_name="firstName")
-    last_name: Column[str] = VarcharField(max_length=255, column_name="lastName")
-    email: Column[str] = VarcharField(max_length=255)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the user.")
+    first_name: Column[str] = VarcharField(max_length=255, column_name="firstName", help_text="The given name.")
+    last_name: Column[str] = VarcharField(max_length=255, column_name="lastName", help_text="The family name.")
+    email: Column[str] = VarcharField(max_length=255, help_text="Where the user gets mail.")
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the user joined."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "users"
@@ -60,12 +64,18 @@ class Project(BaseModel):
 
     escrow_transactions: ClassVar[Backref["EscrowTransaction"]]
     owner_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
-    title: Column[str] = VarcharField(max_length=255)
-    description: Column[str | None] = TextField(null=True, default=None)
-    status: Column[str | None] = VarcharField(max_length=60, null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the project.")
+    title: Column[str] = VarcharField(max_length=255, help_text="What the project is called.")
+    description: Column[str | None] = TextField(null=True, default=None, help_text="What the project is about.")
+    status: Column[str | None] = VarcharField(
+        max_length=60, null=True, default=None, help_text="The platform's own word for where the project stands."
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the project was made."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
     owner: Reference[User | None] = ReferenceField(
         User,
         column_name="ownerId",
@@ -75,6 +85,7 @@ class Project(BaseModel):
         on_delete="SET NULL",
         on_update="CASCADE",
         default=None,
+        help_text="The user whose project it is, or NULL for nobody's; assign_owner changes it.",
     )
 
     class Meta:
@@ -162,11 +173,15 @@ class Gig(BaseModel):
     """A gig of the platform."""
 
     escrow_transactions: ClassVar[Backref["EscrowTransaction"]]
-    id: Column[int] = KeyField(default=None)
-    title: Column[str] = VarcharField(max_length=255)
-    description: Column[str | None] = TextField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the gig.")
+    title: Column[str] = VarcharField(max_length=255, help_text="What the gig is called.")
+    description: Column[str | None] = TextField(null=True, default=None, help_text="What the gig offers.")
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the gig was made."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "gigs"

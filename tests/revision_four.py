@@ -89,8 +89,8 @@ PLATFORM, POSTS = "engagement_db/platform.py", "engagement_db/feed/posts.py"
 EDITS = [
     (
         SHARES,
-        r"(    updated_at: .*\n)",
-        r"\1    campaign: Column[str | None] = VarcharField(max_length=40, null=True, default=None)\n",
+        r"(\n    class Meta:\n)",
+        r"    campaign: Column[str | None] = VarcharField(max_length=40, null=True, default=None)\n\1",
     ),
     (SHARES, r'( +)(\(\("user",\), False\),\n)', r'\1\2\1(("campaign",), False),\n'),
     (WORDS, r'(    RETAINER = "retainer"\n)', r'\1    BOUNTY = "bounty"\n'),

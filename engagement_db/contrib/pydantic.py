@@ -1,7 +1,7 @@
 """Pydantic schemas of the models: what a client reads of a row, and what it sends to make one.
 
 Names are those of Python (snake_case); a reference is its id, as in ``user_id``. Enums are their labels, amounts exact
-decimals written as text, times in UTC, a document that is ``null`` is null.
+decimals written as text, times in UTC, a document that is ``null`` is null. Each column is described in the schema.
 """
 
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | 
     for attribute, field, kind in _columns(model):
         if attribute not in left_out:
             read = kind | str if isinstance(field, fields.EnumField) else kind
-            columns[attribute] = (read | None if field.null else read, ...)
+            columns[attribute] = (read | None if field.null else read, Field(description=field.help_text))
     return _made(name or f"{model.__name__}Read", ConfigDict(from_attributes=True), columns)
 
 
@@ -75,7 +75,7 @@ def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str 
     """
     left_out = {*exclude, *_GENERATED}
     columns = {
-        attribute: (kind | None if field.null else kind, _default(field))
+        attribute: (kind | None if field.null else kind, Field(description=field.help_text, **_default(field)))
         for attribute, field, kind in _columns(model)
         if attribute not in left_out
     }
@@ -110,7 +110,7 @@ def _kind(field: Any) -> Any:
     return int
 
 
-def _default(field: Any) -> Any:
+def _default(field: Any) -> dict[str, Any]:
     if callable(field.default):
-        return Field(default_factory=field.default)
-    return Field(default=field.default) if field.null or field.default is not None else ...
+        return {"default_factory": field.default}
+    return {"default": field.default} if field.null or field.default is not None else {}

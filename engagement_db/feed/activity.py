@@ -33,7 +33,7 @@ class FeedActivityLog(BaseModel):
 
     post_id: ClassVar[Column[int | None]]
     actor_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the entry.")
     post: Reference["FeedPost | None"] = LateReferenceField(
         "FeedPost",
         column_name="postId",
@@ -42,8 +42,15 @@ class FeedActivityLog(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The post that was acted on, or NULL once it is deleted.",
     )
-    comment_id: Column[int | None] = IntegerField("feed_comments", column_name="commentId", null=True, default=None)
+    comment_id: Column[int | None] = IntegerField(
+        "feed_comments",
+        column_name="commentId",
+        null=True,
+        default=None,
+        help_text="The comment that was acted on; the id stays when the comment is deleted.",
+    )
     actor: Reference[User | None] = ReferenceField(
         User,
         column_name="actorId",
@@ -52,10 +59,13 @@ class FeedActivityLog(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The user who acted, or NULL for the system or once the user is deleted.",
     )
-    action: Column[str] = VarcharField(max_length=80)
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
+    action: Column[str] = VarcharField(max_length=80, help_text="What was done, a FeedAction or a word of the service.")
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Details of the action, such as the names of what was edited."
+    )
+    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now, help_text="When it was done.")
 
     class Meta:
         table_name = "feed_activity_logs"

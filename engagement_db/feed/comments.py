@@ -56,12 +56,22 @@ class FeedComment(BaseModel):
     post_id: ClassVar[Column[int]]
     user_id: ClassVar[Column[int]]
     parent_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the comment.")
     post: Reference[FeedPost] = ReferenceField(
-        FeedPost, column_name="postId", object_id_name="post_id", backref="comments", on_delete="CASCADE"
+        FeedPost,
+        column_name="postId",
+        object_id_name="post_id",
+        backref="comments",
+        on_delete="CASCADE",
+        help_text="The post; the comment is deleted with it.",
     )
     user: Reference[User] = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="feed_comments", on_delete="CASCADE"
+        User,
+        column_name="userId",
+        object_id_name="user_id",
+        backref="feed_comments",
+        on_delete="CASCADE",
+        help_text="The author; the comment is deleted with them.",
     )
     parent: Reference["FeedComment | None"] = ReferenceField(
         "self",
@@ -71,12 +81,24 @@ class FeedComment(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The comment that this one replies to, or NULL for one on the post itself.",
     )
-    body: Column[str] = TextField()
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    deleted_at: Column[datetime | None] = UTCDateTimeField(column_name="deletedAt", null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    body: Column[str] = TextField(help_text="The text of the comment.")
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Whatever else the service keeps about the comment."
+    )
+    deleted_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="deletedAt",
+        null=True,
+        default=None,
+        help_text="When the comment was hidden, or NULL while it is shown.",
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the comment was written."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "feed_comments"

@@ -50,15 +50,30 @@ class FeedPost(BaseModel):
     shares: ClassVar[Backref["FeedShare"]]
     activity: ClassVar[Backref["FeedActivityLog"]]
     user_id: ClassVar[Column[int]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the post.")
     user: Reference[User] = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="feed_posts", on_delete="CASCADE"
+        User,
+        column_name="userId",
+        object_id_name="user_id",
+        backref="feed_posts",
+        on_delete="CASCADE",
+        help_text="The author; the post is deleted with them.",
     )
-    content: Column[str] = TextField()
-    visibility: Column[Visibility] = EnumField(Visibility, default=Visibility.PUBLIC)
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    content: Column[str] = TextField(help_text="The text of the post.")
+    visibility: Column[Visibility] = EnumField(
+        Visibility,
+        default=Visibility.PUBLIC,
+        help_text="Who sees the post besides its author: everybody, or the author's connections.",
+    )
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Whatever else the service keeps about the post."
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the post was published."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "feed_posts"

@@ -50,16 +50,35 @@ class FeedReaction(BaseModel):
 
     post_id: ClassVar[Column[int]]
     user_id: ClassVar[Column[int]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the reaction.")
     post: Reference[FeedPost] = ReferenceField(
-        FeedPost, column_name="postId", object_id_name="post_id", backref="reactions", on_delete="CASCADE"
+        FeedPost,
+        column_name="postId",
+        object_id_name="post_id",
+        backref="reactions",
+        on_delete="CASCADE",
+        help_text="The post; the reaction is deleted with it.",
     )
     user: Reference[User] = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="feed_reactions", on_delete="CASCADE"
+        User,
+        column_name="userId",
+        object_id_name="user_id",
+        backref="feed_reactions",
+        on_delete="CASCADE",
+        help_text="Who reacts; the reaction is deleted with them.",
     )
-    reaction_type: Column[ReactionType] = EnumField(ReactionType, column_name="reactionType", default=ReactionType.LIKE)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    reaction_type: Column[ReactionType] = EnumField(
+        ReactionType,
+        column_name="reactionType",
+        default=ReactionType.LIKE,
+        help_text="What the user feels about the post.",
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the user first reacted."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "feed_reactions"

@@ -28,17 +28,33 @@ class FeedShare(BaseModel):
 
     post_id: ClassVar[Column[int]]
     user_id: ClassVar[Column[int]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the share.")
     post: Reference[FeedPost] = ReferenceField(
-        FeedPost, column_name="postId", object_id_name="post_id", backref="shares", on_delete="CASCADE"
+        FeedPost,
+        column_name="postId",
+        object_id_name="post_id",
+        backref="shares",
+        on_delete="CASCADE",
+        help_text="The post; the share is deleted with it.",
     )
     user: Reference[User] = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="feed_shares", on_delete="CASCADE"
+        User,
+        column_name="userId",
+        object_id_name="user_id",
+        backref="feed_shares",
+        on_delete="CASCADE",
+        help_text="Who shares it; the share is deleted with them.",
     )
-    channel: Column[str] = VarcharField(max_length=60)
-    message: Column[str | None] = TextField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    channel: Column[str] = VarcharField(
+        max_length=60, help_text="Where the post was shared, in the service's own words."
+    )
+    message: Column[str | None] = TextField(null=True, default=None, help_text="What the user wrote with it.")
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the post was shared."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "feed_shares"

@@ -64,22 +64,59 @@ class EscrowAccount(BaseModel):
 
     transactions: ClassVar[Backref["EscrowTransaction"]]
     user_id: ClassVar[Column[int]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the account.")
     user: Reference[User] = ReferenceField(
-        User, column_name="userId", object_id_name="user_id", backref="escrow_accounts", on_delete="RESTRICT"
+        User,
+        column_name="userId",
+        object_id_name="user_id",
+        backref="escrow_accounts",
+        on_delete="RESTRICT",
+        help_text="The owner, who cannot be deleted while the account exists.",
     )
-    provider: Column[str] = VarcharField(max_length=80)
-    external_id: Column[str | None] = VarcharField(max_length=120, column_name="externalId", null=True, default=None)
-    status: Column[AccountStatus] = EnumField(AccountStatus, default=AccountStatus.PENDING)
-    currency_code: Column[str] = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    current_balance: Column[Decimal] = MoneyField(column_name="currentBalance", default=Decimal(0))
-    pending_release_total: Column[Decimal] = MoneyField(column_name="pendingReleaseTotal", default=Decimal(0))
-    metadata: Column[Any] = JsonField(null=True, default=None)
+    provider: Column[str] = VarcharField(max_length=80, help_text="The payment provider that holds the money.")
+    external_id: Column[str | None] = VarcharField(
+        max_length=120,
+        column_name="externalId",
+        null=True,
+        default=None,
+        help_text="What the provider calls the account.",
+    )
+    status: Column[AccountStatus] = EnumField(
+        AccountStatus,
+        default=AccountStatus.PENDING,
+        help_text="Whether the account takes new payments: pending and active ones do.",
+    )
+    currency_code: Column[str] = VarcharField(
+        max_length=3,
+        column_name="currencyCode",
+        default="USD",
+        help_text="The ISO 4217 code of the currency of every amount in the account.",
+    )
+    current_balance: Column[Decimal] = MoneyField(
+        column_name="currentBalance",
+        default=Decimal(0),
+        help_text="The sum of the amounts of the transactions that are funded, in escrow or disputed.",
+    )
+    pending_release_total: Column[Decimal] = MoneyField(
+        column_name="pendingReleaseTotal",
+        default=Decimal(0),
+        help_text="The sum of the net amounts of the same transactions: what the counterparties would get.",
+    )
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Whatever else the service keeps about the account."
+    )
     last_reconciled_at: Column[datetime | None] = UTCDateTimeField(
-        column_name="lastReconciledAt", null=True, default=None
+        column_name="lastReconciledAt",
+        null=True,
+        default=None,
+        help_text="When the books of the account were last found to add up.",
     )
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the account was opened."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "escrow_accounts"

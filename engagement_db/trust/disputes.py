@@ -71,13 +71,14 @@ class DisputeCase(Queues, BaseModel):
     escrow_transaction_id: ClassVar[Column[int]]
     opened_by_id: ClassVar[Column[int]]
     assigned_to_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the case.")
     escrow_transaction: Reference[EscrowTransaction] = ReferenceField(
         EscrowTransaction,
         column_name="escrowTransactionId",
         object_id_name="escrow_transaction_id",
         backref="dispute_cases",
         on_delete="RESTRICT",
+        help_text="The transaction in dispute, whose money stays where it is meanwhile.",
     )
     opened_by: Reference[User] = ReferenceField(
         User,
@@ -85,6 +86,7 @@ class DisputeCase(Queues, BaseModel):
         object_id_name="opened_by_id",
         backref="opened_disputes",
         on_delete="RESTRICT",
+        help_text="The user who opened the case.",
     )
     assigned_to: Reference[User | None] = ReferenceField(
         User,
@@ -94,24 +96,54 @@ class DisputeCase(Queues, BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The user who works on the case, or NULL for nobody.",
     )
-    stage: Column[DisputeStage] = EnumField(DisputeStage, default=DisputeStage.INTAKE)
-    status: Column[DisputeStatus] = EnumField(DisputeStatus, default=DisputeStatus.OPEN)
-    priority: Column[DisputePriority] = EnumField(DisputePriority, default=DisputePriority.MEDIUM)
-    reason_code: Column[str] = VarcharField(max_length=80, column_name="reasonCode")
-    summary: Column[str] = TextField()
+    stage: Column[DisputeStage] = EnumField(
+        DisputeStage, default=DisputeStage.INTAKE, help_text="How far the case has come; it never goes back."
+    )
+    status: Column[DisputeStatus] = EnumField(
+        DisputeStatus, default=DisputeStatus.OPEN, help_text="Who is to act next, and in the end how the case ended."
+    )
+    priority: Column[DisputePriority] = EnumField(
+        DisputePriority, default=DisputePriority.MEDIUM, help_text="How urgent the case is for the desk."
+    )
+    reason_code: Column[str] = VarcharField(
+        max_length=80, column_name="reasonCode", help_text="Why the case was opened, in the service's own words."
+    )
+    summary: Column[str] = TextField(help_text="What the case is about, as it was told at first or edited since.")
     customer_deadline_at: Column[datetime | None] = UTCDateTimeField(
-        column_name="customerDeadlineAt", null=True, default=None
+        column_name="customerDeadlineAt",
+        null=True,
+        default=None,
+        help_text="Until when the customer is to answer, or NULL.",
     )
     provider_deadline_at: Column[datetime | None] = UTCDateTimeField(
-        column_name="providerDeadlineAt", null=True, default=None
+        column_name="providerDeadlineAt",
+        null=True,
+        default=None,
+        help_text="Until when the provider is to answer, or NULL.",
     )
-    resolution_notes: Column[str | None] = TextField(column_name="resolutionNotes", null=True, default=None)
-    opened_at: Column[datetime] = UTCDateTimeField(column_name="openedAt", default=now)
-    resolved_at: Column[datetime | None] = UTCDateTimeField(column_name="resolvedAt", null=True, default=None)
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    resolution_notes: Column[str | None] = TextField(
+        column_name="resolutionNotes", null=True, default=None, help_text="Why the case was settled or withdrawn."
+    )
+    opened_at: Column[datetime] = UTCDateTimeField(
+        column_name="openedAt", default=now, help_text="When the case was opened."
+    )
+    resolved_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="resolvedAt",
+        null=True,
+        default=None,
+        help_text="When the case was settled or withdrawn, or NULL while it is active.",
+    )
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Whatever else the service keeps about the case."
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the row was inserted."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "dispute_cases"

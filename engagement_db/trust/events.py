@@ -30,13 +30,14 @@ class DisputeEvent(BaseModel):
 
     dispute_case_id: ClassVar[Column[int]]
     actor_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the event.")
     dispute_case: Reference["DisputeCase"] = LateReferenceField(
         "DisputeCase",
         column_name="disputeCaseId",
         object_id_name="dispute_case_id",
         backref="events",
         on_delete="RESTRICT",
+        help_text="The case in which it happened.",
     )
     actor: Reference[User | None] = ReferenceField(
         User,
@@ -46,22 +47,47 @@ class DisputeEvent(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The user who acted, or NULL for the system or once the user is deleted.",
     )
-    actor_type: Column[ActorType] = EnumField(ActorType, column_name="actorType", default=ActorType.SYSTEM)
-    action_type: Column[ActionType] = EnumField(ActionType, column_name="actionType", default=ActionType.COMMENT)
-    notes: Column[str | None] = TextField(null=True, default=None)
-    evidence_key: Column[str | None] = VarcharField(max_length=255, column_name="evidenceKey", null=True, default=None)
-    evidence_url: Column[str | None] = TextField(column_name="evidenceUrl", null=True, default=None)
+    actor_type: Column[ActorType] = EnumField(
+        ActorType, column_name="actorType", default=ActorType.SYSTEM, help_text="The role in which they acted."
+    )
+    action_type: Column[ActionType] = EnumField(
+        ActionType, column_name="actionType", default=ActionType.COMMENT, help_text="What happened."
+    )
+    notes: Column[str | None] = TextField(null=True, default=None, help_text="What was said.")
+    evidence_key: Column[str | None] = VarcharField(
+        max_length=255,
+        column_name="evidenceKey",
+        null=True,
+        default=None,
+        help_text="The name of the evidence in the service's own store of files.",
+    )
+    evidence_url: Column[str | None] = TextField(
+        column_name="evidenceUrl", null=True, default=None, help_text="Where the evidence can be read."
+    )
     evidence_file_name: Column[str | None] = VarcharField(
-        max_length=180, column_name="evidenceFileName", null=True, default=None
+        max_length=180,
+        column_name="evidenceFileName",
+        null=True,
+        default=None,
+        help_text="What the file of the evidence is called.",
     )
     evidence_content_type: Column[str | None] = VarcharField(
-        max_length=80, column_name="evidenceContentType", null=True, default=None
+        max_length=80,
+        column_name="evidenceContentType",
+        null=True,
+        default=None,
+        help_text="The media type of the file.",
     )
-    event_at: Column[datetime] = UTCDateTimeField(column_name="eventAt", default=now)
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    event_at: Column[datetime] = UTCDateTimeField(column_name="eventAt", default=now, help_text="When it happened.")
+    metadata: Column[Any] = JsonField(null=True, default=None, help_text="What changed, or what the caller gave.")
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the row was inserted."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was inserted; events are never changed."
+    )
 
     class Meta:
         table_name = "dispute_events"

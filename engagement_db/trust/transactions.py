@@ -85,28 +85,53 @@ class EscrowTransaction(BaseModel):
     counterparty_id: ClassVar[Column[int | None]]
     project_id: ClassVar[Column[int | None]]
     gig_id: ClassVar[Column[int | None]]
-    id: Column[int] = KeyField(default=None)
+    id: Column[int] = KeyField(default=None, help_text="Identifies the transaction.")
     account: Reference[EscrowAccount] = ReferenceField(
         EscrowAccount,
         column_name="accountId",
         object_id_name="account_id",
         backref="transactions",
         on_delete="RESTRICT",
+        help_text="The account that holds the money.",
     )
-    reference: Column[str] = VarcharField(max_length=120)
-    external_id: Column[str | None] = VarcharField(max_length=120, column_name="externalId", null=True, default=None)
-    type: Column[TransactionType] = EnumField(TransactionType, default=TransactionType.PROJECT)
-    status: Column[TransactionStatus] = EnumField(TransactionStatus, default=TransactionStatus.INITIATED)
-    amount: Column[Decimal] = MoneyField()
-    currency_code: Column[str] = VarcharField(max_length=3, column_name="currencyCode", default="USD")
-    fee_amount: Column[Decimal] = MoneyField(column_name="feeAmount", default=Decimal(0))
-    net_amount: Column[Decimal] = MoneyField(column_name="netAmount", default=Decimal(0))
+    reference: Column[str] = VarcharField(
+        max_length=120, help_text="The caller's own name of the payment, and the key that makes initiate idempotent."
+    )
+    external_id: Column[str | None] = VarcharField(
+        max_length=120,
+        column_name="externalId",
+        null=True,
+        default=None,
+        help_text="What the provider calls the payment.",
+    )
+    type: Column[TransactionType] = EnumField(
+        TransactionType, default=TransactionType.PROJECT, help_text="What is paid for."
+    )
+    status: Column[TransactionStatus] = EnumField(
+        TransactionStatus,
+        default=TransactionStatus.INITIATED,
+        help_text="Where the money is; opening and settling a dispute case move it too.",
+    )
+    amount: Column[Decimal] = MoneyField(help_text="The gross amount, which the payer pays.")
+    currency_code: Column[str] = VarcharField(
+        max_length=3,
+        column_name="currencyCode",
+        default="USD",
+        help_text="The ISO 4217 code of the currency, the same as the account's.",
+    )
+    fee_amount: Column[Decimal] = MoneyField(
+        column_name="feeAmount", default=Decimal(0), help_text="The part of the amount that the platform keeps."
+    )
+    net_amount: Column[Decimal] = MoneyField(
+        column_name="netAmount", default=Decimal(0), help_text="What the counterparty gets: the amount less the fee."
+    )
     initiated_by: Reference[User] = ReferenceField(
         User,
         column_name="initiatedById",
         object_id_name="initiated_by_id",
         backref="initiated_transactions",
         on_delete="RESTRICT",
+        help_text="The user who pays.",
     )
     counterparty: Reference[User | None] = ReferenceField(
         User,
@@ -116,6 +141,7 @@ class EscrowTransaction(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The user who is paid, or NULL if not known or deleted.",
     )
     project: Reference[Project | None] = ReferenceField(
         Project,
@@ -125,6 +151,7 @@ class EscrowTransaction(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The project that is paid for, if any.",
     )
     gig: Reference[Gig | None] = ReferenceField(
         Gig,
@@ -134,20 +161,45 @@ class EscrowTransaction(BaseModel):
         null=True,
         on_delete="SET NULL",
         default=None,
+        help_text="The gig that is paid for, if any.",
     )
     milestone_label: Column[str | None] = VarcharField(
-        max_length=180, column_name="milestoneLabel", null=True, default=None
+        max_length=180,
+        column_name="milestoneLabel",
+        null=True,
+        default=None,
+        help_text="The milestone that is paid for, in the service's own words.",
     )
     scheduled_release_at: Column[datetime | None] = UTCDateTimeField(
-        column_name="scheduledReleaseAt", null=True, default=None
+        column_name="scheduledReleaseAt",
+        null=True,
+        default=None,
+        help_text="When the money is due to be released, or NULL for never by itself.",
     )
-    released_at: Column[datetime | None] = UTCDateTimeField(column_name="releasedAt", null=True, default=None)
-    refunded_at: Column[datetime | None] = UTCDateTimeField(column_name="refundedAt", null=True, default=None)
-    cancelled_at: Column[datetime | None] = UTCDateTimeField(column_name="cancelledAt", null=True, default=None)
-    metadata: Column[Any] = JsonField(null=True, default=None)
-    audit_trail: Column[Any] = JsonField(column_name="auditTrail", null=True, default=None)
-    created_at: Column[datetime] = UTCDateTimeField(column_name="createdAt", default=now)
-    updated_at: Column[datetime] = UTCDateTimeField(column_name="updatedAt", default=now)
+    released_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="releasedAt", null=True, default=None, help_text="When the money was released, or NULL."
+    )
+    refunded_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="refundedAt", null=True, default=None, help_text="When the money was refunded, or NULL."
+    )
+    cancelled_at: Column[datetime | None] = UTCDateTimeField(
+        column_name="cancelledAt", null=True, default=None, help_text="When the transaction was cancelled, or NULL."
+    )
+    metadata: Column[Any] = JsonField(
+        null=True, default=None, help_text="Whatever else the service keeps about the transaction."
+    )
+    audit_trail: Column[Any] = JsonField(
+        column_name="auditTrail",
+        null=True,
+        default=None,
+        help_text="An entry for each move and edit, oldest first, with who, when and the amounts.",
+    )
+    created_at: Column[datetime] = UTCDateTimeField(
+        column_name="createdAt", default=now, help_text="When the transaction was initiated."
+    )
+    updated_at: Column[datetime] = UTCDateTimeField(
+        column_name="updatedAt", default=now, help_text="When the row was last written."
+    )
 
     class Meta:
         table_name = "escrow_transactions"

@@ -34,6 +34,14 @@ def test_every_row_can_be_read(make):
     assert again == read
 
 
+@pytest.mark.parametrize("schema", [read_schema, create_schema])
+def test_every_column_is_described(schema):
+    for model in edb.MODELS:
+        words = {getattr(field, "object_id_name", field.name): field.help_text for field in model._meta.sorted_fields}
+        for name, described in schema(model).model_json_schema()["properties"].items():
+            assert described["description"] == words[name]
+
+
 def test_values_are_exact():
     payment = testing.make_transaction(amount=Decimal("250.10"), status=edb.TransactionStatus.FUNDED)
     data = read_schema(edb.EscrowTransaction).model_validate(payment).model_dump(mode="json")
