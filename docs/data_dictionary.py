@@ -1,7 +1,6 @@
 """Print docs/data-dictionary.md: every column of every table, as the models declare it."""
 
 import inspect
-from collections.abc import Iterator
 
 import peewee
 
@@ -26,12 +25,12 @@ def page() -> str:
     lines = [HEAD]
     for model in edb.MODELS:
         lines += [f"## {model._meta.table_name}\n", f"`{model.__name__}`: {described(model)}\n"]
-        lines += ["| column | SQLite | PostgreSQL | MySQL, MariaDB | nullable | default | written by | meaning |"]
-        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += ["| column | type | nullable | default | written by | meaning |"]
+        lines += ["|---|---|---|---|---|---|"]
         declared = model.declared()
         for field in model._meta.sorted_fields:
             column = declared.column(field.column_name)
-            cells = [f"`{column.name}`", *types(declared.name, column)]
+            cells = [f"`{column.name}`", types(declared.name, column)]
             cells += ["yes" if column.null else "no", default(column), writer(model, field), meaning(declared, field)]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
@@ -42,11 +41,17 @@ def described(model: type[peewee.Model]) -> str:
     return inspect.getdoc(model).partition("\n\n")[0].replace("\n", " ").replace("``", "`")
 
 
-def types(table: str, column: tables.Column) -> Iterator[str]:
-    """The column's type on each server; MariaDB's is MySQL's. The labels of an enum are left to its meaning."""
-    for server in (servers.SQLITE, servers.POSTGRESQL, servers.MYSQL):
+def types(table: str, column: tables.Column) -> str:
+    """The column's type on each server, once where all agree. The labels of an enum are left to its meaning."""
+    found: dict[str, list[str]] = {}
+    for server in servers.ALL:
         spelled = server.type_sql(table, column).replace('"', "")
-        yield f"`{spelled.partition('(')[0] if isinstance(column.type, tables.Enum) else spelled}`"
+        if isinstance(column.type, tables.Enum):
+            spelled = spelled.partition("(")[0]
+        found.setdefault(f"`{spelled}`", []).append(server.display_name)
+    if len(found) == 1:
+        return next(iter(found))
+    return "<br>".join(f"{', '.join(names)}: {spelled}" for spelled, names in found.items())
 
 
 def default(column: tables.Column) -> str:

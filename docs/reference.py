@@ -26,28 +26,47 @@ def public(module: str) -> list[str]:
 def described(name: str, value: object) -> Iterator[str]:
     """The lines of one name: its signature or labels, its docstring, and those of its verbs."""
     if inspect.isfunction(value):
-        yield f"### {name}\n\n{code(name, value)}\n\n{text(value)}\n"
+        yield f"### {name}\n\n{signature(name, value)}\n\n{text(value)}\n"
     elif isinstance(value, type):
         yield f"### {name}\n\n{text(value)}\n"
         if issubclass(value, enum.Enum):
             yield f"Labels: {', '.join(f'`{member.value}`' for member in value)}.\n"
         elif issubclass(value, peewee.Model):
-            yield f"Columns: {', '.join(f'`{column}`' for column in value._meta.sorted_field_names)}.\n"
+            meanings = f"[data-dictionary.md](data-dictionary.md#{value._meta.table_name})"
+            yield f"Columns: {', '.join(f'`{column}`' for column in value._meta.sorted_field_names)}: {meanings}.\n"
         elif dataclasses.is_dataclass(value):
-            yield f"Fields: {', '.join(f'`{field.name}`' for field in dataclasses.fields(value))}.\n"
+            fields = [
+                f"`{item.name}: {spelled(inspect.formatannotation(item.type))}`" for item in dataclasses.fields(value)
+            ]
+            yield f"Fields: {', '.join(fields)}.\n"
         for attribute, member in vars(value).items():
             function = getattr(member, "__func__", member)
             if not attribute.startswith("_") and inspect.isfunction(function) and function.__doc__:
-                yield f"#### {name}.{attribute}\n\n{code(attribute, function)}\n\n{text(function)}\n"
+                yield f"#### {name}.{attribute}\n\n{signature(attribute, function)}\n\n{text(function)}\n"
     else:
         yield f"### {name}\n\nA constant: `{type(value).__name__}`.\n"
 
 
-def code(name: str, function: object) -> str:
-    parameters = inspect.signature(function).parameters.values()
-    shown = [item.replace(annotation=item.empty) for item in parameters if item.name not in ("self", "cls")]
-    signature = re.sub(r"<([\w.]+): .*?>", r"\1", str(inspect.Signature(shown)))
-    return f"`{name}{signature}`"
+def signature(name: str, function: object) -> str:
+    """The function as in a stub, on one line if that fits."""
+    found = inspect.signature(function)
+    parts = []
+    for item in found.parameters.values():
+        if item.kind is item.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
+            parts.append("*")
+        if item.name not in ("self", "cls"):
+            parts.append(spelled(str(item)))
+    end = f") -> {spelled(inspect.formatannotation(found.return_annotation))}: ..."
+    line = f"def {name}({', '.join(parts)}{end}"
+    if len(line) > 100:
+        line = "\n".join([f"def {name}(", *(f"    {part}," for part in parts), end])
+    return f"```python\n{line}\n```"
+
+
+def spelled(annotated: str) -> str:
+    """A parameter or annotation as it is in source: without the modules of its names, members by their names."""
+    named = re.sub(r"<([\w.]+): .*?>", r"\1", annotated)
+    return re.sub(r"(?<=: )'([^']+)'|^'([^']+)'$", r"\1\2", re.sub(r"\b(?:[a-z_]\w*\.)+(?=\w)|~", "", named))
 
 
 def text(value: object) -> str:

@@ -80,6 +80,7 @@ def _joined(arrows: Iterable[Arrow]) -> list[Arrow]:
 
 def _tables_in_mermaid(tables: Iterable[Table]) -> Iterator[str]:
     yield "erDiagram"
+    yield "    direction LR"
     for table in tables:
         nullable = {column.name for column in table.columns if column.null}
         for parent, child, column in relations([table]):

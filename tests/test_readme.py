@@ -1,5 +1,6 @@
 """What the README and the page of the verbs show is what happens."""
 
+import ast
 import os
 import re
 import subprocess
@@ -73,6 +74,17 @@ def test_every_public_name_is_in_the_reference_of_the_contract():
     page = (ROOT / "docs" / "reference.md").read_text("utf-8")
     assert headings.findall(page) == headings.findall(made)
     assert {f"### {name}" for name in edb.__all__} <= set(headings.findall(page))
+
+
+def test_the_reference_shows_a_type_of_every_parameter_and_result():
+    stubs = [
+        ast.parse(block).body[0] for block in blocks("python", (ROOT / "docs" / "reference.md").read_text("utf-8"))
+    ]
+    assert len(stubs) > len(edb.MODELS)
+    for stub in stubs:
+        every = [*stub.args.posonlyargs, *stub.args.args, *stub.args.kwonlyargs, stub.args.vararg, stub.args.kwarg]
+        assert [item.arg for item in every if item and item.annotation is None] == [], stub.name
+        assert stub.returns is not None, stub.name
 
 
 def test_every_public_name_says_what_it_is():
