@@ -8,6 +8,7 @@ are; literals and grouping always count. An expression that is not understood eq
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 Token = tuple[str, str]
@@ -68,8 +69,13 @@ def parse(sql: str, columns: Mapping[str, str] | None = None) -> Tree:
 
     ``columns`` says which columns are ``"text"`` and which ``"numeric"``, because PostgreSQL adds casts around them.
     """
+    return _parse(sql, tuple((columns or {}).items()))
+
+
+@lru_cache(maxsize=256)
+def _parse(sql: str, columns: tuple[tuple[str, str], ...]) -> Tree:
     found = tokens(sql)
-    parser = _Parser(found, columns or {})
+    parser = _Parser(found, dict(columns))
     try:
         tree = parser.expression()
         parser.expect("")

@@ -89,25 +89,28 @@ def migrate(
     """
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
-    done = []
+    done: list[str] = []
     with hold_migration_lock(database, lock_timeout_seconds) as lease:
         if prepare is not None:
             prepare(database)
         current = history.status(database, _names(revisions))
         current.require_consistent()
-        run = Run(database, report, lock_timeout_seconds)
-        simulation = Simulation(revisions, run.server, run.catalog, current.applied)
-        pending = select_pending(simulation.revisions, current.applied, to)
-        simulation.require_applicable(pending)
+        pending = _names(select_pending(revisions, current.applied, to))
         if not pending:
             require_there(database, [revision for revision in revisions if revision.name in current.applied])
-        if pending:
-            history.create(database)
-        for revision in pending:
+            return ()
+        run = Run(database, report, lock_timeout_seconds)
+        simulation = Simulation(revisions, run.server, run.catalog, current.applied)
+        simulation.require_applicable([simulation.revision(name) for name in pending])
+        history.create(database)
+        for name in pending:
+            if done:
+                simulation = Simulation(revisions, run.server, run.catalog, [*current.applied, *done])
+            revision = simulation.revision(name)
             with _label_errors(revision), database.transaction():
                 revision.up(run, simulation.before(revision))
-                history.add(database, revision.name, lease)
-            done.append(revision.name)
+                history.add(database, name, lease)
+            done.append(name)
     return tuple(done)
 
 

@@ -106,7 +106,7 @@ class SimulatedCatalog(Catalog):
 
 @dataclass(frozen=True)
 class Simulation:
-    """Revisions over a live catalog, of which those named in ``applied`` are applied.
+    """Revisions over a live catalog as it is now, of which those named in ``applied`` are applied.
 
     Their ids have the types that they have, or will have, in the live database. Without ``live``, the tables before
     each revision are those that the revisions before it declare.
@@ -120,8 +120,14 @@ class Simulation:
     stubs: Sequence[Table] = ()
 
     def __post_init__(self) -> None:
+        if self.live is not None:
+            object.__setattr__(self, "live", self.live.snapshot())
         types = KeyTypes(self.live or Catalog())
         object.__setattr__(self, "revisions", tuple(revision.fitted(types) for revision in self.revisions))
+
+    def revision(self, name: str) -> Revision:
+        """Return the revision of this name."""
+        return next(revision for revision in self.revisions if revision.name == name)
 
     def before(self, revision: Revision) -> SimulatedCatalog:
         """Return the catalog to which ``revision`` is applied.

@@ -1,9 +1,10 @@
 """What a database has, as the records of ``engagement_db.tables``."""
 
 import re
+from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import peewee
 
@@ -29,6 +30,10 @@ class Dependent:
 
 class Catalog:
     """The catalog of a database, read again at each call. The base class is that of an empty database."""
+
+    def snapshot(self) -> "Catalog":
+        """Return the catalog as it is now: each question is asked once, for plans made before anything is changed."""
+        return self
 
     def version(self) -> tuple[int, ...]:
         """Return the server's version."""
@@ -152,9 +157,23 @@ class Reader(Catalog):
     def __init__(self, database: peewee.Database, dialect: Dialect) -> None:
         self.database = database
         self.dialect = dialect
+        self._answers: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] | None = None
+
+    def snapshot(self) -> Self:
+        copied = copy(self)
+        copied._answers = {}
+        return copied
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
+        if self._answers is None:
+            return self._ask(sql, parameters)
+        question = (sql, parameters)
+        if question not in self._answers:
+            self._answers[question] = self._ask(sql, parameters)
+        return self._answers[question]
+
+    def _ask(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         cursor = self.database.execute_sql(sql, parameters) if parameters else execute(self.database, sql)
         return list(cursor.fetchall())
 

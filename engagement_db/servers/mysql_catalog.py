@@ -11,7 +11,7 @@ import peewee
 from engagement_db.expressions import literal, normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.catalog import HISTORY, Dependent, Reader, default_value, described, mentions, not_unique
-from engagement_db.servers.driver import error_code, own_message
+from engagement_db.servers.driver import error_code, execute, own_message
 from engagement_db.servers.mysql_grants import Grants
 from engagement_db.tables import (
     Check,
@@ -286,14 +286,14 @@ class MysqlCatalog(Reader):
         """Try the column on an empty temporary copy of the table, where the session may make one."""
         probe = self.dialect.quoted("engagement_db_probe")
         try:
-            self.rows(f"CREATE TEMPORARY TABLE {probe} LIKE {self.dialect.quoted(table)}")
-            self.rows(f"ALTER TABLE {probe} ADD COLUMN {definition}")
+            execute(self.database, f"CREATE TEMPORARY TABLE {probe} LIKE {self.dialect.quoted(table)}")
+            execute(self.database, f"ALTER TABLE {probe} ADD COLUMN {definition}")
         except peewee.DatabaseError as error:
             if error_code(error) in _WIDTH_CODES:
                 yield f"{table} can take no other column ({own_message(error)})"
         finally:
             with suppress(peewee.DatabaseError):
-                self.rows(f"DROP TEMPORARY TABLE {probe}")
+                execute(self.database, f"DROP TEMPORARY TABLE {probe}")
 
     def integer_id_statement(self, table: str) -> str | None:
         narrow = re.search(
