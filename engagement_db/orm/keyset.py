@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -14,7 +14,7 @@ from engagement_db import servers
 from engagement_db.orm.bound import target
 from engagement_db.orm.columns import Reference
 from engagement_db.orm.cursors import Position, position_of, values_of
-from engagement_db.orm.loading import loader
+from engagement_db.orm.loading import LoadedRows, loader
 from engagement_db.servers.driver import error_code
 
 logger = logging.getLogger(__name__)
@@ -59,27 +59,26 @@ class _BufferedCursor:
     def fetchone(self) -> Any:
         return next(self._rows, None)
 
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
     def close(self) -> None:
         pass
 
 
-class _LoadedRows(peewee.CursorWrapper):
-    """The whole rows of a page, each with its joined parent."""
+def _loader_with_parent(model: Any, reference: Reference[Any]) -> Callable[[Sequence[Any]], Any]:
+    """Return a function that makes a row, and its parent if there is one, from the values of both."""
+    parent = reference.rel_model
+    fields = model._meta.sorted_fields
+    width, load, load_parent = len(fields), loader(model, fields), loader(parent, parent._meta.sorted_fields)
 
-    def __init__(self, cursor: _BufferedCursor, page: Any) -> None:
-        super().__init__(cursor)
-        fields, self._parent = page.model._meta.sorted_fields, page._parent
-        self._width = len(fields)
-        self._load = loader(page.model, fields)
-        if self._parent is not None:
-            parent = self._parent.rel_model
-            self._load_parent = loader(parent, parent._meta.sorted_fields)
+    def load_both(values: Sequence[Any]) -> Any:
+        row = load(values[:width])
+        if values[width] is not None:
+            row.__rel__[reference.name] = load_parent(values[width:])
+        return row
 
-    def process_row(self, row: Any) -> Any:
-        loaded = self._load(row[: self._width])
-        if self._parent is not None and row[self._width] is not None:
-            loaded.__rel__[self._parent.name] = self._load_parent(row[self._width :])
-        return loaded
+    return load_both
 
 
 class _ForcedIndex(peewee.Node):
@@ -128,8 +127,10 @@ class Keyset(peewee.Select):
                 rows = rows[::-1]
             self._positions = [position_of(self.model.created_at, row[-2], row[-1]) for row in rows]
             fetched = _BufferedCursor([row[:-2] for row in rows], description[:-2])
-            is_whole = self._has_whole_rows()
-            self._cursor_wrapper = _LoadedRows(fetched, self) if is_whole else self._get_cursor_wrapper(fetched)
+            if self._parent is not None and self._has_whole_rows():
+                self._cursor_wrapper = LoadedRows(fetched, _loader_with_parent(self.model, self._parent))
+            else:
+                self._cursor_wrapper = self._get_cursor_wrapper(fetched)
         return self._cursor_wrapper
 
     def _has_whole_rows(self) -> bool:

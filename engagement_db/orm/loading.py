@@ -2,14 +2,95 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import peewee
 
-from engagement_db.orm.fields import IntegerField, KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField
+from engagement_db.orm.fields import (
+    IntegerField,
+    JsonField,
+    KeyField,
+    ReferenceField,
+    TextField,
+    UTCDateTimeField,
+    VarcharField,
+)
 
 # Their values are the driver's own.
 _UNCONVERTED = (KeyField, IntegerField, ReferenceField, TextField, VarcharField)
+
+
+class LoadedRows(peewee.CursorWrapper):
+    """The rows of a query, each made by ``load`` from its values."""
+
+    def __init__(self, cursor: Any, load: Callable[[Sequence[Any]], Any]) -> None:
+        super().__init__(cursor)
+        self._load = load
+
+    def process_row(self, row: Any) -> Any:
+        return self._load(row)
+
+    def fill_cache(self, n: int = 0) -> None:
+        if n or self.populated:
+            super().fill_cache(n)
+            return
+        self.row_cache += map(self._load, self.cursor.fetchall())
+        self.count, self.populated = len(self.row_cache), True
+        self.cursor.close()
+
+
+class _JoinedRows(peewee.ModelCursorWrapper):
+    """Rows with joined rows, whose values are read and not assigned: what another client wrote may not fit."""
+
+    _constructor_list: Any
+
+    def initialize(self) -> None:
+        super().initialize()
+        self._constructor_list = [
+            (key, partial(_Draft, make) if is_model else make, is_model)
+            for key, make, is_model in self._constructor_list
+        ]
+
+    def process_row(self, row: Any) -> Any:
+        return super().process_row(row).row  # type: ignore[no-untyped-call]
+
+
+class _Draft:
+    """A row that peewee is making: what is set on it is the data of the row."""
+
+    row: Any
+
+    def __init__(self, model: type[peewee.Model], **options: bool) -> None:
+        vars(self)["row"] = model(**options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.row, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, _Draft):
+            setattr(self.row, name, value.row)
+        elif name in self.row._meta.fields:
+            self.row.__data__[name] = value
+        else:
+            setattr(self.row, name, value)
+
+
+class LoadingSelect(peewee.ModelSelect):
+    """A SELECT of a model; if it has columns of this model alone, its rows are made by ``loader``."""
+
+    model: Any
+    _returning: Any
+    _from_list: list[Any]
+    _joins: Any
+
+    def _get_model_cursor_wrapper(self, cursor: Any) -> Any:
+        own = self.model._meta.fields.values()
+        if all(any(field is each for each in own) for field in self._returning):
+            return LoadedRows(cursor, loader(self.model, self._returning))
+        if self._joins or len(self._from_list) > 1:
+            return _JoinedRows(cursor, self.model, self._returning, self._from_list, self._joins)
+        return super()._get_model_cursor_wrapper(cursor)  # type: ignore[misc]
 
 
 def loader(model: type[peewee.Model], fields: Sequence[peewee.Field]) -> Callable[[Sequence[Any]], Any]:
@@ -31,6 +112,8 @@ def loader(model: type[peewee.Model], fields: Sequence[peewee.Field]) -> Callabl
 
 
 def _conversion(field: peewee.Field) -> Callable[[Any], Any]:
+    if isinstance(field, JsonField):
+        return field.reader()
     convert: Callable[[Any], Any] = field.python_value
     if not isinstance(field, UTCDateTimeField):
         return convert

@@ -26,6 +26,7 @@ from engagement_db.orm.fields import (
     forget_documents,
     note_documents,
 )
+from engagement_db.orm.loading import LoadingSelect
 from engagement_db.orm.protection import (
     ProtectedDelete,
     ProtectedInsert,
@@ -102,9 +103,6 @@ class BaseModel(peewee.Model):
     if TYPE_CHECKING:
         create: ClassVar[Create]
 
-        @classmethod
-        def select(cls, *fields: Any) -> Select[Self]: ...
-
     class Meta:
         database = proxy
         legacy_table_names = False
@@ -121,6 +119,13 @@ class BaseModel(peewee.Model):
         missing = cls.DoesNotExist
         data = {"code": NotFound.code, "__module__": cls.__module__, "__qualname__": f"{cls.__name__}.DoesNotExist"}
         cls.DoesNotExist = type(missing.__name__, (NotFound, missing), data)
+
+    @classmethod
+    def select(cls, *fields: object) -> Select[Self]:
+        """Return a SELECT of these columns, by default of all."""
+        query: Any = LoadingSelect(cls, fields or cls._meta.sorted_fields, is_default=not fields)
+        found: Select[Self] = query
+        return found
 
     @classmethod
     def get_by_id(cls, pk: object) -> Self:

@@ -10,6 +10,7 @@ from engagement_db.orm.columns import Reference
 from engagement_db.orm.cursors import Position, decode_cursor, encode_cursor, values_of
 from engagement_db.orm.fields import shown
 from engagement_db.orm.keyset import Branch, Keyset
+from engagement_db.orm.loading import LoadingSelect
 
 Row = TypeVar("Row", bound=peewee.Model)
 Parent = TypeVar("Parent")
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     ModelSelect = peewee.ModelSelect
 else:
 
-    class ModelSelect(peewee.ModelSelect, Generic[Row]):
+    class ModelSelect(LoadingSelect, Generic[Row]):
         """A SELECT of rows, which peewee's stubs know as generic."""
 
 

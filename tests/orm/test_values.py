@@ -337,6 +337,40 @@ def test_one_odd_row_does_not_hide_the_others(sqlite, kind):
     assert [(odd.id, odd.column) for odd in find_odd_values(edb.EscrowTransaction)] == [(payments[1].id, column)]
 
 
+def test_a_joined_row_holds_what_it_holds_when_it_is_read_alone(sqlite):
+    """A text with a NUL, one that is too long, an unreadable time, an id that is none."""
+    comment = edb.FeedComment.reply(a_post(make_user()), edb.User.get(), "x")
+    for table, column, value, key in (
+        ("feed_comments", "body", "a\0b", comment.id),
+        ("feed_comments", "updatedAt", "yesterday", comment.id),
+        ("users", "firstName", "a" * 300, comment.user_id),
+        ("feed_posts", "metadata", "{", comment.post_id),
+    ):
+        another_client_writes(sqlite, table, column, value, key)
+    models = edb.FeedComment, edb.FeedPost, edb.User
+    alone = [
+        model.get_by_id(key) for model, key in zip(models, (comment.id, comment.post_id, comment.user_id), strict=True)
+    ]
+    query = edb.FeedComment.select(*models).join(edb.FeedPost).join(edb.User, on=edb.FeedComment.user == edb.User.id)
+    joined = query.get()
+    together = [joined, joined.post, joined.post.user]
+    assert [row.__data__ for row in together] == [row.__data__ for row in alone]
+    assert not any(row.is_dirty() for row in together)
+
+
+def test_rows_are_read_as_peewee_shapes_them(database):
+    """Expressions beside columns, columns that are named anew, rows without a partner."""
+    post = a_post(make_user(), metadata={"a": 1})
+    named = edb.FeedPost.select(edb.FeedPost.id, edb.FeedPost.content.alias("text"), peewee.Value(7).alias("seven"))
+    assert [(row.id, row.text, int(row.seven), row.content) for row in named] == [(post.id, post.content, 7, None)]
+    joined = edb.FeedPost.select(edb.FeedPost, edb.FeedComment, peewee.Value(7).alias("seven"))
+    (alone,) = joined.join(edb.FeedComment, peewee.JOIN.LEFT_OUTER)
+    assert (alone.__data__, int(alone.seven), alone.feedcomment) == (edb.FeedPost.get().__data__, 7, None)
+    (part,) = edb.FeedPost.select(edb.FeedPost.id, edb.FeedPost.metadata)
+    assert part.__data__ == {"id": post.id, "metadata": {"a": 1}}
+    assert list(edb.FeedPost.select().objects(dict)) == [{**edb.FeedPost.get().__data__}]
+
+
 def test_an_amount_with_too_many_places_is_named(sqlite):
     payment = escrow.payment(escrow.account())
     another_client_writes(sqlite, "escrow_transactions", "amount", 0.00001, payment.id)
