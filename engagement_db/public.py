@@ -34,11 +34,10 @@ from engagement_db.feed.timeline import TimelineEntry, TimelinePage
 from engagement_db.feed.visibility import ANONYMOUS, EVERYTHING
 from engagement_db.feed.words import FeedAction, ReactionType, Visibility
 from engagement_db.orm.bound import Unbound, now
-from engagement_db.orm.connect import bind, bind_ctx, connect, read_from
+from engagement_db.orm.connect import bind, bind_ctx, connect, open_database, read_from
 from engagement_db.orm.fields import JSON_NULL, Unknown
 from engagement_db.orm.paging import Page
 from engagement_db.orm.transactions import transaction
-from engagement_db.orm.urls import open_database
 from engagement_db.platform import Gig, Project, User
 from engagement_db.problems import Problem, ProblemKind
 from engagement_db.readiness import is_current, verify

@@ -70,6 +70,9 @@ def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | 
 def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | None = None) -> type[BaseModel]:
     """Return the schema of what a client sends to make a row: ``FeedPost.create(**schema.model_dump())``.
 
+    ``create`` writes the row as it is given. Where a verb makes such rows, as ``publish`` and ``initiate`` do, call it
+    with the values instead: it writes the log or the audit trail too.
+
     It has every column but the id, the times of the row and those of ``exclude``; what is not known is refused. A
     column that may be null or has a default is optional.
     """

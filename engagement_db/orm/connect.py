@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import peewee
 
 from engagement_db import servers
+from engagement_db.orm import urls
 from engagement_db.orm.bound import current, proxy, refuse_in_scope, scope, target
 from engagement_db.orm.failures import prepare
-from engagement_db.orm.urls import open_database
 
 
 def connect(url: str, **options: object) -> peewee.Database:
@@ -25,6 +25,17 @@ def connect(url: str, **options: object) -> peewee.Database:
     name that is missing or a driver that is not installed.
     """
     return bind(open_database(url, **options))
+
+
+def open_database(url: str, **options: object) -> peewee.Database:
+    """Return the peewee database at ``url``, without binding a model to it: for ``bind_ctx``, ``read_from``, scripts.
+
+    Its sessions are set up, and its failures reported, as those of a bound database. Takes and raises what ``connect``
+    does.
+    """
+    database = urls.open_database(url, **options)
+    prepare(database)
+    return database
 
 
 def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:

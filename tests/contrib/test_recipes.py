@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import peewee
@@ -10,6 +11,8 @@ import pytest
 
 import engagement_db as edb
 from engagement_db import testing
+from engagement_db.schema import runner
+from engagement_db.schema.stub_tables import create_stub_tables
 
 PAGE = (Path(__file__).parents[2] / "docs" / "services.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"<!-- (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
@@ -17,11 +20,11 @@ RECIPES = dict(re.findall(r"<!-- (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTAL
 
 @pytest.fixture
 def database(tmp_path, monkeypatch):
-    """The file that the recipes name, with all tables and a user."""
+    """The file that the recipes name, migrated, with a user."""
     monkeypatch.chdir(tmp_path)
     database = edb.connect("sqlite:///engagement.db")
     with database.connection_context():
-        database.create_tables(edb.MODELS)
+        runner.migrate(database, prepare=create_stub_tables)
         testing.make_user()
         testing.make_post(1)
     return database
@@ -47,11 +50,47 @@ def test_the_fastapi_recipe():
     pytest.importorskip("httpx", reason="httpx is not installed; tests/run -e services installs it")
     from fastapi.testclient import TestClient
 
-    client = TestClient(recipe("fastapi")["app"])
-    post = client.post("/posts", json={"user_id": 1, "content": "Hello"}).json()
-    assert (post["content"], post["visibility"]) == ("Hello", "public")
-    assert client.post(f"/posts/{post['id']}/reactions", params={"user_id": 1}).json() is True
-    assert client.post("/posts/987/reactions", params={"user_id": 1}).json()["code"] == "not_found"
+    with TestClient(recipe("fastapi")["app"]) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        post = client.post("/posts", json={"user_id": 1, "content": "Hello", "visibility": "public"}).json()
+        assert (post["content"], post["visibility"]) == ("Hello", "public")
+        assert client.put(f"/posts/{post['id']}/reactions/1", params={"reaction": "love"}).json() is True
+        missing = client.put("/posts/987/reactions/1", params={"reaction": "love"})
+        assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+        entry = client.get("/feed", params={"viewer": 1}).json()["entries"][0]
+        assert entry == {"post": post, "reactions": {"love": 1}, "own_reaction": "love"}
+
+
+def test_the_tenants_recipe(tmp_path, monkeypatch):
+    pytest.importorskip("fastapi", reason="fastapi is not installed; tests/run -e services installs it")
+    pytest.importorskip("httpx", reason="httpx is not installed; tests/run -e services installs it")
+    from fastapi.testclient import TestClient
+
+    monkeypatch.chdir(tmp_path)
+    scope = recipe("tenants")
+    posts = {"north": 3, "south": 5}
+    for name, database in scope["tenants"].items():
+        with database.connection_context(), edb.bind_ctx(database):
+            runner.migrate(database, prepare=create_stub_tables)
+            for _ in range(posts[name]):
+                testing.make_post()
+    client = TestClient(scope["app"])
+    with ThreadPoolExecutor(8) as pool:
+        asked = ["north", "south"] * 20
+        found = list(pool.map(lambda name: client.get("/posts", headers={"X-Tenant": name}).json(), asked))
+    assert found == [posts[name] for name in asked]
+    assert client.get("/posts", headers={"X-Tenant": "east"}).status_code == 404
+    assert client.get("/health", headers={"X-Tenant": "north"}).json() == {"status": "ok"}
+
+
+def test_the_standby_recipe(database):
+    scope = recipe("standby")
+    (entry,) = scope["read_feed"](1)
+    assert entry.author.id == 1
+    assert [entry.post for entry in scope["read_feed"](1, just_wrote=True)] == [entry.post]
+    nobody = edb.open_database("postgresql://app@127.0.0.1:1/platform")
+    scope["read_feed"].__globals__["standby"] = nobody
+    assert [entry.post for entry in scope["read_feed"](1)] == [entry.post]
 
 
 @pytest.mark.usefixtures("database")

@@ -70,6 +70,12 @@ def test_a_server_that_does_not_answer_is_a_lost_connection(scheme):
             assert "s3cret" not in str(lost.value)
 
 
+def test_a_standby_that_does_not_answer_is_a_lost_connection_before_any_model_is_bound_to_it():
+    standby = edb.open_database("postgresql://app@127.0.0.1:1/platform")
+    with pytest.raises(edb.ConnectionLost, match="no connection to the database"), standby.connection_context():
+        pass
+
+
 def test_verb_on_a_connection_that_was_lost_before_it_succeeds(network, admin, database):
     row = payment(account())
     for verb in ("fund", "hold", "release"):
