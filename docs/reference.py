@@ -66,8 +66,8 @@ def signature(name: str, function: object) -> str:
 def spelled(annotated: str) -> str:
     """A parameter or annotation as it is in source: without the modules of its names, members by their names."""
     named = re.sub(r"<([\w.]+): .*?>", r"\1", annotated)
-    plain = re.sub(r"(?<=: )'([^']+)'|^'([^']+)'$", r"\1\2", re.sub(r"\b(?:[a-z_]\w*\.)+(?=\w)|~", "", named))
-    return re.sub(r"'([^']*)'", r'"\1"', plain)
+    bare = re.sub(r"(?<=: )'([^']+)'|^'([^']+)'$", r"\1\2", re.sub(r"\b(?:[a-z_]\w*\.)+(?=\w)|~", "", named))
+    return bare.replace("'", '"')
 
 
 def text(value: object) -> str:

@@ -387,18 +387,30 @@ def _print_lines(
 
 
 @main.command("diagram")
+@_database_options
 @click.argument("name", metavar="[tables|escrow|account|dispute]", default="tables")
-@click.option("--format", "language", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
-def print_diagram(name: str, language: str) -> None:
+@click.option("--live", is_flag=True, help="Draw the tables as the database has them; --database implies it.")
+@click.option(
+    "--format", "language", type=click.Choice(["mermaid", "dot", "svg"]), default="mermaid", show_default=True
+)
+def print_diagram(url: str | None, require_url: bool, name: str, live: bool, language: str) -> None:
     """Print a diagram of the tables or of statuses.
 
-    It is made from what the models declare and the verbs allow, without a connection.
+    It is made from what the models declare and the verbs allow, without a connection, or with --live from the tables
+    and foreign keys that a database has. Graphviz makes the SVG.
     """
     from engagement_db import MODELS, diagrams
 
     if name not in diagrams.NAMES:
         raise click.BadParameter(f"{name!r} is none of {', '.join(diagrams.NAMES)}.")
-    click.echo(diagrams.draw(name, language, [model.declared() for model in MODELS]))
+    tables = [model.declared() for model in MODELS]
+    if live or url is not None:
+        if name != "tables":
+            raise click.UsageError(f"The moves of {name} are the same in every database; only tables can be live.")
+        with _existing(settings.choose_target(url, require_url=require_url), "Drawing", aside=True) as database:
+            catalog = servers.read(database)
+            tables = [table for table in (catalog.table(declared.name) for declared in tables) if table is not None]
+    click.echo(diagrams.draw(name, language, tables))
 
 
 @main.command("grants")

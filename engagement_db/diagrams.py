@@ -1,8 +1,11 @@
 """Diagrams of tables and statuses as text, made from what the models and the verbs themselves use."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from engagement_db.errors import ConfigurationError
 from engagement_db.tables import Table
 from engagement_db.trust.transitions import ACCOUNT_TRANSITIONS, STAGES, TRANSITIONS
 from engagement_db.trust.words import AccountStatus, DisputeStage, TransactionStatus
@@ -57,11 +60,15 @@ MOVES: Final[Mapping[str, tuple[str, Callable[[], list[Arrow]]]]] = {
     "dispute": (DisputeStage.INTAKE, case_moves),
 }
 NAMES: Final = ("tables", *MOVES)
-FORMATS: Final = ("mermaid", "dot")
 
 
 def draw(name: str, language: str, tables: Sequence[Table]) -> str:
-    """Return the diagram of this name (one of NAMES) in mermaid or dot."""
+    """Return the diagram of this name (one of NAMES) in mermaid, dot or svg.
+
+    Raises ConfigurationError if Graphviz, which makes the SVG, is not installed.
+    """
+    if language == "svg":
+        return _in_svg(draw(name, "dot", tables))
     if name == "tables":
         lines = _tables_in_mermaid(tables) if language == "mermaid" else _in_dot(relations(tables), "box")
     else:
@@ -103,3 +110,13 @@ def _in_dot(arrows: Iterable[Arrow], shape: str) -> Iterator[str]:
     for source, target, label in arrows:
         yield f'    "{source}" -> "{target}" [label="{label}"];'
     yield "}"
+
+
+def _in_svg(dot: str) -> str:
+    program = shutil.which("dot")
+    if program is None:
+        raise ConfigurationError(
+            "The program dot of Graphviz, which makes the SVG, is not on PATH. Install Graphviz, or choose the format "
+            "mermaid or dot."
+        )
+    return subprocess.run([program, "-Tsvg"], input=dot, capture_output=True, text=True, check=True).stdout.rstrip()

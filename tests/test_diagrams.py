@@ -1,10 +1,12 @@
 """The diagrams are what the models declare and the verbs allow, and the pages show them as they are."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from commands import run
+from platform_database import execute
 
 import engagement_db as edb
 from engagement_db import diagrams, testing
@@ -13,8 +15,8 @@ from engagement_db.trust.words import DisputeStage
 ROOT = Path(__file__).parent.parent
 
 
-def printed(*arguments):
-    ended = run(["engagement-db", "diagram", *arguments])
+def printed(*arguments, **environment):
+    ended = run(["engagement-db", "diagram", *arguments], **environment)
     assert ended.code == 0, ended.words
     return ended.stdout
 
@@ -69,6 +71,38 @@ def test_graphviz_gets_an_arrow_for_each_line(name):
     dot = printed(name, "--format", "dot")
     assert dot.startswith("digraph {\n")
     assert dot.count(" -> ") == len([line for line in printed(name).splitlines() if "--" in line and "[*]" not in line])
+
+
+def test_a_database_that_has_all_tables_is_drawn_as_the_models_are(url_of_tables):
+    assert printed("--database", url_of_tables) == printed()
+
+
+def test_a_live_table_is_drawn_with_the_keys_that_it_has(url):
+    execute(url, "CREATE TABLE users (id INTEGER PRIMARY KEY, boss INTEGER, FOREIGN KEY (boss) REFERENCES users (id))")
+    drawn = printed("--live", DATABASE_URL=url)
+    assert drawn == "erDiagram\n    direction LR\n    users |o--o{ users : boss\n"
+    assert printed(DATABASE_URL=url) != drawn, "without --live no database is looked at"
+
+
+def test_statuses_are_not_looked_for_in_a_database():
+    ended = run(["engagement-db", "diagram", "escrow", "--live"])
+    assert ended.code == 2
+    assert "only tables can be live" in ended.words
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed; tests/run installs it")
+@pytest.mark.parametrize("name", diagrams.NAMES)
+def test_graphviz_draws_each_arrow(name):
+    svg = printed(name, "--format", "svg")
+    assert svg.endswith("</svg>\n")
+    assert svg.count('class="edge"') == printed(name, "--format", "dot").count(" -> ")
+
+
+def test_svg_without_graphviz_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ended = run(["engagement-db", "diagram", "--format", "svg"])
+    assert ended.code == 2
+    assert ended.words.startswith("Error: The program dot of Graphviz")
 
 
 def test_a_diagram_that_is_not_there_is_named():
