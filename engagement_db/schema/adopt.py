@@ -17,7 +17,6 @@ from engagement_db.schema.align import alignments
 from engagement_db.schema.compare import Kind
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.inspection import Finding, RevisionState
-from engagement_db.schema.lease import Lease
 from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
 from engagement_db.schema.repair import Recipe, in_place, recipe
 from engagement_db.schema.revision import LACKING, Revision, declared
@@ -84,24 +83,24 @@ def adopt(
     run = Run(database, report, lock_timeout_seconds)
     if dry_run:
         return _plan(run, align, directory)[0]
-    with hold_migration_lock(database, lock_timeout_seconds) as lease:
+    with hold_migration_lock(database, lock_timeout_seconds):
         adoption, steps = _plan(run, align, directory)
-        _record(database, adoption.adopted, lease)
+        _record(database, adoption.adopted)
         if steps:
             Revision("adopt --align", *steps).up(run)
             after, _ = _plan(run, False, directory)
-            _record(database, after.adopted, lease)
+            _record(database, after.adopted)
             adopted = tuple(sorted((*adoption.adopted, *after.adopted)))
             adoption = replace(after, adopted=adopted, aligned=adoption.aligned)
     return adoption
 
 
-def _record(database: peewee.Database, names: Sequence[str], lease: Lease | None) -> None:
+def _record(database: peewee.Database, names: Sequence[str]) -> None:
     if names:
         history.create(database)
         with database.transaction():
             for name in names:
-                history.add(database, name, lease)
+                history.add(database, name)
 
 
 def _plan(run: Run, align: bool, directory: Path | None) -> tuple[Adoption, list[Step]]:

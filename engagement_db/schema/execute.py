@@ -12,6 +12,7 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.errors import MigrationBusy, MigrationError
+from engagement_db.schema.lease import held
 from engagement_db.servers import Change, Server
 from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.driver import error_code, execute, server_message
@@ -123,6 +124,10 @@ class Run:
         return "".join(f"; {transaction}" for transaction in self.server.open_transactions(self.database))
 
     def _execute(self, change: Change) -> None:
+        lease = held(self.database)
+        # What can be rolled back is fenced with the history at its end: the check keeps the row of the lease locked.
+        if lease is not None and not (self.database.in_transaction() and self.server.transactional_ddl):
+            lease.require_held()
         self._execute_all(change.before)
         try:
             self._execute_gently(change)

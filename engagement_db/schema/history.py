@@ -10,7 +10,7 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.errors import HistoryError
-from engagement_db.schema.lease import Lease
+from engagement_db.schema.lease import held
 from engagement_db.servers.catalog import HISTORY
 
 # Importing peewee-migrate takes longer than reading the history.
@@ -85,20 +85,25 @@ def create(database: peewee.Database) -> None:
             database.execute_sql(f"CREATE UNIQUE INDEX {_UNIQUE_NAME} ON {TABLE} (name)")
 
 
-def add(database: peewee.Database, name: str, lease: Lease | None = None) -> None:
+def add(database: peewee.Database, name: str) -> None:
     """Record the revision as applied, in one transaction with the check of the lease."""
-    _require_held(database, lease)
+    require_held(database)
     moment = datetime.now(UTC).replace(tzinfo=None)
     _history.insert({_history.name: name, _history.migrated_at: moment}).execute(database)
 
 
-def remove(database: peewee.Database, name: str, lease: Lease | None = None) -> None:
+def remove(database: peewee.Database, name: str) -> None:
     """Remove the revision from the history, in one transaction with the check of the lease."""
-    _require_held(database, lease)
+    require_held(database)
     _history.delete().where(_history.name == name).execute(database)
 
 
-def _require_held(database: peewee.Database, lease: Lease | None) -> None:
+def require_held(database: peewee.Database) -> None:
+    """Let the rest of this transaction, which writes the history, take place only while the lease is held.
+
+    Does nothing where this process holds none. Raises MigrationBusy if another deployer took it over.
+    """
+    lease = held(database)
     if lease is not None:
         if not servers.of(database).transactional_ddl:
             # A change of the schema has ended the transaction around it.

@@ -2,8 +2,8 @@
 
 So it is on the nodes of a Galera cluster, each of which has locks of its own, and behind a pooler, which lends one
 session to several clients. The lease is the row of a table. Whoever has changed it to its own token holds it until it
-expires by the server's clock, renews it meanwhile, and clears it at the end. What the holder writes into the history
-names the token in the same transaction, so that one who was overtaken writes nothing more.
+expires by the server's clock, renews it meanwhile, and clears it at the end. The holder renews it before each change of
+the schema too, and in the transaction that writes the history, so that one who was overtaken changes nothing more.
 
 A holder that is killed is replaced when its lease has expired. A change of its own that still runs then meets nobody:
 Galera runs it in the order of the whole cluster, before the next claim, and PostgreSQL has locked its table.
@@ -46,16 +46,19 @@ class Lease:
         done = threading.Event()
         renewer = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
         renewer.start()
+        held: Any = self._database
+        held._engagement_db_lease = self
         try:
             yield self
         finally:
+            del held._engagement_db_lease
             done.set()
             renewer.join()
             with contextlib.suppress(peewee.PeeweeException):
                 self._change({_lease.token: "", _lease.expires: 0}, _lease.token == self._token)
 
     def require_held(self) -> None:
-        """Renew the lease in the transaction of the caller. Raises MigrationBusy if another deployer took it over."""
+        """Renew it, in the transaction of the caller if there is one. Raises MigrationBusy if it was taken over."""
         if not self._renew():
             raise MigrationBusy(
                 "the migration lease of this process expired before it was renewed, and another process took it over "
@@ -101,6 +104,11 @@ class Lease:
         if row is None or not row[0]:
             return "it was released just now"
         return f"{row[0]} holds it, for {max(float(row[1]), 0):.0f} s unless it is renewed"
+
+
+def held(database: peewee.Database) -> Lease | None:
+    """Return the lease that this process holds on the database; None where it has none, or holds a session's lock."""
+    return getattr(database, "_engagement_db_lease", None)
 
 
 def _me() -> str:

@@ -18,8 +18,8 @@ TIMEOUT_SECONDS: Final = 60.0
 
 
 @contextmanager
-def hold_migration_lock(database: peewee.Database, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Lease | None]:
-    """Hold the migration lock; other deployers wait until the block ends. Yields the lease, where it is one.
+def hold_migration_lock(database: peewee.Database, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[None]:
+    """Hold the migration lock; other deployers wait until the block ends.
 
     On SQLite it is the write lock: the block is one transaction, committed at its end and rolled back
     when it raises. Raises MigrationBusy, naming the holder where the server reports it, if the lock was not
@@ -32,8 +32,8 @@ def hold_migration_lock(database: peewee.Database, timeout_seconds: float = TIME
         if obstacles:
             refused = "the migration lock cannot be taken; nothing was changed:"
             raise SchemaConflict(refused, obstacles, "Then run the same command again.")
-        with Lease(database).hold(timeout_seconds) as lease:
-            yield lease
+        with Lease(database).hold(timeout_seconds):
+            yield
     else:
         with server.migration_lock(database, timeout_seconds):
-            yield None
+            yield

@@ -9,6 +9,7 @@ from typing import Any, Final
 import peewee
 
 from engagement_db.errors import MigrationBusy, MigrationError, SchemaConflict, StepFailed
+from engagement_db.schema import history
 from engagement_db.schema.execute import Report, Run
 from engagement_db.schema.orm import register
 from engagement_db.schema.progress import watched
@@ -64,11 +65,14 @@ class Revision:
         if not fake:
             run = Run(_unwrapped(database))
             self.fitted(KeyTypes(run.catalog)).up(run)
+            history.require_held(run.database)
 
     def rollback(self, migrator: Any, database: peewee.Database, *, fake: bool = False, **_: Any) -> None:
         """Revert the steps, unless ``fake``."""
         if not fake:
-            self.down(Run(_unwrapped(database)))
+            run = Run(_unwrapped(database))
+            self.down(run)
+            history.require_held(run.database)
 
     def fitted(self, types: KeyTypes) -> "Revision":
         """Return the revision with the types that its ids have in one database."""

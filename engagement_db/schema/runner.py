@@ -90,7 +90,7 @@ def migrate(
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
     done: list[str] = []
-    with hold_migration_lock(database, lock_timeout_seconds) as lease:
+    with hold_migration_lock(database, lock_timeout_seconds):
         if prepare is not None:
             prepare(database)
         current = history.status(database, _names(revisions))
@@ -109,7 +109,7 @@ def migrate(
             revision = simulation.revision(name)
             with _label_errors(revision), database.transaction():
                 revision.up(run, simulation.before(revision))
-                history.add(database, name, lease)
+                history.add(database, name)
             done.append(name)
     return tuple(done)
 
@@ -139,7 +139,7 @@ def rollback(
     revisions = load(directory)
     base = None if to is None else resolve(to, _names(revisions))
     done = []
-    with hold_migration_lock(database, lock_timeout_seconds) as lease:
+    with hold_migration_lock(database, lock_timeout_seconds):
         current = history.status(database, _names(revisions))
         current.require_consistent()
         run = Run(database, report, lock_timeout_seconds, online)
@@ -163,7 +163,7 @@ def rollback(
         for revision in chosen:
             with _label_errors(revision), database.transaction():
                 revision.down(run)
-                history.remove(database, revision.name, lease)
+                history.remove(database, revision.name)
             done.append(revision.name)
     return tuple(done)
 

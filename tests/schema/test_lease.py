@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import peewee
 import pytest
 import servers
+from cluster_plays import stopped_after
+from commands import engagement_db_command, pw_migrate_command
 
 from engagement_db.errors import MigrationBusy
 from engagement_db.orm.urls import open_database
@@ -81,13 +83,32 @@ def test_a_lease_is_renewed_for_as_long_as_its_block_runs(url: str) -> None:
 def test_a_holder_that_was_overtaken_writes_no_history(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As when its machine stood still: it renews nothing.
     monkeypatch.setattr(Lease, "_renew_until", lambda self, done: None)
-    with opened(url) as stopped, opened(url) as other, Lease(stopped, seconds=0.3).hold(0) as lease:
+    with opened(url) as stopped, opened(url) as other, Lease(stopped, seconds=0.3).hold(0):
         history.create(stopped)
         with Lease(other).hold(5):
             for write in (history.add, history.remove):
                 with pytest.raises(MigrationBusy, match="another process took it over"), stopped.transaction():
-                    write(stopped, "001_feed_engagement", lease)
+                    write(stopped, "001_feed_engagement")
         assert history_of(url) == []
+
+
+@pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
+def test_a_command_that_stood_still_changes_nothing_more_once_it_was_overtaken(
+    url: str, command: Callable[..., list[str]]
+) -> None:
+    with opened(url) as other, contextlib.ExitStack() as until_the_end:
+        with stopped_after("CREATE TABLE feed_shares", command("migrate", url)) as stopped:
+            until_the_end.enter_context(Lease(other).hold(10))
+        ended = stopped.wait()
+        assert ended.code in (1, 2)
+        assert "another process took it over" in ended.words
+        assert "Traceback" not in ended.words
+        assert history_of(url) == []
+        has_its_tables = not server_of(other).transactional_ddl
+        assert server_of(other).read(other).has_table("feed_shares") == has_its_tables
+        assert not server_of(other).read(other).has_table("escrow_accounts")
+        if has_its_tables:
+            assert not server_of(other).read(other).has_table("feed_activity_logs")
 
 
 DEPLOYER = """

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg2
@@ -38,9 +38,12 @@ class Server:
     outlives tests that were killed.
     """
 
+    # Has a row as soon as the server can be used.
+    readiness: ClassVar = "SELECT 1"
+
     def __init__(self, name: str, url: str, process: Process | None) -> None:
         self.name = name
-        self._url = url
+        self.url = url
         self._process = process
         self._answers = False
 
@@ -66,7 +69,7 @@ class Server:
         """The server answers, on the data and the port that it had before. A running one stays as it is."""
         if self._answers and (self._process is None or self._process.is_running):
             return
-        if self._process is not None:
+        if self._process is not None and not self._process.is_running:
             self._process.start()
         self._wait_until_it_answers()
         self._answers = True
@@ -83,31 +86,32 @@ class Server:
 
     def close(self) -> None:
         """The server is stopped and its folder removed."""
-        self.stop()
         if self._process is not None:
-            shutil.rmtree(self._process.folder, ignore_errors=True)
+            self._process.close()
 
-    def _ask(self, statement: str) -> list[Any]:
+    def ask(self, statement: str) -> list[Any]:
         raise NotImplementedError
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
+            error: Exception | str = f"{self.readiness} returns no row"
             try:
-                self._ask("SELECT 1")
-                return
-            except (psycopg2.Error, pymysql.Error) as error:
-                if self._process is None:
-                    raise RuntimeError(
-                        f"{url_variable(self.name)} is set, but no such server answers: {error}. "
-                        "Correct it, or unset it to have a throwaway server."
-                    ) from None
-                if not self._process.is_running or time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.name} does not answer: {error}\n{self._process.last_words}") from None
+                if self.ask(self.readiness):
+                    return
+            except (psycopg2.Error, pymysql.Error) as raised:
+                error = raised
+            if self._process is None:
+                raise RuntimeError(
+                    f"{url_variable(self.name)} is set, but no such server answers: {error}. "
+                    "Correct it, or unset it to have a throwaway server."
+                ) from None
+            if not self._process.is_running or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not answer: {error}\n{self._process.last_words}") from None
             time.sleep(0.05)
 
     def _url_of(self, database: str) -> str:
-        return urlsplit(self._url)._replace(path=f"/{database}").geturl()
+        return urlsplit(self.url)._replace(path=f"/{database}").geturl()
 
 
 class SQLiteServer(Server):
@@ -131,7 +135,7 @@ class SQLiteServer(Server):
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _ask(self, statement: str) -> list[Any]:
+    def ask(self, statement: str) -> list[Any]:
         with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             return connection.execute(statement).fetchall()
 
@@ -139,19 +143,19 @@ class SQLiteServer(Server):
 class PostgresServer(Server):
     @property
     def version(self) -> str:
-        return str(self._ask("SHOW server_version")[0][0]).split()[0]
+        return str(self.ask("SHOW server_version")[0][0]).split()[0]
 
     def create_database(self) -> str:
         database = _new_database_name()
-        self._ask(f'CREATE DATABASE "{database}"')
+        self.ask(f'CREATE DATABASE "{database}"')
         scheme = "+".join(["postgresql", *os.environ.get("TEST_POSTGRES_DRIVER", "").split()])
         return urlsplit(self._url_of(database))._replace(scheme=scheme).geturl()
 
     def drop_database(self, url: str) -> None:
-        self._ask(f'DROP DATABASE IF EXISTS "{_database_of(url)}" WITH (FORCE)')
+        self.ask(f'DROP DATABASE IF EXISTS "{_database_of(url)}" WITH (FORCE)')
 
-    def _ask(self, statement: str) -> list[Any]:
-        url = self._url if _database_of(self._url) else self._url_of("postgres")
+    def ask(self, statement: str) -> list[Any]:
+        url = self.url if _database_of(self.url) else self._url_of("postgres")
         with contextlib.closing(psycopg2.connect(url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -169,24 +173,24 @@ class MySQLServer(Server):
 
     @property
     def version(self) -> str:
-        return str(self._ask("SELECT VERSION()")[0][0])
+        return str(self.ask("SELECT VERSION()")[0][0])
 
     def create_database(self) -> str:
         database = _new_database_name()
-        self._ask(f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4")
+        self.ask(f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4")
         return self._url_of(database)
 
     def drop_database(self, url: str) -> None:
         database = _database_of(url)
         # DROP DATABASE waits for every transaction that has touched a table in it.
-        for thread, _user, _host, used_database, *_rest in self._ask("SHOW FULL PROCESSLIST"):
+        for thread, _user, _host, used_database, *_rest in self.ask("SHOW FULL PROCESSLIST"):
             if used_database == database:
                 with contextlib.suppress(pymysql.err.OperationalError):
-                    self._ask(f"KILL {thread}")
-        self._ask(f"DROP DATABASE IF EXISTS `{database}`")
+                    self.ask(f"KILL {thread}")
+        self.ask(f"DROP DATABASE IF EXISTS `{database}`")
 
-    def _ask(self, statement: str) -> list[Any]:
-        parts = urlsplit(self._url)
+    def ask(self, statement: str) -> list[Any]:
+        parts = urlsplit(self.url)
         options: dict[str, Any] = {
             key: int(value) if value.isdigit() else value for key, value in parse_qsl(parts.query)
         }

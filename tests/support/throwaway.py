@@ -51,7 +51,8 @@ class Process:
     def last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """Start it, this time with these options too."""
         with open(self.log, "ab") as log:
             if not self._initialized:
                 made = subprocess.run(self._initialize, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -60,10 +61,11 @@ class Process:
                 self._initialized = True
             # A session of its own: Ctrl-C reaches the tests, and they stop the server in their own time.
             self._popen = subprocess.Popen(
-                self._run, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self._run, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> None:
+        """End it in good order."""
         if self._popen is None or not self.is_running:
             return
         self._popen.send_signal(self._stop_signal)
@@ -71,6 +73,20 @@ class Process:
             self._popen.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def listens(self, port: int) -> bool:
+        """Whether it takes connections at the port; raises RuntimeError if it has ended."""
+        if not self.is_running:
+            raise RuntimeError(f"{self._run[-1]} has ended:\n{self.last_words}")
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return True
+        return False
 
     def kill(self) -> None:
         if self._popen is None or not self.is_running:
@@ -104,6 +120,12 @@ class Programs:
         if elsewhere is None:
             raise Unavailable(f"{pattern} is not installed: run tests/run, or install Debian's package {package}")
         return str(Path(elsewhere).resolve())
+
+    def find_library(self, pattern: str, package: str) -> str:
+        """Return the path, as seen from inside, of a library."""
+        for path in self.root.glob(f"usr/lib/{pattern}"):
+            return f"/{path.relative_to(self.root)}"
+        raise Unavailable(f"{pattern} is not installed: run tests/run, or install Debian's package {package}")
 
     def command(self, at_our_end: signal.Signals, program: str, *arguments: str) -> list[str]:
         """Return a command that runs as the user, inside the tree, and gets the signal when the tests end."""
@@ -161,8 +183,18 @@ def postgres(unstable: bool) -> tuple[str, Process]:
     programs = of_tree("unstable") if unstable else of_machine("postgres")
     initdb, server = programs.find("initdb", "postgresql"), programs.find("postgres", "postgresql")
     folder, inside = programs.new_folder("postgres")
-    port = _free_port()
+    port = free_port()
     initialize = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+    process = Process(
+        folder,
+        programs.command(signal.SIGINT, initdb, *initialize, "-D", f"{inside}/data"),
+        programs.command(signal.SIGINT, server, *postgres_options(port), "-D", f"{inside}/data"),
+        signal.SIGINT,
+    )
+    return f"postgresql://postgres@127.0.0.1:{port}", process
+
+
+def postgres_options(port: int) -> list[str]:
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -171,61 +203,60 @@ def postgres(unstable: bool) -> tuple[str, Process]:
         "max_connections": str(MOST_CONNECTIONS),
         "timezone": "Asia/Kolkata",
     }
-    run = ["-p", str(port), *(f"--{name}={value}" for name, value in settings.items())]
-    process = Process(
-        folder,
-        programs.command(signal.SIGINT, initdb, *initialize, "-D", f"{inside}/data"),
-        programs.command(signal.SIGINT, server, *run, "-D", f"{inside}/data"),
-        signal.SIGINT,
-    )
-    return f"postgresql://postgres@127.0.0.1:{port}", process
+    return ["-p", str(port), *(f"--{name}={value}" for name, value in settings.items())]
 
 
 def mariadb(unstable: bool) -> tuple[str, Process]:
     programs = of_tree("unstable") if unstable else of_machine("mysql")
-    install = programs.find("mariadb-install-db", "mariadb-server")
     server = programs.find("mariadbd", "mariadb-server")
     folder, inside = programs.new_folder("mariadb")
-    port = _free_port()
-    # A tmpdir of its own too: a server that starts sweeps the one it has, whoever else's files lie there.
-    initialize = [
+    port = free_port()
+    # A tmpdir of its own: a server that starts sweeps the one it has, whoever else's files lie there.
+    data = [f"--tmpdir={inside}", f"--datadir={inside}/data"]
+    run = programs.command(signal.SIGTERM, server, *mysql_options(port), *data)
+    return f"mariadb://root@127.0.0.1:{port}", Process(
+        folder, mariadb_initialize(programs, inside), run, signal.SIGTERM
+    )
+
+
+def mariadb_initialize(programs: Programs, inside: Path) -> list[str]:
+    return programs.command(
+        signal.SIGTERM,
+        programs.find("mariadb-install-db", "mariadb-server"),
         "--no-defaults",
         f"--tmpdir={inside}",
         "--auth-root-authentication-method=normal",
         "--skip-name-resolve",
         "--skip-test-db",
-    ]
-    data = f"--datadir={inside}/data"
-    process = Process(
-        folder,
-        programs.command(signal.SIGTERM, install, *initialize, data),
-        programs.command(signal.SIGTERM, server, *_options(port), f"--tmpdir={inside}", data),
-        signal.SIGTERM,
+        f"--datadir={inside}/data",
     )
-    return f"mariadb://root@127.0.0.1:{port}", process
 
 
 def mysql() -> tuple[str, Process]:
     programs = of_tree("mysql")
-    server = programs.find("mysqld", "mysql-server")
     folder, inside = programs.new_folder("mysql")
+    port = free_port()
+    options = [*mysql_options(port), *mysql_only_options(inside)]
+    run = programs.command(signal.SIGTERM, programs.find("mysqld", "mysql-server"), *options)
+    return f"mysql://root@127.0.0.1:{port}", Process(
+        folder, mysql_initialize(programs, folder, inside), run, signal.SIGTERM
+    )
+
+
+def mysql_initialize(programs: Programs, folder: Path, inside: Path) -> list[str]:
     root = folder / "root.sql"
     root.write_text("CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n")
     os.chown(root, *programs.user)
-    port = _free_port()
-    data = f"--datadir={inside}/data"
-    initialize = ["--no-defaults", "--initialize-insecure", f"--init-file={inside / root.name}", data]
-    options = [*_options(port), "--mysqlx=OFF", "--secure-file-priv=NULL", data]
-    process = Process(
-        folder,
-        programs.command(signal.SIGTERM, server, *initialize),
-        programs.command(signal.SIGTERM, server, *options),
-        signal.SIGTERM,
-    )
-    return f"mysql://root@127.0.0.1:{port}", process
+    options = ["--no-defaults", "--initialize-insecure", f"--init-file={inside / root.name}"]
+    server = programs.find("mysqld", "mysql-server")
+    return programs.command(signal.SIGTERM, server, *options, f"--datadir={inside}/data")
 
 
-def _options(port: int) -> list[str]:
+def mysql_only_options(inside: Path) -> list[str]:
+    return ["--mysqlx=OFF", "--secure-file-priv=NULL", f"--datadir={inside}/data"]
+
+
+def mysql_options(port: int) -> list[str]:
     return [
         "--no-defaults",
         f"--port={port}",
@@ -250,7 +281,7 @@ def _remove_abandoned_folders(parent: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those that outgoing connections take, which could hold it while its server is down."""
     while True:
         port = random.randrange(20000, 32000)

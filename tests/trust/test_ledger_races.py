@@ -4,12 +4,17 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 
 import escrow
 import escrow_worker
+from ledger_race import (
+    assert_each_change_happened_once,
+    assert_the_books_add_up,
+    assert_trails_are_whole,
+    lines_of,
+    trails,
+)
 
 import engagement_db as edb
 from engagement_db.testing import make_user
@@ -60,42 +65,6 @@ def race(url, game, folder, users):
     assert [process.returncode for process in processes] == [0] * WORKERS
     assert [done(number) for number in range(WORKERS)] == [OPERATIONS] * WORKERS
     return [line for log in logs for line in lines_of(log) if line != "-"], kills
-
-
-def lines_of(log: Path) -> list[str]:
-    return log.read_text().splitlines() if log.exists() else []
-
-
-def trails():
-    """Return each payment with the entries of its audit trail, after the first."""
-    return [(payment, payment.audit_trail[1:]) for payment in edb.EscrowTransaction.select()]
-
-
-def assert_each_change_happened_once(changes, kills):
-    """Every move that a process wrote down is in a trail once; a killed one may have made one more."""
-    recorded = Counter(f"{payment.reference} {entry['action']}" for payment, trail in trails() for entry in trail)
-    written = Counter(changes)
-    assert written - recorded == Counter()
-    assert (recorded - written).total() <= kills
-
-
-def assert_trails_are_whole():
-    for payment, trail in trails():
-        status = "initiated"
-        for entry in trail:
-            assert entry["from"] == status
-            status = entry["to"]
-        assert payment.status == status
-
-
-def assert_the_books_add_up():
-    assert edb.find_problems() == []
-    held = Counter()
-    for payment in edb.EscrowTransaction.select():
-        if payment.status in ("funded", "in_escrow", "disputed"):
-            held[payment.account_id] += payment.amount
-    for account in edb.EscrowAccount.select():
-        assert account.current_balance == held.get(account.id, 0)
 
 
 def test_money_in_a_race(database, url_of_tables, tmp_path):

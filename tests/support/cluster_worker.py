@@ -1,0 +1,46 @@
+"""A process of the races on clusters: it goes on after each failure that the library has an error for.
+
+    python cluster_worker.py URL GAME SEED OPERATIONS LOG USER_ID...
+
+A line of the log is what this process knows to have changed, or "-" where nothing was. These are operations; after "?"
+the outcome of a commit is not known, and after "! code" the same could be called again.
+"""
+
+import os
+import random
+import sys
+import time
+
+import escrow_worker
+
+import engagement_db as edb
+
+PAUSE_SECONDS = 0.1
+# So many that the race is not over before a node is killed.
+escrow_worker.PAYMENTS = 200
+
+
+def main() -> None:
+    url, game, seed, operations, log, *names = sys.argv[1:]
+    play = getattr(escrow_worker, f"play_{game}")
+    chance, users, done = random.Random(seed), [int(name) for name in names], 0
+    database = edb.connect(url)
+    lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    while done < int(operations):
+        try:
+            line, done = play(chance, users) or "-", done + 1
+        except edb.Refused:
+            line, done = "-", done + 1
+        except edb.OutcomeUnknown:
+            line = "?"
+        except edb.EngagementError as error:
+            if not error.retryable:
+                raise
+            line = f"! {error.code}"
+            time.sleep(PAUSE_SECONDS)
+        os.write(lines, f"{line}\n".encode())
+    database.close()
+
+
+if __name__ == "__main__":
+    main()
