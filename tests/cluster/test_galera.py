@@ -1,0 +1,190 @@
+"""Three nodes of MariaDB Galera, of which each takes writes."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import commands
+import pytest
+from cluster_plays import (
+    assert_accounts_are_one_each,
+    assert_deployers_at_once_are_one,
+    assert_migrated,
+    assert_money_is_right,
+    assert_nothing_is_missed,
+    make_disputed,
+    make_people,
+    make_platform,
+    migrate,
+    race,
+    start_deployer,
+    stopped_after,
+    struck,
+    time_of,
+)
+from clusters import Cluster, at, brought_up, galera, haproxy, wait_until
+from commands import engagement_db_command
+from independent_catalog import definitions, history
+from platform_database import execute, query
+
+from engagement_db.schema import script_files
+
+Property = Callable[[str, object], None]
+
+OPERATIONS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with brought_up(galera(), "Galera") as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def urls(cluster: Cluster) -> list[str]:
+    """The URLs of a database with the platform's tables on each node."""
+    cluster.start()
+    urls = cluster.create_database()
+    make_platform(urls)
+    return urls
+
+
+@pytest.fixture
+def migrated(urls: list[str]) -> list[str]:
+    assert commands.run(migrate(urls[0])).code == 0
+    assert_migrated(urls)
+    return urls
+
+
+def test_deployers_on_all_nodes_at_once_are_one(cluster: Cluster, record_property: Property) -> None:
+    record_property("sample", f"Galera: {assert_deployers_at_once_are_one(cluster.create_database, 6)}")
+
+
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE escrow_transactions", "ALTER TABLE projects", "INSERT INTO .*history"]
+)
+def test_a_deployer_that_is_killed_is_replaced_on_another_node(
+    urls: list[str], statement: str, record_property: Property
+) -> None:
+    killed = start_deployer(migrate(urls[0]), struck(signal.SIGKILL, before=statement)).wait()
+    assert killed.code == commands.KILLED
+    ended: list[commands.Ended] = []
+    seconds = time_of(lambda: ended.append(start_deployer(migrate(urls[1], 1)).wait()))
+    assert ended[0].code == 0, ended[0].words
+    assert_migrated(urls)
+    record_property("sample", f"Galera: killed before {statement}, finished by another after {seconds:.1f} s")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(urls: list[str], number: int) -> None:
+    with stopped_after("CREATE TABLE escrow_accounts", migrate(urls[0], number)) as stopped:
+        for command in (migrate(urls[1]), engagement_db_command("rollback", urls[1], "--to", script_files.BASE)):
+            ended = start_deployer(command).wait()
+            assert ended.code == 0, ended.words
+        after = definitions(urls[1])
+    ended = stopped.wait()
+    assert ended.code in (1, 2), ended.words
+    assert "another process took it over" in ended.words
+    assert definitions(urls[1]) == after
+    assert history(urls[1]) == []
+
+
+def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str], record_property: Property) -> None:
+    assert commands.run(engagement_db_command("migrate", urls[0], "--to", "2")).code == 0
+    fill_projects(urls[0], 19)
+    deployer = start_deployer(migrate(urls[0]))
+    is_altered = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE `projects` ADD INDEX%'"
+    wait_until(lambda: query(urls[0], is_altered), "the index is being built", pause=0)
+    deployer.kill()
+    assert deployer.wait().code == commands.KILLED
+    assert query(urls[0], is_altered)
+    ended = start_deployer(migrate(urls[1])).wait()
+    assert ended.code == 0, ended.words
+    assert_migrated(urls)
+
+
+def fill_projects(url: str, doublings: int) -> None:
+    execute(url, "INSERT INTO users (firstName, lastName, email) VALUES ('Ada', '', 'ada@example.org')")
+    execute(url, "INSERT INTO projects (title) VALUES ('One')")
+    execute(url, *["INSERT INTO projects (title) SELECT title FROM projects"] * doublings)
+
+
+SETTINGS = {
+    "wsrep_OSU_method": ("RSU", "TOI", "wsrep_OSU_method is RSU: the tables would be changed on this node alone"),
+    "wsrep_on": ("OFF", "ON", "wsrep_on is off in this session of a cluster's node"),
+    "default_storage_engine": ("MyISAM", "InnoDB", "default_storage_engine is MyISAM"),
+}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_with_which_nodes_would_differ_is_refused_by_name(urls: list[str], name: str, number: int) -> None:
+    unfit, fit, sentence = SETTINGS[name]
+    before = definitions(urls[0])
+    execute(urls[0], f"SET GLOBAL {name} = {unfit}")
+    try:
+        ended = commands.run(migrate(urls[0], number))
+    finally:
+        execute(urls[0], f"SET GLOBAL {name} = {fit}")
+    assert ended.code in (1, 2), ended.words
+    assert sentence in ended.words
+    assert [definitions(url) for url in urls] == [before] * len(urls)
+    assert [history(url) for url in urls] == [[]] * len(urls)
+
+
+def test_the_books_are_right_after_a_race_on_all_nodes_of_which_one_was_killed(
+    cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 3)
+    with race(migrated * 2, "ledger", tmp_path, users, OPERATIONS) as played:
+        played.wait_for_share(0.3)
+        cluster.nodes[1].kill()
+        played.wait_for_share(0.5)
+        cluster.nodes[1].start()
+        errors = played.finish()
+    for url in migrated:
+        moves = assert_money_is_right(url, played.changes, errors["?"])
+    ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
+    assert ended.code == 0, ended.words
+    record_property("sample", f"Galera: {moves} moves, a node killed and rejoined, errors {dict(errors)}")
+
+
+def test_a_user_has_one_account_of_a_kind_whichever_node_opens_it(
+    migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 20)
+    with race(migrated * 2, "accounts", tmp_path, users, OPERATIONS) as played:
+        errors = played.finish()
+    counts = [assert_accounts_are_one_each(url) for url in migrated]
+    assert len(set(counts)) == 1
+    record_property(
+        "sample", f"Galera: {counts[0]} accounts opened by six processes, none twice, errors {dict(errors)}"
+    )
+
+
+def test_disputes_raced_on_all_nodes_are_settled_once(
+    migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 3)
+    changes = make_disputed(migrated[0], users)
+    with race(migrated * 2, "disputes", tmp_path, users, OPERATIONS) as played:
+        errors = played.finish()
+    for url in migrated:
+        moves = assert_money_is_right(url, [*changes, *played.changes], errors["?"])
+    record_property("sample", f"Galera: {moves} moves of disputed payments, errors {dict(errors)}")
+
+
+def test_an_up_to_date_block_on_another_node_misses_nothing(migrated: list[str], record_property: Property) -> None:
+    record_property("sample", f"Galera: {assert_nothing_is_missed(migrated[0], migrated[1])}")
+
+
+def test_a_service_behind_a_proxy_goes_on_when_its_node_is_killed(
+    cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 3)
+    with haproxy(cluster.nodes) as front, race([at(migrated[0], front)] * 4, "ledger", tmp_path, users, 150) as played:
+        played.wait_for_share(0.3)
+        cluster.nodes[0].kill()
+        errors = played.finish()
+    moves = assert_money_is_right(migrated[1], played.changes, errors["?"])
+    record_property("sample", f"Galera behind HAProxy: {moves} moves, the writer killed, errors {dict(errors)}")
