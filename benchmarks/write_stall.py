@@ -69,6 +69,8 @@ class Window:
     errors: int
     duration_seconds: float
     longest: list[str]
+    # When each write was sent, in seconds since the beginning, and how long it took, in milliseconds.
+    every_write: list[tuple[float, float]]
 
 
 def connect(url: str) -> Any:
@@ -132,11 +134,14 @@ def write_steadily(url: str, rows: int, writes_per_second: float, pipe: Connecti
     pipe.send(done)
 
 
-def measured(url: str, rows: int, writes_per_second: float, work: Callable[[], None]) -> Window:
-    """Do `work` while rows are written; return what the writers saw from its beginning to its end and just after."""
+def measured(url: str, options: argparse.Namespace, work: Callable[[], None]) -> Window:
+    """Do `work` while rows are written; return what the writers saw from its beginning to its end and just after.
+
+    Every write is kept if that is asked for, those in the seconds before included.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=write_steadily, args=(url, rows, writes_per_second, theirs))
+    process = context.Process(target=write_steadily, args=(url, options.rows, options.writes_per_second, theirs))
     process.start()
     try:
         time.sleep(3)
@@ -157,6 +162,7 @@ def measured(url: str, rows: int, writes_per_second: float, work: Callable[[], N
         sum(bool(write.error) for write in inside),
         round(duration_seconds, 2),
         [f"{w.seconds * 1000:.0f} ms at {w.started - begun:.1f} s, {w.statement} {w.error}".strip() for w in slowest],
+        [(round(w.started - begun, 4), round(w.seconds * 1000, 2)) for w in done] if options.every_write else [],
     )
 
 
@@ -269,6 +275,7 @@ def main() -> None:
     parser.add_argument("--quiet-seconds", type=float, default=60)
     parser.add_argument("--writes-per-second", type=float, default=200)
     parser.add_argument("--server-option", action="append", default=[], help="one more word of its command line")
+    parser.add_argument("--every-write", action="store_true", help="keep every write, for plot.py")
     parser.add_argument("--wait-for-disk", action="store_true", help="each commit reaches the disk")
     parser.add_argument(
         "--long-transaction-seconds", type=float, default=0, help="hold a row for so long as each way begins"
@@ -283,7 +290,7 @@ def main() -> None:
         url = server.create_database()
         fill(url, options.rows)
         engagement_db(url, "migrate", "--to", "002_trust_payments")
-        measure = lambda work: measured(url, options.rows, options.writes_per_second, work)  # noqa: E731
+        measure = lambda work: measured(url, options, work)  # noqa: E731
         for number in range(1, options.runs + 1):
             for tool in options.tools:
                 time.sleep(SETTLE_SECONDS)
