@@ -50,6 +50,14 @@ def test_a_page_marked_as_a_program_runs(tmp_path, name):
     run(sys.executable, "-c", "\n".join(blocks("python", page)), folder=tmp_path)
 
 
+def test_the_table_of_an_account_is_what_its_program_asserts():
+    page = (ROOT / "docs" / "accounting.md").read_text("utf-8")
+    amounts = r"\d+\.\d\d \| \d+\.\d\d \| \d+\.\d\d"
+    shown = re.findall(rf"\| ({amounts}) \|$", page, re.MULTILINE)
+    assert len(shown) > 3
+    assert shown == re.findall(rf'assert held\(\) == "({amounts})"', page)
+
+
 def test_every_command_of_the_operators_table_exists(tmp_path):
     commands = set(re.findall(r"`engagement-db ([\w-]+)", README))
     assert commands >= {"migrate", "rollback", "status", "check", "sql", "adopt"}
