@@ -2,6 +2,7 @@
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -181,6 +182,14 @@ def test_the_command_migrates_with_no_configuration(installed):
     said = installed.run("engagement-db", "migrate")
     assert [name for name in REVISIONS if name in said] == REVISIONS
     assert tables_of(installed, "engagement.db") >= ALL_TABLES
+
+
+def test_the_first_command_of_the_readme_installs_and_migrates(source, tmp_path):
+    checkout = shutil.copytree(source, tmp_path / "checkout")
+    command = re.search(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+    run("bash", "-e", "-c", command, folder=checkout)
+    with edb.open_database(f"sqlite:///{checkout}/engagement.db") as database:
+        assert set(database.get_tables()) >= ALL_TABLES
 
 
 @pytest.mark.parametrize("command", ["engagement-db", "pw_migrate"])

@@ -19,6 +19,12 @@ def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
+# Each of these blocks is run by a test, and there are no others.
+TOUR, BINDING = blocks("python")
+(TOUR_OUTPUT,) = blocks("text")
+INSTALLING, TESTING = blocks("sh")
+
+
 def run(*command: str, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
@@ -28,17 +34,17 @@ def run(*command: str, folder: Path) -> str:
 
 def test_the_tour_prints_what_it_says(tmp_path):
     run(sys.executable, "-m", "engagement_db.cli", "migrate", folder=tmp_path)
-    printed = run(sys.executable, "-c", blocks("python")[0], folder=tmp_path)
-    assert printed == blocks("text")[0]
+    printed = run(sys.executable, "-c", TOUR, folder=tmp_path)
+    assert printed == TOUR_OUTPUT
 
 
 def test_the_tour_takes_some_twenty_lines():
-    lines = [line for line in blocks("python")[0].splitlines() if line]
+    lines = [line for line in TOUR.splitlines() if line]
     assert len(lines) <= 20
 
 
 def test_binding_a_service_database_opens_and_creates_nothing(tmp_path):
-    run(sys.executable, "-c", blocks("python")[1], folder=tmp_path)
+    run(sys.executable, "-c", BINDING, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,7 +78,7 @@ def test_every_page_that_is_linked_is_there():
 
 
 def test_continuous_integration_runs_the_test_command():
-    command = blocks("sh")[1].strip()
+    command = TESTING.strip()
     assert command in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
