@@ -6,7 +6,8 @@ expires by the server's clock, renews it meanwhile, and clears it at the end. Th
 the schema too, and in the transaction that writes the history, so that one who was overtaken changes nothing more.
 
 A holder that is killed is replaced when its lease has expired. A change of its own that still runs then meets nobody:
-Galera runs it in the order of the whole cluster, before the next claim, and PostgreSQL has locked its table.
+Galera runs it in the order of the whole cluster, before the next claim; PostgreSQL has locked its table, and an index
+that is being built is waited for.
 """
 
 import contextlib
@@ -21,8 +22,9 @@ import peewee
 
 from engagement_db import servers
 from engagement_db.errors import MigrationBusy
+from engagement_db.servers.catalog import LEASE
 
-TABLE: Final = "migratelease"
+TABLE: Final = LEASE
 LEASE_SECONDS: Final = 30.0
 _RENEWALS: Final = 4
 _lease: Any = peewee.Table(TABLE, ("id", "token", "holder", "expires"))

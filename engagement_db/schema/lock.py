@@ -1,7 +1,8 @@
 """The migration lock: one deployer of a database at a time.
 
 It belongs to the connection, so it never outlives its process, and nothing has to be cleaned up. Where a session's lock
-is not seen by all the others, on a Galera cluster and behind a pooler, it is a lease.
+is not seen by all the others, on a Galera cluster and behind a pooler, it is a lease. A deployer that has a session of
+its own takes the lease too once others have, and who has the lease waits for the locks of sessions.
 """
 
 from collections.abc import Iterator
@@ -26,14 +27,21 @@ def hold_migration_lock(database: peewee.Database, timeout_seconds: float = TIME
     free within ``timeout_seconds`` (0 or more). Nothing is changed then.
     """
     server = servers.of(database)
-    if server.shares_sessions(database):
-        # Where a change stays on one node, the table of the lease would too, and its rows would stop the others.
-        obstacles = server.read(database).obstacles()
-        if obstacles:
-            refused = "the migration lock cannot be taken; nothing was changed:"
-            raise SchemaConflict(refused, obstacles, "Then run the same command again.")
-        with Lease(database).hold(timeout_seconds):
-            yield
-    else:
+    if not server.shares_sessions(database):
         with server.migration_lock(database, timeout_seconds):
-            yield
+            # While this session waited, the first deployer behind a pooler may have come.
+            if not server.shares_sessions(database):
+                yield
+                return
+    # Where a change stays on one node, the table of the lease would too, and its rows would stop the others.
+    obstacles = server.read(database).obstacles()
+    if obstacles:
+        refused = "the migration lock cannot be taken; nothing was changed:"
+        raise SchemaConflict(refused, obstacles, "Then run the same command again.")
+    with Lease(database).hold(timeout_seconds):
+        servers.wait_for_migration_lock(
+            lambda: server.other_deployer(database) is None,
+            lambda: server.other_deployer(database) or "it was released just now",
+            timeout_seconds,
+        )
+        yield

@@ -100,6 +100,10 @@ class Server(Dialect, ABC):
         """Return whether a lock of this session may be unseen by others, or held by them too."""
         return False
 
+    def other_deployer(self, database: peewee.Database) -> str | None:
+        """Return who may change the schema though this session has the lease: an earlier holder, or one without it."""
+        return None
+
     @contextmanager
     def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
         """Let the session of ``reader`` see in the block what was committed on ``primary`` before it.

@@ -14,6 +14,8 @@ from engagement_db.tables import NOW, Check, Column, ColumnType, Default, Foreig
 
 # The name that peewee-migrate gives its history.
 HISTORY: Final = "migratehistory"
+# The table of the migration lease.
+LEASE: Final = "migratelease"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import peewee
 from engagement_db.errors import ConfigurationError
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, lagging, session_setting, wait_for_migration_lock
-from engagement_db.servers.catalog import Catalog
+from engagement_db.servers.catalog import LEASE, Catalog
 from engagement_db.servers.postgresql_catalog import PostgresqlCatalog
 from engagement_db.tables import (
     Check,
@@ -105,9 +105,15 @@ class Postgresql(Server):
         return [f"GRANT USAGE ON SEQUENCE {self.quoted(f'{table}_id_seq')} TO {self.quoted(role)}"]
 
     def shares_sessions(self, database: peewee.Database) -> bool:
-        # A pooler tells its clients numbers of its own.
-        told = database.connection().info.backend_pid
-        return bool(told != first_value(database, "SELECT pg_backend_pid()"))
+        # A pooler tells its clients numbers of its own. Where one was used once, it may be used at the same time.
+        question = "SELECT pg_backend_pid() <> %s OR to_regclass(%s) IS NOT NULL"
+        return bool(first_value(database, question, database.connection().info.backend_pid, LEASE))
+
+    def other_deployer(self, database: peewee.Database) -> str | None:
+        builder = database.execute_sql(
+            "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() LIMIT 1"
+        ).fetchone()
+        return f"backend {builder[0]} builds an index" if builder else self._lock_holder(database)
 
     @contextmanager
     def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
@@ -143,7 +149,7 @@ class Postgresql(Server):
         )
         wait_for_migration_lock(
             lambda: first_value(database, "SELECT pg_try_advisory_lock(%s, %s)", *_LOCK_KEYS),
-            lambda: self._lock_holder(database),
+            lambda: self._lock_holder(database) or "it was released just now",
             timeout_seconds,
         )
         try:
@@ -162,7 +168,7 @@ class Postgresql(Server):
         return None if following > highest else (following, highest, f"SELECT setval('{sequence}', {highest})")
 
     @staticmethod
-    def _lock_holder(database: peewee.Database) -> str:
+    def _lock_holder(database: peewee.Database) -> str | None:
         row = database.execute_sql(
             "SELECT a.pid, a.usename, COALESCE(host(a.client_addr), 'a local socket'), a.application_name "
             "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
@@ -171,7 +177,7 @@ class Postgresql(Server):
             _LOCK_KEYS,
         ).fetchone()
         if row is None:
-            return "it was released just now"
+            return None
         named = f", {row[3]}" if row[3] else ""
         return f"backend {row[0]} holds it: {row[1]} from {row[2]}{named}"
 

@@ -80,6 +80,16 @@ def test_a_lease_is_renewed_for_as_long_as_its_block_runs(url: str) -> None:
             pass
 
 
+def test_who_has_the_lease_waits_for_a_deployer_with_a_lock_of_its_session(server: servers.Server, url: str) -> None:
+    if server.name != "postgres":
+        pytest.skip("on this server all deployers have a lease, or none")
+    with opened(url) as direct, opened(url) as other:
+        busy = pytest.raises(MigrationBusy, match=r"backend \d+ holds it")
+        with server_of(direct).migration_lock(direct, 0), busy:
+            runner.migrate(other, lock_timeout_seconds=0.2)
+        assert runner.migrate(other, lock_timeout_seconds=0.2) == tuple(script_files.names())
+
+
 def test_a_holder_that_was_overtaken_writes_no_history(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As when its machine stood still: it renews nothing.
     monkeypatch.setattr(Lease, "_renew_until", lambda self, done: None)
