@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 CONTENTS = {
     "Use it": ["verbs", "connecting", "services", "testing", "accounting"],
-    "Operate it": ["operating", "deployment", "moving-from-sequelize", "beside-node", "clusters", "safety"],
+    "Operate it": ["operating", "deployment", "moving-from-sequelize", "beside-node", "clusters", "safety", "security"],
     "Look it up": ["reference", "data-dictionary", "diagrams"],
     "Change it": ["design", "revisions", "../CONTRIBUTING", "../benchmarks/README", "../CHANGELOG"],
 }

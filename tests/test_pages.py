@@ -36,6 +36,7 @@ RUN_BY = {
     ("docs/operating.md", "sql"): "test_operating.py::test_old_entries_of_the_log_may_be_deleted",
     ("docs/reference.md", "python"): "test_readme.py::test_the_reference_shows_a_type_of_every_parameter_and_result",
     ("docs/revisions.md", "python"): "schema/test_steps.py::test_example_is_applied_again_rolled_back_and_applied",
+    ("docs/security.md", "text"): "orm/test_tls.py::documented",
     ("docs/services.md", "python"): "contrib/test_recipes.py::test_every_recipe_is_tried",
     ("docs/testing.md", "python"): "test_testing.py::test_the_page_runs",
     ("docs/verbs.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
