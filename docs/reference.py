@@ -1,11 +1,13 @@
 """Print docs/reference.md: every public name, with what its docstring says."""
 
+import ast
 import dataclasses
 import enum
-import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import peewee
 
@@ -15,6 +17,15 @@ Every public name, in the words of its docstring. Made by `python docs/reference
 when a name is missing here, or gone.
 """
 OTHERS = ("engagement_db.testing", "engagement_db.contrib.problem_details")
+# A constant has no docstring.
+CONSTANTS = {
+    "ANONYMOUS": "A viewer who is not signed in, and sees public posts only. So is `None`.",
+    "EVERYTHING": "A viewer who sees all posts: a job or a moderator.",
+    "JSON_NULL": "The JSON document `null`, as against no document at all (`None`, SQL NULL).",
+    "MODELS": "All models, parents before their children.",
+}
+# Read rather than imported: the frameworks may be missing here, and pytest wraps its fixtures.
+OF_FRAMEWORKS = ("engagement_db.contrib.fastapi", "engagement_db.contrib.pydantic", "engagement_db.pytest_plugin")
 
 
 def public(module: str) -> list[str]:
@@ -44,7 +55,7 @@ def described(name: str, value: object) -> Iterator[str]:
             if not attribute.startswith("_") and inspect.isfunction(function) and function.__doc__:
                 yield f"#### {name}.{attribute}\n\n{signature(attribute, function)}\n\n{text(function)}\n"
     else:
-        yield f"### {name}\n\nA constant: `{type(value).__name__}`.\n"
+        yield f"### {name}\n\n{CONSTANTS[name]}\n"
 
 
 def signature(name: str, function: object) -> str:
@@ -70,6 +81,18 @@ def spelled(annotated: str) -> str:
     return bare.replace("'", '"')
 
 
+def in_source(module: str) -> Iterator[str]:
+    """The lines of the functions and classes of a module."""
+    for node in ast.parse(Path(importlib.util.find_spec(module).origin).read_text("utf-8")).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        yield f"### {node.name}\n"
+        if isinstance(node, ast.FunctionDef):
+            parameters = re.sub(r"(?<=[\w\]])=", " = ", ast.unparse(node.args))
+            yield f"```python\ndef {node.name}({parameters}) -> {ast.unparse(node.returns)}: ...\n```\n"
+        yield ast.get_docstring(node).replace("``", "`") + "\n"
+
+
 def text(value: object) -> str:
     return (inspect.getdoc(value) or "").replace("``", "`")
 
@@ -80,6 +103,8 @@ def page() -> str:
         lines.append(f"## {title}\n")
         for name in public(module):
             lines += described(name, getattr(importlib.import_module(module), name))
+    for module in OF_FRAMEWORKS:
+        lines += [f"## {module}\n", *in_source(module)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -88,6 +88,8 @@ def test_every_public_name_is_in_the_reference_of_the_contract():
     page = (ROOT / "docs" / "reference.md").read_text("utf-8")
     assert headings.findall(page) == headings.findall(made)
     assert {f"### {name}" for name in edb.__all__} <= set(headings.findall(page))
+    extras = {path.stem for path in (ROOT / "engagement_db" / "contrib").glob("[!_]*.py")}
+    assert {f"## engagement_db.contrib.{name}" for name in extras} <= set(headings.findall(page))
 
 
 def test_the_reference_shows_a_type_of_every_parameter_and_result():
