@@ -24,7 +24,7 @@ from engagement_db.feed.words import FeedAction
 from engagement_db.orm.bound import now
 from engagement_db.orm.columns import Backref, Column, Reference, Select
 from engagement_db.orm.fields import JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField, reject
-from engagement_db.orm.models import BaseModel, assign, verb_update
+from engagement_db.orm.models import BaseModel, assign, update_of, verb_update
 from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import (
     UNCHANGED,
@@ -41,7 +41,7 @@ from engagement_db.orm.rows import (
     stored_value,
     written,
 )
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, share_locked
 from engagement_db.platform import User
 from engagement_db.repairs import Repair

@@ -16,7 +16,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.columns import Backref, Column, Reference
 from engagement_db.orm.fields import EnumField, JsonField, KeyField, ReferenceField, TextField, UTCDateTimeField
 from engagement_db.orm.keyset import Branch
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
@@ -31,7 +31,7 @@ from engagement_db.orm.rows import (
     stored_value,
     written,
 )
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import User, resolve_actor_id
 from engagement_db.repairs import Repair

@@ -17,10 +17,10 @@ from engagement_db.feed.words import FeedAction, ReactionType
 from engagement_db.orm.bound import now
 from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.paging import PAGE_LIMIT
 from engagement_db.orm.rows import id_of, ids_of, required, stored_value, written
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
 from engagement_db.repairs import Repair

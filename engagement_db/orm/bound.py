@@ -69,6 +69,10 @@ class BoundMetadata(peewee.Metadata):
     def database(self, database: Any) -> None:
         self._database = database
 
+    def get_database_instance(self) -> Any:
+        database = self.database
+        return database.obj if isinstance(database, peewee.Proxy) else database
+
 
 def refuse_in_scope() -> None:
     """Raise ConfigurationError in a scope, whose database cannot be changed."""

@@ -316,9 +316,8 @@ class UTCDateTimeField(Column[Any], _Converting, peewee.DateTimeField):
             value = value.astimezone(UTC)
         except OverflowError:
             reject(self, f"{value!r} is outside the years 1 to 9999 in UTC")
-        if self.dialect is not None and self.dialect.stores_time_as_text:
-            return sortable_text(value)
-        return value
+        dialect = self.dialect
+        return sortable_text(value) if dialect is not None and dialect.stores_time_as_text else value
 
     def python_value(self, value: Any) -> Any:
         return None if value is None else read_time(value)
@@ -499,8 +498,7 @@ class JsonField(Column[Any], _Converting, peewee.JSONField):
             reject(self, f"{shown(value)} is a stored text that is not JSON; pass a document instead")
         try:
             _check_document(value, JSON_DEPTH)
-            # Without spaces, as JSON.stringify writes: equal documents are equal text.
-            document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null)
+            document = _ENCODER.encode(value)
             document.encode()
         except (TypeError, ValueError) as error:
             reject(self, f"{shown(value)} is not JSON that every server keeps: {error}")
@@ -580,6 +578,10 @@ def _with_lists(value: Any) -> Any:
 def _dump_null(value: object) -> None:
     if value is not JSON_NULL:
         raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# Without spaces, as JSON.stringify writes: equal documents are equal text.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_dump_null)
 
 
 def _whole_number(digits: str) -> int | float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import peewee
@@ -34,6 +35,7 @@ from engagement_db.orm.protection import (
     require_deletable,
     require_no_records,
 )
+from engagement_db.orm.statements import Parameter, Statement, parameters
 from engagement_db.servers.driver import execute
 
 if TYPE_CHECKING:
@@ -213,8 +215,8 @@ class BaseModel(peewee.Model):
     def _normalize_data(cls, data: Any, values: Mapping[str, Any]) -> dict[Any, Any]:
         """Return ``data`` and ``values`` by field. Raises TypeError for a name that is no column."""
         normalized = {}
-        for name, value in [*dict(data or {}).items(), *values.items()]:
-            field = column_named(cls, name) if isinstance(name, str) else name
+        for name, value in (*(data or {}).items(), *values.items()):
+            field = column_named(cls, name)
             is_row = isinstance(value, peewee.Model) and isinstance(field, peewee.Field)
             normalized[field] = field.db_value(value) if is_row else value
         return normalized
@@ -231,7 +233,10 @@ class BaseModel(peewee.Model):
         chosen = None if only is None else [column_named(type(self), item) for item in only]
         if force_insert or key is None:
             self._require_stored_parents(chosen)
-            rows = super().save(force_insert=True, only=chosen)
+            if chosen is None and not any(isinstance(value, peewee.Node) for value in self.__data__.values()):
+                rows = self._insert()
+            else:
+                rows = super().save(force_insert=True, only=chosen)
             if chosen is None:
                 # What was not given is NULL now, as a row that is read says.
                 self.__data__ = dict.fromkeys(self._meta.sorted_field_names) | self.__data__
@@ -245,6 +250,20 @@ class BaseModel(peewee.Model):
         rows = super().save(only=fields)
         note_documents(self)
         return rows
+
+    def _insert(self) -> int:
+        """Insert the row by a statement that is built once for its columns."""
+        meta: Any = self._meta
+        values = {**meta.get_default_dict(), **self.__data__}
+        self._populate_unsaved_relations(values)  # type: ignore[attr-defined]
+        key = meta.primary_key.name
+        if values.get(key) is None:
+            values.pop(key, None)
+        database = target(meta.database)
+        cursor = _insert_of(type(self), tuple(values)).execute_on(database, **values)
+        self.__data__[key] = cursor.fetchone()[0] if database.returning_clause else database.last_insert_id(cursor)
+        self._dirty.clear()
+        return 1
 
     def _require_stored_parents(self, fields: Iterable[peewee.Field] | None = None) -> None:
         """Raise RefusedValue if one of these references, by default any, was given a row that is not stored yet."""
@@ -300,9 +319,13 @@ class BaseModel(peewee.Model):
         A column that some of the mappings lack gets its default there.
         """
         given: list[Any] = list(rows)
-        if fields is None and all(isinstance(row, Mapping) for row in given):
-            given = [cls._normalize_data(row, {}) for row in given]
-            fields = list({field: None for row in given for field in row})
+        if fields is None and given and all(isinstance(row, Mapping) for row in given):
+            fields = list(given[0])
+            if all(row.keys() == given[0].keys() for row in given):
+                given = [[row[name] for name in fields] for row in given]
+            else:
+                given = [cls._normalize_data(row, {}) for row in given]
+                fields = list({field: None for row in given for field in row})
         return ProtectedInsert(cls, insert=given, columns=_columns(cls, fields))
 
     @classmethod
@@ -428,6 +451,31 @@ def verb_update(model: type[peewee.Model], changes: Mapping[Any, Any]) -> peewee
     if "updated_at" in meta.fields:
         values.setdefault(meta.fields["updated_at"], now())
     return peewee.ModelUpdate(model, values)
+
+
+@cache
+def update_of(model: type[peewee.Model], names: tuple[str, ...], guard: str | None = None) -> Statement:
+    """Return the UPDATE of the columns with these names in the row with the id that is given as ``id``.
+
+    ``guard`` is a column that must still have the value given as ``before``, or else no row is changed.
+    """
+
+    def build() -> Any:
+        fields: Any = model._meta.fields
+        query = verb_update(model, parameters(*(fields[name] for name in names)))
+        query = query.where(model._meta.primary_key == Parameter("id"))
+        if guard is not None:
+            query = query.where(fields[guard] == Parameter("before", fields[guard].db_value))
+        return query
+
+    return Statement(build)
+
+
+@cache
+def _insert_of(model: type[peewee.Model], names: tuple[str, ...]) -> Statement:
+    fields: Any = model._meta.fields
+    values = {fields[name]: Parameter(name, fields[name].db_value) for name in names}
+    return Statement(lambda: ProtectedInsert(model, values))
 
 
 def store(row: BaseModel, changes: Mapping[str, Any]) -> None:

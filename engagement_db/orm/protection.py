@@ -18,9 +18,10 @@ from typing import Any, NoReturn
 import peewee
 
 from engagement_db.errors import Protected
+from engagement_db.orm.inserts import ValuesInsert
 
 
-class ProtectedInsert(peewee.ModelInsert):
+class ProtectedInsert(ValuesInsert):
     """An INSERT whose conflict clause obeys the rules of its model."""
 
     def on_conflict(self, *args: Any, **options: Any) -> Any:

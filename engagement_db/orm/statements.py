@@ -6,7 +6,6 @@ whose statements never change keeps each in a ``Statement``; queries that caller
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import peewee
@@ -14,7 +13,6 @@ import peewee
 from engagement_db import servers
 from engagement_db.orm.bound import current
 from engagement_db.orm.fields import MoneyField
-from engagement_db.orm.models import verb_update
 from engagement_db.servers.driver import error_code
 
 
@@ -62,7 +60,10 @@ class Statement:
 
     def execute(self, **values: Any) -> Any:
         """Execute the statement with these values and return the cursor."""
-        database = current()
+        return self.execute_on(current(), **values)
+
+    def execute_on(self, database: peewee.Database, /, **values: Any) -> Any:
+        """Execute the statement on this database, to which its models are bound."""
         sql, items = self._on(database)
         return database.execute_sql(sql, [_value(item, values) for item in items])
 
@@ -114,24 +115,6 @@ class Statement:
                 query = query.on_conflict(action="IGNORE", conflict_target=self._unique)
             self._built[key] = database.get_sql_context().sql(query).query()
         return self._built[key]
-
-
-@cache
-def update_of(model: type[peewee.Model], names: tuple[str, ...], guard: str | None = None) -> Statement:
-    """Return the UPDATE of the columns with these names in the row with the id that is given as ``id``.
-
-    ``guard`` is a column that must still have the value given as ``before``, or else no row is changed.
-    """
-
-    def build() -> Any:
-        fields: Any = model._meta.fields
-        query = verb_update(model, parameters(*(fields[name] for name in names)))
-        query = query.where(model._meta.primary_key == Parameter("id"))
-        if guard is not None:
-            query = query.where(fields[guard] == Parameter("before", fields[guard].db_value))
-        return query
-
-    return Statement(build)
 
 
 def columns_of(*models: type[peewee.Model]) -> list[peewee.Field]:

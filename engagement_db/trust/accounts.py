@@ -20,7 +20,7 @@ from engagement_db.orm.fields import (
     UTCDateTimeField,
     VarcharField,
 )
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
@@ -33,7 +33,7 @@ from engagement_db.orm.rows import (
     required_text,
     written,
 )
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User, resolve_actor_id
 from engagement_db.repairs import Repair

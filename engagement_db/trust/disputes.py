@@ -24,7 +24,7 @@ from engagement_db.orm.fields import (
     reject,
     shown,
 )
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
@@ -41,7 +41,7 @@ from engagement_db.orm.rows import (
     stored_value,
     written,
 )
-from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters, update_of
+from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import Actor, User, actor_id_of, known_user
 from engagement_db.repairs import Repair

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import TEXT_LIMIT_BYTES, exact, reject
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.rows import about
-from engagement_db.orm.statements import Parameter, Statement, update_of
+from engagement_db.orm.statements import Parameter, Statement
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import Actor
 from engagement_db.trust.accounts import EscrowAccount

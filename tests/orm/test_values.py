@@ -141,6 +141,25 @@ def test_a_column_that_only_a_later_row_has_is_inserted_too():
     assert [post.metadata for post in edb.FeedPost.select().order_by(edb.FeedPost.content)] == [None, {"a": 1}]
 
 
+def test_expressions_and_defaults_are_inserted_in_every_way():
+    ada = make_user()
+    loud = peewee.fn.UPPER("b")
+    edb.FeedPost.create(user=ada, content=loud)
+    edb.FeedPost.insert(user=ada, content=loud).execute()
+    edb.FeedPost.insert_many([{"user": ada, "content": "B"}, {"user": ada, "content": loud}]).execute()
+    edb.FeedPost.insert_many([(ada, "B"), (ada.id, loud)], fields=["user", "content"]).execute()
+    edb.FeedPost.bulk_create([edb.FeedPost(user=ada, content=content) for content in ("B", loud)])
+    part = edb.FeedPost.select(edb.FeedPost.user, edb.FeedPost.content).first()
+    part.save()
+    first = edb.FeedPost.select(peewee.fn.MIN(edb.FeedPost.id)).scalar()
+    edb.FeedPost(id=first + 100, user=ada, content="B").save(force_insert=True)
+    posts = list(edb.FeedPost.select().order_by(edb.FeedPost.id))
+    assert [(post.content, post.visibility) for post in posts] == [("B", edb.Visibility.PUBLIC)] * 10
+    assert [posts[-2].id, posts[-1].id] == [part.id, first + 100]
+    assert all(abs(post.created_at - edb.now()) < timedelta(minutes=5) for post in posts)
+    assert len({post.created_at for post in posts[-2:]}) == 2
+
+
 def test_get_or_create_finds_what_it_created():
     first, is_new = edb.Gig.get_or_create(title="Logo", defaults={"description": "round"})
     again, is_new_again = edb.Gig.get_or_create(title="Logo", defaults={"description": "square"})
