@@ -1,6 +1,7 @@
 """What the README and the page of the verbs show is what happens."""
 
 import ast
+import dataclasses
 import os
 import re
 import subprocess
@@ -101,6 +102,25 @@ def test_the_reference_shows_a_type_of_every_parameter_and_result():
         every = [*stub.args.posonlyargs, *stub.args.args, *stub.args.kwonlyargs, stub.args.vararg, stub.args.kwarg]
         assert [item.arg for item in every if item and item.annotation is None] == [], stub.name
         assert stub.returns is not None, stub.name
+
+
+def test_every_public_name_is_on_a_page_that_was_written():
+    made = ("reference.md", "data-dictionary.md")
+    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name not in made]
+    text = README + "".join(page.read_text("utf-8") for page in pages)
+    assert [name for name in edb.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_page_of_the_verbs_lists_every_attribute_of_what_comes_back():
+    page = (ROOT / "docs" / "verbs.md").read_text("utf-8")
+    rows = re.findall(r"^\| .* \| `(\w+)` \| (.*) \|$", page.partition("## What comes back")[2], re.MULTILINE)
+    records = {name: getattr(edb, name) for name in edb.__all__ if dataclasses.is_dataclass(getattr(edb, name))}
+    assert {name for name, _ in rows} == set(records)
+    for name, listed in rows:
+        attributes = re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", listed))
+        own = [field.name for field in dataclasses.fields(records[name])]
+        assert attributes[: len(own)] == own, name
+        assert all(isinstance(getattr(records[name], more), property) for more in attributes[len(own) :]), name
 
 
 def test_every_public_name_says_what_it_is():
