@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 CONTENTS = {
     "Use it": ["verbs", "connecting", "services", "testing", "accounting"],
     "Operate it": ["operating", "deployment", "moving-from-sequelize", "beside-node", "clusters", "safety", "security"],
-    "Look it up": ["reference", "data-dictionary", "diagrams"],
+    "Look it up": ["commands", "reference", "data-dictionary", "diagrams"],
     "Change it": ["design", "revisions", "../CONTRIBUTING", "../benchmarks/README", "../CHANGELOG"],
 }
 
@@ -26,6 +26,8 @@ myst_heading_anchors = 4
 mermaid_init_config = {"startOnLoad": False, "deterministicIds": True}
 mermaid_width = mermaid_height = "auto"
 mermaid_fullscreen = False
+# Or `--rows` would get one dash.
+smartquotes = False
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]

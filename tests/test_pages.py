@@ -6,6 +6,8 @@ the options. For every other language this names the test that runs all blocks o
 
 import re
 import shlex
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from commands import copy_scripts, run
 
 import engagement_db as edb
+from engagement_db.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -115,6 +118,13 @@ def test_a_standby_is_read_as_the_page_says(tmp_path):
         read = {"edb": edb, "user": user, "friends": []}
         exec(block.replace("postgresql://app@standby/platform", url) + "    seen = list(page)\n", read)
     assert [post.content for post in read["seen"]] == ["Hello"]
+
+
+def test_the_page_of_the_commands_has_every_option():
+    done = subprocess.run([sys.executable, ROOT / "docs" / "commands.py"], capture_output=True, text=True, check=True)
+    options = re.compile(r"^## .*|^\| `--[\w-]+", re.MULTILINE)
+    assert options.findall(PAGES["docs/commands.md"]) == options.findall(done.stdout)
+    assert {f"## engagement-db {name}" for name in main.commands} <= set(options.findall(done.stdout))
 
 
 def wanted_extras(package: str) -> set[str]:
