@@ -10,7 +10,7 @@ from engagement_db.cli import main
 HEAD = """# Commands
 
 Every command and its options, in the words of `--help`. Made by `python docs/commands.py > docs/commands.md`; a test
-fails when an option is missing here, or gone. [operating.md](operating.md) says when to use which.
+fails when it is stale. [operating.md](operating.md) says when to use which.
 """
 
 

@@ -14,7 +14,7 @@ import peewee
 HEAD = """# Reference
 
 Every public name, in the words of its docstring. Made by `python docs/reference.py > docs/reference.md`; a test fails
-when a name is missing here, or gone.
+when it is stale.
 """
 OTHERS = ("engagement_db.testing", "engagement_db.contrib.problem_details")
 # A constant has no docstring.

@@ -120,11 +120,10 @@ def test_a_standby_is_read_as_the_page_says(tmp_path):
     assert [post.content for post in read["seen"]] == ["Hello"]
 
 
-def test_the_page_of_the_commands_has_every_option():
+def test_the_page_of_the_commands_says_what_their_help_says():
     done = subprocess.run([sys.executable, ROOT / "docs" / "commands.py"], capture_output=True, text=True, check=True)
-    options = re.compile(r"^## .*|^\| `--[\w-]+", re.MULTILINE)
-    assert options.findall(PAGES["docs/commands.md"]) == options.findall(done.stdout)
-    assert {f"## engagement-db {name}" for name in main.commands} <= set(options.findall(done.stdout))
+    assert PAGES["docs/commands.md"] == done.stdout, "run: python docs/commands.py > docs/commands.md"
+    assert {f"## engagement-db {name}" for name in main.commands} <= set(done.stdout.splitlines())
 
 
 def wanted_extras(package: str) -> set[str]:
