@@ -372,7 +372,8 @@ class MoneyField(Column[Any], _Converting, peewee.DecimalField):
     def exact(self, value: Any) -> Decimal:
         """Return ``value`` with four places; raises RefusedValue when the column would not keep it exactly."""
         if isinstance(value, bool) or not isinstance(value, Decimal | int):
-            reject(self, f"{shown(value)} is not exact; pass a Decimal or an int")
+            reason = "is not exact" if isinstance(value, float) else "is not an amount"
+            reject(self, f"{shown(value)} {reason}; pass a Decimal or an int")
         # The caller's decimal context may round or trap; nothing below consults it.
         amount = Decimal(value)
         if not amount.is_finite():

@@ -28,9 +28,9 @@ def initiate(home, **changes):
     ("column", "changes", "reason"),
     [
         ("amount", {"amount": 10.0}, "not exact"),
-        ("amount", {"amount": "10"}, "not exact"),
-        ("amount", {"amount": True}, "not exact"),
-        ("amount", {"amount": None}, "not exact"),
+        ("amount", {"amount": "10"}, "not an amount"),
+        ("amount", {"amount": True}, "not an amount"),
+        ("amount", {"amount": None}, "not an amount"),
         ("amount", {"amount": Decimal("NaN")}, "not an amount"),
         ("amount", {"amount": Decimal("sNaN")}, "not an amount"),
         ("amount", {"amount": Decimal("Infinity")}, "not an amount"),
