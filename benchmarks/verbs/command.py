@@ -14,7 +14,7 @@ from pathlib import Path
 
 import servers
 
-from benchmarks.verbs import databases, growth, peers, race, rounds, rows, tables
+from benchmarks.verbs import databases, growth, peers, plans, race, rounds, rows, tables
 
 
 def main() -> None:
@@ -22,6 +22,12 @@ def main() -> None:
     # A process for each server, because Django has one database for the process.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
+        if options.plans:
+            found = dict(
+                zip(options.servers, pool.map(functools.partial(_measure_plans, options), options.servers), strict=True)
+            )
+            print(tables.plans(found))
+            return
         if options.growth:
             for table in pool.map(functools.partial(_measure_growth, options), options.servers):
                 print(f"{table}\n", flush=True)
@@ -65,6 +71,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=8, help="processes that do cycles at the same time; 0 for none")
     parser.add_argument("--cycles", type=int, default=60, help="of each of them")
     parser.add_argument("--growth", action="store_true", help="measure ours alone, on tables of these sizes")
+    parser.add_argument("--plans", action="store_true", help="show what each query reads of large, skewed tables")
+    parser.add_argument("--scale", type=int, default=10, help="how many times 100,000 rows --plans makes")
     parser.add_argument(
         "--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[10_000, 100_000, 1_000_000]
     )
@@ -85,6 +93,11 @@ def _measure(options: argparse.Namespace, name: str) -> tables.Measured:
         version = f"{name} {server.version.split('-')[0]}"
         after = databases.load_average()
         return tables.Measured(version, before, after, options.rounds, figures, races, missing)
+
+
+def _measure_plans(options: argparse.Namespace, name: str) -> dict[str, str]:
+    with servers.running(name) as server:
+        return plans.measure(server, options.scale)
 
 
 def _measure_growth(options: argparse.Namespace, name: str) -> str:

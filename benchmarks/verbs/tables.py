@@ -91,6 +91,15 @@ def growth(server: str, found: Mapping[str, Mapping[int, float]]) -> str:
     )
 
 
+def plans(found: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what each query reads, by server."""
+    titles = list(dict.fromkeys(title for by_title in found.values() for title in by_title))
+    return _table(
+        ["rows examined / returned: indexes", *found],
+        ([title, *(by_title.get(title, "") for by_title in found.values())] for title in titles),
+    )
+
+
 def _table(head: Sequence[str], body: Iterator[list[str]]) -> str:
     rows = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -125,7 +125,8 @@ class Keyset(peewee.Select):
             rows = rows[: self._limit]
             if self._backwards:
                 rows = rows[::-1]
-            self._positions = [position_of(self.model.created_at, row[-2], row[-1]) for row in rows]
+            ends = (rows[0], rows[-1]) if rows else ()
+            self._positions = [position_of(self.model.created_at, row[-2], row[-1]) for row in ends]
             fetched = _BufferedCursor([row[:-2] for row in rows], description[:-2])
             if self._parent is not None and self._has_whole_rows():
                 self._cursor_wrapper = LoadedRows(fetched, _loader_with_parent(self.model, self._parent))

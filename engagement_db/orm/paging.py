@@ -167,5 +167,6 @@ class Page(ModelSelect[Row], Keyset):
         return super().order_by()
 
     def _read(self) -> list[Position]:
+        """Read the page; return the positions of its first and its last row, or none."""
         len(self)
         return self._positions

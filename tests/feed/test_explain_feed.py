@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 import pytest
 import servers
-from plans import copy, label, plans_of, refresh_statistics
+from plans import SCALE, copy, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedPost, FeedReaction, FeedShare, Project, User
@@ -21,8 +21,8 @@ from engagement_db.orm.models import verb_update
 AUTHORS = 1_000
 OPEN_AUTHORS = 600
 READERS = 20_000
-BUSY_COMMENTS = 20_000
-POSTS_EACH = 100
+BUSY_COMMENTS = 20_000 * SCALE
+POSTS_EACH = 100 * SCALE
 FEW_ROWS = 5_000
 
 START = edb.now().replace(microsecond=0) - timedelta(days=30)
@@ -64,9 +64,13 @@ def crowd(server: servers.Server, crowded_url: str) -> Iterator[Crowd]:
     server.start()
     database = edb.connect(crowded_url)
     with database.connection_context():
-        first = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
-        post = FeedPost.select().where(FeedPost.id >= first + AUTHORS * POSTS_EACH // 2).order_by(FeedPost.id).get()
-        yield Crowd(database, post.id, post.user_id)
+        yield crowd_in(database)
+
+
+def crowd_in(database: peewee.Database) -> Crowd:
+    first = FeedPost.select(peewee.fn.MIN(FeedPost.id)).scalar()
+    post = FeedPost.select().where(FeedPost.id >= first + AUTHORS * POSTS_EACH // 2).order_by(FeedPost.id).get()
+    return Crowd(database, post.id, post.user_id)
 
 
 def fill(database: peewee.Database) -> None:
@@ -243,6 +247,10 @@ CURSORS: dict[str, str] = {}
 
 @pytest.fixture
 def cursors(crowd: Crowd) -> None:
+    find_cursors()
+
+
+def find_cursors() -> None:
     CURSORS["plain"] = timeline_after_a_while(viewer=edb.EVERYTHING)
     CURSORS["connections"] = timeline_after_a_while(viewer=edb.EVERYTHING, visibility="connections")
 

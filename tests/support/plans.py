@@ -1,5 +1,6 @@
 """What each server says about a statement's plan, in words that all four share; rows by the hundred thousand."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ from playhouse.test_utils import count_queries
 import engagement_db as edb
 
 ALL_TABLES = tuple(model._meta.table_name for model in edb.MODELS)
+
+# How many times the rows of an ordinary run there are: benchmarks/verbs measures with ten times as many.
+SCALE = int(os.environ.get("EXPLAIN_SCALE", "1"))
 
 # What a plan of SQLite says it sorted: it names no number.
 SORTED_BY_SQLITE = 1_000_000
@@ -22,6 +26,7 @@ class Plan:
     indexes: set[str] = field(default_factory=set)
     scanned_tables: set[str] = field(default_factory=set)
     rows_read: int = 0
+    rows_returned: int = 0
     rows_sorted: int = 0
 
 
@@ -81,6 +86,7 @@ def explain_postgres(database: peewee.Database, sql: str, params: Any) -> Plan:
     plan = Plan()
     (answer,) = database.execute_sql("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, params).fetchone()
     waiting = [answer[0]["Plan"]]
+    plan.rows_returned = waiting[0]["Actual Rows"]
     while waiting:
         node = waiting.pop()
         rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
@@ -109,7 +115,7 @@ def explain_mysql(database: peewee.Database, sql: str, params: Any) -> Plan:
         if row["type"] == "ALL" and row["table"][0] != "<" and row["table"] != "level":
             plan.scanned_tables.add(row["table"])
     database.execute_sql("FLUSH STATUS")
-    database.execute_sql(sql, params).fetchall()
+    plan.rows_returned = len(database.execute_sql(sql, params).fetchall())
     status = dict(database.execute_sql("SHOW SESSION STATUS").fetchall())
     plan.rows_read = sum(
         int(status[f"Handler_read_{how}"]) for how in ("first", "key", "last", "next", "prev", "rnd", "rnd_next")

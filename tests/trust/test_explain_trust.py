@@ -6,13 +6,13 @@ from datetime import timedelta
 import peewee
 import pytest
 import servers
-from plans import copy, document, label, plans_of, refresh_statistics
+from plans import SCALE, copy, document, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction, Project, User
 
 PEOPLE = 1_000
-EACH = 100
+EACH = 100 * SCALE
 ACCOUNTS = 20
 ROWS = PEOPLE * EACH
 FEW_ROWS = ROWS // 20
@@ -158,6 +158,10 @@ def test_there_are_enough_rows(crowd):
 
 @pytest.fixture
 def known(crowd):
+    return known_rows()
+
+
+def known_rows():
     """A person and payments of theirs, read beforehand."""
     return {"person": a_user(), **{status: payment_in(status) for status in ("released", "in_escrow")}}
 
