@@ -104,7 +104,7 @@ def recorded_twice(url):
 @prints("cannot be applied; nothing was changed:")
 def with_something_in_the_way(url):
     migrated(url)
-    assert command(url, "rollback").code == 0
+    assert command(url, "rollback", "--to", "2").code == 0
     execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(20)')
     return command(url, "migrate")
 
@@ -115,13 +115,13 @@ def rolled_back_with_rows(url):
     database, binding = bound(url)
     with database.connection_context(), binding:
         testing.make_project().assign_owner(testing.make_user())
-    return command(url, "rollback")
+    return command(url, "rollback", "--to", "2")
 
 
 @prints("as after an interrupted run.")
 def rolled_back_after_an_interruption(url):
     migrated(url)
-    execute(url, "DELETE FROM migratehistory WHERE name LIKE '003%'")
+    execute(url, "DELETE FROM migratehistory WHERE name >= '003'")
     return command(url, "rollback", "--discard-rows")
 
 

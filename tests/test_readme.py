@@ -104,7 +104,7 @@ def test_the_reference_shows_a_type_of_every_parameter_and_result():
         assert stub.returns is not None, stub.name
 
 
-def test_every_public_name_is_on_a_page_that_was_written():
+def test_every_public_name_of_the_contract_is_on_a_page_that_was_written():
     made = ("reference.md", "data-dictionary.md")
     pages = [path for path in (ROOT / "docs").glob("*.md") if path.name not in made]
     text = README + "".join(page.read_text("utf-8") for page in pages)
