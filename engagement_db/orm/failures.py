@@ -47,8 +47,8 @@ def failure(database: Any, error: BaseException, *, may_be_committed: bool) -> E
         message = f"the server failed while it committed: {server_message(error).rstrip('.')}."
     elif is_from_driver(error) and own_code(error) in server.not_writable_codes:
         return NotWritable(
-            f"the server takes no writes: {server_message(error)}. Nothing was changed. Connect to the primary, or "
-            "call again when this server takes writes."
+            f"the server takes no writes: {server_message(error).rstrip('.')}. Nothing was changed. Connect to the "
+            "primary, or call again when this server takes writes."
         )
     else:
         return None

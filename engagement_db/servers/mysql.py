@@ -78,8 +78,9 @@ class Mysql(Server):
     retry_codes = frozenset({1205, 1213, 3101})
     rollback_codes = frozenset({1213})
     canceled_codes = frozenset({1317, 3024})
-    # 1290: started read-only; 1792, 1836: a read-only transaction, mode; 3100: a member that left its group.
-    not_writable_codes = frozenset({1290, 1792, 1836, 3100})
+    # 1290: started read-only; 1792, 1836: a read-only transaction, mode; 3098: a member of a group whose
+    # group_replication_enforce_update_everywhere_checks refuse the table; 3100: a member that left its group.
+    not_writable_codes = frozenset({1290, 1792, 1836, 3098, 3100})
     # 1053: shutdown; 2006, 2013, 2055: the driver's own; 3169: killed; 4031: inactive for too long.
     lost_connection_codes = frozenset({1053, 2006, 2013, 2055, 3169, 4031})
     unknown_outcome_codes = frozenset({1180})
