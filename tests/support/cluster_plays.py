@@ -33,6 +33,7 @@ from engagement_db.testing import make_user
 
 ROUNDS = 20 if os.environ.get("ENGAGEMENT_DB_EVERY_POINT") else 3
 LEASE_SECONDS = 2.0
+NO_OPERATION = ("!", "?", "~")
 READS = 150
 TIMEOUT_SECONDS = 240
 
@@ -152,18 +153,18 @@ class Race:
 
     def _done(self, wanted: float) -> bool:
         assert all(process.poll() in (None, 0) for process in self.processes), "a process of the race has failed"
-        return sum(not line.startswith(("!", "?")) for line in self.lines) >= wanted
+        return sum(not line.startswith(NO_OPERATION) for line in self.lines) >= wanted
 
     def finish(self) -> Counter[str]:
-        """Wait for all; return how often each error was met."""
+        """Wait for all; return how often each error was met, and how often which error was followed by a retry."""
         self.wait_for_share(1)
         assert [process.wait(TIMEOUT_SECONDS) for process in self.processes] == [0] * len(self.processes)
-        return Counter(line.removeprefix("! ") for line in self.lines if line.startswith(("!", "?")))
+        return Counter(line.removeprefix("! ") for line in self.lines if line.startswith(NO_OPERATION))
 
     @property
     def changes(self) -> list[str]:
         """What the processes know to have changed."""
-        return [line for line in self.lines if not line.startswith(("!", "?", "-"))]
+        return [line for line in self.lines if not line.startswith((*NO_OPERATION, "-"))]
 
 
 @contextlib.contextmanager

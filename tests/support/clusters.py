@@ -2,6 +2,7 @@
 
     galera()             three nodes of MariaDB Galera
     group_replication()  three members of a MySQL group with one primary
+    replicated(family)   a MySQL or MariaDB server, and a replica that follows it by GTID
     streaming()          a PostgreSQL primary, a synchronous standby and an asynchronous one
     pgbouncer(server)    PgBouncer before a server, in session and in transaction mode
     haproxy(nodes)       HAProxy before them: all connections to the first that answers
@@ -182,8 +183,8 @@ class GroupMember(MySQLServer):
 
 
 @contextlib.contextmanager
-def group_replication() -> Iterator[Cluster]:
-    """Three members of a MySQL group; the first is the primary."""
+def group_replication(*options: str) -> Iterator[Cluster]:
+    """Three members of a MySQL group, started with these options too; the first is the primary."""
     programs = throwaway.of_tree("mysql")
     server = programs.find("mysqld", "mysql-server")
     ports = [(free_port(), free_port()) for _ in range(3)]
@@ -208,16 +209,18 @@ def group_replication() -> Iterator[Cluster]:
                 "loose-group-replication-local-address": f"127.0.0.1:{listen}",
                 "loose-group-replication-group-seeds": seeds,
                 "loose-group-replication-recovery-get-public-key": "ON",
+                "loose-group-replication-member-weight": str(90 - 10 * number),
             }
-            options = [
+            all_options = [
                 *throwaway.mysql_options(port),
                 *throwaway.mysql_only_options(inside),
                 *(f"--{name}={value}" for name, value in settings.items()),
+                *options,
             ]
             process = Process(
                 folder,
                 throwaway.mysql_initialize(programs, folder, inside),
-                programs.command(signal.SIGTERM, server, *options),
+                programs.command(signal.SIGTERM, server, *all_options),
                 signal.SIGTERM,
             )
             member = GroupMember("mysql", f"mysql://root@127.0.0.1:{port}", process)
@@ -228,6 +231,49 @@ def group_replication() -> Iterator[Cluster]:
             else:
                 member.join_group()
         yield Cluster(members)
+
+
+@contextlib.contextmanager
+def replicated(family: Literal["mysql", "mariadb"]) -> Iterator[Cluster]:
+    """A MySQL or MariaDB server and a replica that follows it by GTID."""
+    programs = throwaway.of_tree("mysql") if family == "mysql" else throwaway.of_machine("mysql")
+    nodes = []
+    with contextlib.ExitStack() as stack:
+        for number in (1, 2):
+            folder, inside = programs.new_folder("replicated")
+            port = free_port()
+            options = [*throwaway.mysql_options(port), "--log-bin=binlog", f"--server-id={number}"]
+            if family == "mysql":
+                initialize = throwaway.mysql_initialize(programs, folder, inside)
+                program = programs.find("mysqld", "mysql-server")
+                options += [*throwaway.mysql_only_options(inside), "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+            else:
+                initialize = throwaway.mariadb_initialize(programs, inside)
+                program = programs.find("mariadbd", "mariadb-server")
+                options += [f"--tmpdir={inside}", f"--datadir={inside}/data"]
+            run = programs.command(signal.SIGTERM, program, *options)
+            node = MySQLServer(
+                family, f"{family}://root@127.0.0.1:{port}", Process(folder, initialize, run, signal.SIGTERM)
+            )
+            stack.callback(node.close)
+            node.start()
+            nodes.append(node)
+        primary, replica = nodes
+        port = urlsplit(primary.url).port or 0
+        if family == "mysql":
+            replica.ask(
+                f"CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'root', "
+                "SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1"
+            )
+            replica.ask("START REPLICA")
+        else:
+            replica.ask(
+                f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'root', "
+                "MASTER_USE_GTID = slave_pos"
+            )
+            replica.ask("START SLAVE")
+        replica.ask("SET GLOBAL read_only = ON")
+        yield Cluster(nodes)
 
 
 @contextlib.contextmanager

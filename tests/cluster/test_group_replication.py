@@ -1,0 +1,183 @@
+"""MySQL Group Replication: three members, of which one takes writes; and what is refused where all of them do."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import commands
+import pytest
+from cluster_plays import (
+    assert_accounts_are_one_each,
+    assert_deployers_at_once_are_one,
+    assert_migrated,
+    assert_money_is_right,
+    assert_nothing_is_missed,
+    bound,
+    make_people,
+    make_platform,
+    migrate,
+    race,
+    time_of,
+)
+from clusters import Cluster, at, brought_up, group_replication, haproxy, wait_until
+from escrow import account, payment
+from feed_rows import a_post
+from independent_catalog import definitions, history
+from platform_database import query
+
+import engagement_db as edb
+from engagement_db.testing import make_user
+
+Property = Callable[[str, object], None]
+
+OPERATIONS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with brought_up(group_replication(), "Group Replication") as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def urls(cluster: Cluster) -> list[str]:
+    """The URLs of a database with the platform's tables on each member."""
+    urls = cluster.create_database()
+    make_platform(urls)
+    return urls
+
+
+@pytest.fixture
+def migrated(urls: list[str]) -> list[str]:
+    assert commands.run(migrate(urls[0])).code == 0
+    assert_migrated(urls)
+    return urls
+
+
+def test_deployers_on_the_primary_at_once_are_one(cluster: Cluster, record_property: Property) -> None:
+    seen = assert_deployers_at_once_are_one(lambda: cluster.create_database()[:1], 6)
+    record_property("sample", f"Group Replication: {seen}")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_secondary_is_refused_by_name_and_has_what_its_primary_has(urls: list[str], number: int) -> None:
+    for secondary in urls[1:]:
+        ended = commands.run(migrate(secondary, number))
+        assert ended.code in (1, 2)
+        assert "this server is read-only (super_read_only); name the primary server" in ended.words
+        assert "Traceback" not in ended.words
+    assert history(urls[0]) == []
+    assert commands.run(migrate(urls[0], number)).code == 0
+    assert_migrated(urls)
+
+
+def test_an_up_to_date_block_on_a_secondary_misses_nothing(migrated: list[str], record_property: Property) -> None:
+    record_property("sample", f"Group Replication: {assert_nothing_is_missed(migrated[0], migrated[1])}")
+
+
+def test_verbs_on_a_secondary_say_that_it_takes_no_writes(migrated: list[str]) -> None:
+    with bound(migrated[0]):
+        home = account()
+    with bound(migrated[1]):
+        wait_until(lambda: edb.EscrowAccount.get_or_none(edb.EscrowAccount.id == home.id), "the account is there")
+        with pytest.raises(edb.NotWritable, match="Nothing was changed"):
+            payment(home)
+    with bound(migrated[0]):
+        assert edb.EscrowTransaction.select().count() == 0
+
+
+def test_a_group_in_multi_primary_mode_is_refused_by_name(cluster: Cluster, urls: list[str]) -> None:
+    before = definitions(urls[0])
+    with multi_primary(cluster):
+        for number, url in enumerate(urls * 2):
+            ended = commands.run(migrate(url, number))
+            assert ended.code in (1, 2)
+            assert "this server belongs to a group in multi-primary mode" in ended.words
+            assert "group_replication_enforce_update_everywhere_checks is on" in ended.words
+            assert "Traceback" not in ended.words
+    assert [definitions(url) for url in urls] == [before] * len(urls)
+
+
+def test_verbs_in_multi_primary_mode_say_that_the_server_takes_no_writes(cluster: Cluster, migrated: list[str]) -> None:
+    with bound(migrated[0]):
+        post = a_post(make_user())
+        with multi_primary(cluster), pytest.raises(edb.NotWritable, match="Nothing was changed"):
+            edb.FeedReaction.react(post, post.user_id)
+        assert edb.FeedReaction.select().count() == 0
+
+
+@contextlib.contextmanager
+def multi_primary(cluster: Cluster) -> Iterator[None]:
+    """Every member takes writes in the block, as far as the server lets it."""
+    cluster.nodes[0].ask("SELECT group_replication_switch_to_multi_primary_mode()")
+    try:
+        yield
+    finally:
+        primary = cluster.nodes[0].ask("SELECT @@server_uuid")[0][0]
+        cluster.nodes[0].ask(f"SELECT group_replication_switch_to_single_primary_mode('{primary}')")
+
+
+def test_nothing_is_lost_when_the_primary_is_killed_during_writes(
+    cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 3)
+    is_primary = (
+        "SELECT 1 FROM performance_schema.replication_group_members "
+        "WHERE member_id = @@server_uuid AND member_role = 'PRIMARY' AND @@super_read_only = 0"
+    )
+    with (
+        haproxy(cluster.nodes) as front,
+        race([at(migrated[0], front)] * 4, "ledger", tmp_path, users, OPERATIONS) as played,
+    ):
+        played.wait_for_share(0.3)
+        cluster.nodes[0].kill()
+        seconds = time_of(lambda: wait_until(lambda: query(migrated[1], is_primary), "there is another primary"))
+        errors = played.finish()
+    cluster.start()
+    for url in migrated:
+        wait_until(lambda url=url: query(url, COUNT) == query(migrated[1], COUNT), "each member has all moves")
+        moves = assert_money_is_right(url, played.changes, errors["?"])
+    ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
+    assert ended.code == 0, ended.words
+    record_property(
+        "sample", f"Group Replication: {moves} moves, another primary after {seconds:.1f} s, errors {dict(errors)}"
+    )
+
+
+COUNT = "SELECT SUM(JSON_LENGTH(auditTrail)) FROM escrow_transactions"
+
+
+def test_members_that_all_take_writes_keep_the_books(tmp_path: Path, record_property: Property) -> None:
+    """Tables that were made in single-primary mode, in a group that never had the checks."""
+    with brought_up(group_replication(), "Group Replication") as cluster:
+        urls = cluster.create_database()
+        make_platform(urls)
+        assert commands.run(migrate(urls[0])).code == 0
+        assert_migrated(urls)
+        users = make_people(urls[0], 20)
+        allow_writes_on_all(cluster)
+        with race(urls * 2, "accounts", tmp_path, users, OPERATIONS) as opened:
+            errors = opened.finish()
+        counts = {assert_accounts_are_one_each(url) for url in urls}
+        with race(urls * 2, "ledger", tmp_path, users[:3], OPERATIONS) as played:
+            errors += played.finish()
+        for url in urls:
+            wait_until(lambda url=url: query(url, COUNT) == query(urls[0], COUNT), "each member has all moves")
+            moves = assert_money_is_right(url, played.changes, errors["?"])
+    record_property("sample", f"multi-primary: {counts} accounts, {moves} moves, errors {dict(errors)}")
+
+
+def allow_writes_on_all(cluster: Cluster) -> None:
+    """Start the group again in multi-primary mode, without the checks that the switch would turn on."""
+    for node in cluster.nodes:
+        node.ask("STOP GROUP_REPLICATION")
+    for number, node in enumerate(cluster.nodes):
+        node.ask("SET GLOBAL group_replication_single_primary_mode = OFF")
+        if number == 0:
+            node.ask("SET GLOBAL group_replication_bootstrap_group = ON")
+        node.ask("START GROUP_REPLICATION")
+        if number == 0:
+            node.ask("SET GLOBAL group_replication_bootstrap_group = OFF")
+    cluster.start()
+    for node in cluster.nodes:
+        wait_until(lambda node=node: node.ask("SELECT 1 WHERE NOT @@super_read_only"), "the member takes writes")
