@@ -1,13 +1,18 @@
 """Whether a database has the revisions that this version of the models needs: for the start of a service."""
 
+from dataclasses import replace
+
 import peewee
 
 from engagement_db.errors import HistoryError
 from engagement_db.orm.bound import current, target
 
 
-def verify(database: peewee.Database | peewee.Proxy | None = None) -> None:
+def verify(database: peewee.Database | peewee.Proxy | None = None, *, accept_newer: bool = False) -> None:
     """Return if the database, by default the bound one, has all revisions of this version and no others.
+
+    With ``accept_newer`` it may have revisions after the last that this version knows. Revisions add, so a service
+    works on, and starts again, on the tables of the next version: while that is deployed, and when it is rolled back.
 
     Reads the migration history alone: ``engagement-db check`` compares the tables too. Meant for the start of a
     service; the models take tables that a pending revision would change as changed already.
@@ -16,7 +21,10 @@ def verify(database: peewee.Database | peewee.Proxy | None = None) -> None:
     """
     from engagement_db.schema import history, script_files
 
-    status = history.status(_chosen(database), script_files.names())
+    known = script_files.names()
+    status = history.status(_chosen(database), known)
+    if accept_newer:
+        status = replace(status, unknown=tuple(name for name in status.unknown if name < known[-1]))
     status.require_consistent()
     if status.pending:
         raise HistoryError(
@@ -24,13 +32,14 @@ def verify(database: peewee.Database | peewee.Proxy | None = None) -> None:
         )
 
 
-def is_current(database: peewee.Database | peewee.Proxy | None = None) -> bool:
+def is_current(database: peewee.Database | peewee.Proxy | None = None, *, accept_newer: bool = False) -> bool:
     """Return whether ``verify`` would return: for health checks, with two short reads of the migration history.
 
-    Raises what a lost connection raises.
+    The check of a running service accepts newer revisions: else all of its instances fail as soon as the next version
+    migrates. Raises what a lost connection raises.
     """
     try:
-        verify(database)
+        verify(database, accept_newer=accept_newer)
     except HistoryError:
         return False
     return True

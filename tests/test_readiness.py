@@ -45,6 +45,22 @@ def test_pending_and_unknown_revisions_are_refused(migrated):
     assert not edb.is_current()
 
 
+def test_a_service_goes_on_while_the_next_version_migrates(migrated):
+    history.add(migrated, "999_of_a_later_version")
+    edb.verify(accept_newer=True)
+    assert edb.is_current(accept_newer=True)
+    history.remove(migrated, "003_add_project_owner")
+    with pytest.raises(edb.HistoryError, match=r"^revision 003_add_project_owner is pending"):
+        edb.verify(accept_newer=True)
+
+
+def test_an_unknown_revision_among_the_known_ones_is_never_accepted(migrated):
+    history.add(migrated, "002_of_another_project")
+    with pytest.raises(edb.HistoryError, match="002_of_another_project is applied but not known"):
+        edb.verify(accept_newer=True)
+    assert not edb.is_current(accept_newer=True)
+
+
 def test_schema_is_not_loaded_before_it_is_asked(tmp_path):
     source = f"""
 import sys

@@ -10,6 +10,8 @@ import pytest
 
 import engagement_db as edb
 from engagement_db import testing
+from engagement_db.schema import history, runner
+from engagement_db.schema.stub_tables import create_stub_tables
 
 fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed; tests/run -e services installs it")
 pytest.importorskip("httpx", reason="httpx is not installed; tests/run -e services installs it")
@@ -107,6 +109,16 @@ def test_health_fails_while_a_revision_is_pending(app, tmp_path):
     answer = TestClient(app).get("/health")
     assert (answer.status_code, answer.json()["code"]) == (503, "history_error")
     assert "engagement-db migrate" in answer.json()["detail"]
+
+
+def test_a_service_stays_healthy_while_the_next_version_migrates(tmp_path):
+    database = edb.connect(f"sqlite:///{tmp_path / 'health.db'}")
+    with database.connection_context():
+        runner.migrate(database, prepare=create_stub_tables)
+        history.add(database, "999_of_a_later_version")
+    app = fastapi.FastAPI()
+    contrib.install(app)
+    assert TestClient(app).get("/health").json() == {"status": "ok"}
 
 
 def test_health_may_be_left_out():

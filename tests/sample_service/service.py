@@ -17,7 +17,7 @@ from engagement_db.contrib.pydantic import Money, create_schema, read_schema
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with edb.connect(os.environ["DATABASE_URL"]).connection_context():
-        edb.verify()
+        edb.verify(accept_newer=True)
     yield
 
 
