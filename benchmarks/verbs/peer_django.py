@@ -19,7 +19,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Peer(work.Peer):
+class Peer(work.HandmadePeer):
     """One at a time: Django has the settings of its database once for the process."""
 
     name = "django"
@@ -101,7 +101,7 @@ class Peer(work.Peer):
                 metadata={"parentId": parent},
             )
 
-    def pay(self, account: int, reference: str) -> None:
+    def initiate(self, account: int, reference: str) -> None:
         with transaction.atomic():
             holder = self._locked(self._models.Account).get(id=account)
             assert holder.status == "active"
@@ -119,12 +119,6 @@ class Peer(work.Peer):
                 },
             )
         self._payment = payment.id
-        for move in (work.FUND, work.HOLD):
-            self._commit_move(move)
-
-    def cycle(self, account: int, reference: str) -> None:
-        self.pay(account, reference)
-        self._commit_move(work.RELEASE)
 
     def dispute(self) -> None:
         with transaction.atomic():
@@ -211,7 +205,7 @@ class Peer(work.Peer):
             setattr(row, name, value)
         row.save(update_fields=[*changes, "updated_at"])
 
-    def _commit_move(self, move: work.Move) -> None:
+    def move(self, move: work.Move) -> None:
         with transaction.atomic():
             self._move(move)
 

@@ -13,7 +13,7 @@ _AUTHOR = 'u.id, u."firstName", u."lastName", u.email, u."createdAt", u."updated
 _COMMENT = 'c.id, c."postId", c."userId", c."parentId", c.body, c.metadata, c."deletedAt", c."createdAt", c."updatedAt"'
 
 
-class Peer(work.Peer):
+class Peer(work.HandmadePeer):
     name = "driver"
 
     def __init__(self, url: str) -> None:
@@ -103,15 +103,9 @@ class Peer(work.Peer):
         self._log("comment_added", user, post, key, {"parentId": parent})
         self._execute("COMMIT")
 
-    def pay(self, account: int, reference: str) -> None:
+    def initiate(self, account: int, reference: str) -> None:
         self._account = account
         self._payment = self._initiate(account, reference)
-        for move in (work.FUND, work.HOLD):
-            self._commit_move(move)
-
-    def cycle(self, account: int, reference: str) -> None:
-        self.pay(account, reference)
-        self._commit_move(work.RELEASE)
 
     def dispute(self) -> None:
         self._execute(self._begin)
@@ -262,7 +256,7 @@ class Peer(work.Peer):
         self._execute("COMMIT")
         return key
 
-    def _commit_move(self, move: work.Move) -> None:
+    def move(self, move: work.Move) -> None:
         self._execute(self._begin)
         self._move(move)
         self._execute("COMMIT")

@@ -58,12 +58,8 @@ class Peer(work.Peer):
             transaction.rollback()
 
     def publish_all(self, count: int) -> None:
-        rows = [
-            {"user": number % 1000 + 1, "content": work.CONTENT, "visibility": "public", "metadata": work.METADATA}
-            for number in range(count)
-        ]
         with self._database.atomic() as transaction:
-            edb.FeedPost.insert_many(rows).execute()
+            edb.FeedPost.insert_many(work.new_posts(count)).execute()
             transaction.rollback()
 
     def load_posts(self, count: int) -> list[Any]:

@@ -182,7 +182,7 @@ class Event(TimedRow):
         table_name = "dispute_events"
 
 
-class Peer(work.Peer):
+class Peer(work.HandmadePeer):
     name = "peewee"
 
     def __init__(self, url: str) -> None:
@@ -264,7 +264,7 @@ class Peer(work.Peer):
             details = {"parentId": parent}
             Log.create(post=post, comment_id=comment.id, actor=user, action="comment_added", metadata=details)
 
-    def pay(self, account: int, reference: str) -> None:
+    def initiate(self, account: int, reference: str) -> None:
         with self._transaction():
             holder = self._locked(Account.select().where(Account.id == account)).get()
             assert holder.status == "active"
@@ -284,12 +284,6 @@ class Peer(work.Peer):
                     updated_at=moment,
                 )
         self._payment = payment.id
-        for move in (work.FUND, work.HOLD):
-            self._commit_move(move)
-
-    def cycle(self, account: int, reference: str) -> None:
-        self.pay(account, reference)
-        self._commit_move(work.RELEASE)
 
     def dispute(self) -> None:
         with self._transaction():
@@ -315,12 +309,8 @@ class Peer(work.Peer):
             transaction.rollback()
 
     def publish_all(self, count: int) -> None:
-        rows = [
-            {"user": number % 1000 + 1, "content": work.CONTENT, "visibility": "public", "metadata": work.METADATA}
-            for number in range(count)
-        ]
         with self._database.atomic() as transaction:
-            Post.insert_many(rows).execute()
+            Post.insert_many(work.new_posts(count)).execute()
             transaction.rollback()
 
     def load_posts(self, count: int) -> list[Any]:
@@ -367,7 +357,7 @@ class Peer(work.Peer):
             setattr(row, name, value)
         row.save(only=list(changes))
 
-    def _commit_move(self, move: work.Move) -> None:
+    def move(self, move: work.Move) -> None:
         with self._transaction():
             self._move(move)
 

@@ -193,7 +193,7 @@ class Event(TimedRow, Row):
     event_at: Mapped[datetime] = mapped_column("eventAt", default=now)
 
 
-class Peer(work.Peer):
+class Peer(work.HandmadePeer):
     name = "sqlalchemy"
 
     def __init__(self, url: str) -> None:
@@ -283,7 +283,7 @@ class Peer(work.Peer):
                 Log(post_id=post, comment_id=comment.id, actor_id=user, action="comment_added", details=details)
             )
 
-    def pay(self, account: int, reference: str) -> None:
+    def initiate(self, account: int, reference: str) -> None:
         with self._session(is_writing=True) as session, session.begin():
             holder = session.get_one(Account, account, with_for_update=self._lock)
             assert holder.status == "active"
@@ -304,12 +304,6 @@ class Peer(work.Peer):
             with session.begin_nested():
                 session.add(payment)
         self._payment = payment.id
-        for move in (work.FUND, work.HOLD):
-            self._commit_move(move)
-
-    def cycle(self, account: int, reference: str) -> None:
-        self.pay(account, reference)
-        self._commit_move(work.RELEASE)
 
     def dispute(self) -> None:
         with self._session(is_writing=True) as session, session.begin():
@@ -404,7 +398,7 @@ class Peer(work.Peer):
         query = select(Reaction).where(Reaction.post_id == post, Reaction.user_id == user)
         return session.scalars(query.with_for_update(**self._lock)).first()
 
-    def _commit_move(self, move: work.Move) -> None:
+    def move(self, move: work.Move) -> None:
         with self._session(is_writing=True) as session, session.begin():
             self._move(session, move)
 

@@ -141,6 +141,30 @@ class Peer:
         """Close the connection."""
 
 
+class HandmadePeer(Peer):
+    """A peer without verbs: ``initiate(account, reference)`` leaves a payment, to which ``move(move)`` does a move."""
+
+    initiate: Callable[[int, str], None]
+    move: Callable[[Move], None]
+
+    def pay(self, account: int, reference: str) -> None:
+        self.initiate(account, reference)
+        self.move(FUND)
+        self.move(HOLD)
+
+    def cycle(self, account: int, reference: str) -> None:
+        self.pay(account, reference)
+        self.move(RELEASE)
+
+
+def new_posts(count: int) -> list[dict[str, Any]]:
+    """Return the rows that ``publish_all`` inserts."""
+    return [
+        {"user": number % 1000 + 1, "content": CONTENT, "visibility": "public", "metadata": METADATA}
+        for number in range(count)
+    ]
+
+
 def tree(rows: Sequence[Any], key: Callable[[Any], int], parent: Callable[[Any], int | None]) -> list[tuple[Any, int]]:
     """Return a post's comments, given by age, each after its parent and with its depth."""
     children: dict[int | None, list[Any]] = {}
