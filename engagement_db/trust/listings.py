@@ -8,7 +8,7 @@ whole table. So is a final status of transactions, of which there are ever more.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import peewee
 
@@ -56,6 +56,13 @@ class Listing(Page[Row]):
         if cursor is not None:
             _, row_id = decode_cursor(fields["created_at"], query_name, cursor)
             self._where = key > row_id if self._backwards else key < row_id
+
+    def sorted_by_expression(self) -> Self:
+        """Return the page in the same order, which no index has, so that what is found is sorted."""
+        page: Self = self.clone()
+        key = self.model._meta.fields["id"] + 0
+        page._order_by = (key.asc(),) if self._backwards else (key.desc(),)
+        return page
 
 
 @dataclass(frozen=True)
@@ -190,7 +197,8 @@ def list_cases(
     page: Any = _listing(case, "cases", filters, limit, after, before)
     if party is not None:
         parties = _cases_of(id_of(case.opened_by, party)).alias("parties")
-        page = page.join(parties, on=(parties.c.id == case.id))
+        # In the order of an expression: for that of ids PostgreSQL would read all cases newer than the party's.
+        page = page.join(parties, on=(parties.c.id == case.id)).sorted_by_expression()
     cases: Listing[DisputeCase] = page
     return cases
 

@@ -11,6 +11,7 @@ from plans import SCALE, copy, document, label, plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import DisputeCase, DisputeEvent, EscrowAccount, EscrowTransaction, Project, User
+from engagement_db.orm.models import verb_update
 
 PEOPLE = math.isqrt(102_400 * SCALE)
 ROWS = PEOPLE * PEOPLE
@@ -101,6 +102,10 @@ def fill() -> None:
         DisputeCase,
         "escrow_transaction opened_by assigned_to status stage priority reason_code summary",
     )
+    # A user who opened the oldest cases and none since.
+    early = User.create(first_name="A", last_name="B", email="early")
+    oldest = DisputeCase.select(peewee.fn.MIN(DisputeCase.id)).scalar()
+    verb_update(DisputeCase, {"opened_by": early}).where(DisputeCase.id < oldest + 20).execute()
     copy(DisputeCase.select(DisputeCase.id, document('{"system":true}')), DisputeEvent, "dispute_case metadata")
 
 
@@ -114,6 +119,7 @@ def known_rows() -> dict[str, Any]:
     few = EscrowTransaction.select().order_by(EscrowTransaction.id.desc()).get()
     return {
         "one": User.select().order_by(User.id).get(),
+        "early": User.get(User.email == "early"),
         "few": User.get_by_id(few.initiated_by_id),
         "row of one": EscrowTransaction.select().order_by(EscrowTransaction.id).get(),
         "row of few": few,
@@ -158,6 +164,7 @@ LISTINGS = {
     "cases assigned one": lambda rows, after: edb.list_cases(assigned_to=rows["one"], after=after),
     "cases assigned few": lambda rows, after: edb.list_cases(assigned_to=rows["few"], after=after),
     "cases party few": lambda rows, after: edb.list_cases(party=rows["few"], after=after),
+    "cases party early": lambda rows, after: edb.list_cases(party=rows["early"], after=after),
     "timeline": lambda rows, after: edb.case_timeline(DisputeCase.select().order_by(DisputeCase.id).get(), after=after),
 }
 
