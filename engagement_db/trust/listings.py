@@ -57,7 +57,7 @@ class Listing(Page[Row]):
             _, row_id = decode_cursor(fields["created_at"], query_name, cursor)
             self._where = key > row_id if self._backwards else key < row_id
 
-    def sorted_by_expression(self) -> Self:
+    def _sorted_by_expression(self) -> Self:
         """Return the page in the same order, which no index has, so that what is found is sorted."""
         page: Self = self.clone()
         key = self.model._meta.fields["id"] + 0
@@ -198,7 +198,7 @@ def list_cases(
     if party is not None:
         parties = _cases_of(id_of(case.opened_by, party)).alias("parties")
         # In the order of an expression: for that of ids PostgreSQL would read all cases newer than the party's.
-        page = page.join(parties, on=(parties.c.id == case.id)).sorted_by_expression()
+        page = page.join(parties, on=(parties.c.id == case.id))._sorted_by_expression()
     cases: Listing[DisputeCase] = page
     return cases
 
