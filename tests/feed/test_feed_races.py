@@ -1,6 +1,5 @@
 """Processes that react, reply and moderate at once, some of them killed: nothing doubles, nothing dangles."""
 
-import multiprocessing
 import random
 import signal
 import threading
@@ -11,6 +10,7 @@ from itertools import pairwise
 import feed_workers
 import pytest
 from feed_rows import a_post
+from processes import CONTEXT
 
 import engagement_db as edb
 from engagement_db import FeedActivityLog, FeedComment, FeedReaction, ReactionType
@@ -21,8 +21,6 @@ WORKERS = 8
 KILLED_WORKERS = 3
 PATIENCE_SECONDS = 60
 
-spawn = multiprocessing.get_context("spawn")
-
 
 @pytest.fixture
 def crew(url_of_tables, database):
@@ -30,11 +28,11 @@ def crew(url_of_tables, database):
     processes = []
 
     def run(worker, *arguments, kill=0):
-        start = spawn.Barrier(WORKERS + 1)
+        start = CONTEXT.Barrier(WORKERS + 1)
         answers = []
         for seed in range(WORKERS):
-            receiver, sender = spawn.Pipe(duplex=False)
-            process = spawn.Process(
+            receiver, sender = CONTEXT.Pipe(duplex=False)
+            process = CONTEXT.Process(
                 target=feed_workers.at_once, args=(worker, url_of_tables, seed, start, sender, arguments)
             )
             process.start()

@@ -1,15 +1,13 @@
 """A process of the race tests: many random operations on few rows, each one written down once it is done.
 
-    python escrow_worker.py URL GAME SEED OPERATIONS LOG USER_ID...
-
 A line of the log is what this process knows to have changed, or "-" where nothing was. A process that is
 killed may have changed one thing more than its log says.
 """
 
 import os
 import random
-import sys
 from decimal import Decimal
+from pathlib import Path
 
 import engagement_db as edb
 
@@ -19,16 +17,15 @@ PROVIDERS = ("stripe", "paypal", "adyen")
 CURRENCIES = ("USD", "EUR")
 
 
-def main() -> None:
-    url, game, seed, operations, log, *users = sys.argv[1:]
+def work(url: str, game: str, seed: str, operations: int, log: Path, users: list[int]) -> None:
     play = {"ledger": play_ledger, "accounts": play_accounts, "disputes": play_disputes}[game]
     chance = random.Random(seed)
     database = edb.connect(url)
     lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with database.connection_context():
-        for _ in range(int(operations)):
+        for _ in range(operations):
             try:
-                change = play(chance, [int(user) for user in users])
+                change = play(chance, users)
             except edb.Refused:
                 change = None
             os.write(lines, f"{change or '-'}\n".encode())
@@ -75,7 +72,3 @@ def play_disputes(chance: random.Random, users: list[int]) -> str | None:
         case.record(notes="more")
         return None
     return f"{payment.reference} withdraw" if case.withdraw(by=by).changed else None
-
-
-if __name__ == "__main__":
-    main()

@@ -213,7 +213,7 @@ def mariadb(unstable: bool) -> tuple[str, Process]:
     port = free_port()
     # A tmpdir of its own: a server that starts sweeps the one it has, whoever else's files lie there.
     data = [f"--tmpdir={inside}", f"--datadir={inside}/data"]
-    run = programs.command(signal.SIGTERM, server, *mysql_options(port), *data)
+    run = programs.command(signal.SIGTERM, server, *mysql_options(port), "--debug-no-sync", *data)
     return f"mariadb://root@127.0.0.1:{port}", Process(
         folder, mariadb_initialize(programs, inside), run, signal.SIGTERM
     )
@@ -236,7 +236,7 @@ def mysql() -> tuple[str, Process]:
     programs = of_tree("mysql")
     folder, inside = programs.new_folder("mysql")
     port = free_port()
-    options = [*mysql_options(port), *mysql_only_options(inside)]
+    options = [*mysql_options(port), "--innodb-flush-method=nosync", *mysql_only_options(inside)]
     run = programs.command(signal.SIGTERM, programs.find("mysqld", "mysql-server"), *options)
     return f"mysql://root@127.0.0.1:{port}", Process(
         folder, mysql_initialize(programs, folder, inside), run, signal.SIGTERM

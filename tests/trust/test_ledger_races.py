@@ -1,8 +1,6 @@
 """Eight processes at once, some of them killed and replaced: no money appears or vanishes, nothing happens twice."""
 
 import random
-import subprocess
-import sys
 import time
 from decimal import Decimal
 
@@ -15,6 +13,7 @@ from ledger_race import (
     lines_of,
     trails,
 )
+from processes import CONTEXT
 
 import engagement_db as edb
 from engagement_db.testing import make_user
@@ -34,8 +33,10 @@ def race(url, game, folder, users):
     logs = [folder / f"{game}-{number}" for number in range(WORKERS)]
 
     def start(number, seed, operations):
-        command = [sys.executable, escrow_worker.__file__, url, game, str(seed), str(operations), str(logs[number])]
-        return subprocess.Popen([*command, *(str(user.id) for user in users)])
+        arguments = (url, game, seed, operations, logs[number], [user.id for user in users])
+        process = CONTEXT.Process(target=escrow_worker.work, args=arguments)
+        process.start()
+        return process
 
     def seed_of(number):
         # All open the same accounts in the same order, to meet at each of them.
@@ -47,22 +48,23 @@ def race(url, game, folder, users):
     processes = [start(number, seed_of(number), OPERATIONS) for number in range(WORKERS)]
     kills, end = 0, time.monotonic() + TIMEOUT_SECONDS
     try:
-        while any(process.poll() is None for process in processes):
+        while any(process.is_alive() for process in processes):
             assert time.monotonic() < end, "the processes do not come to an end"
             total = sum(done(number) for number in range(WORKERS))
-            victim = chance.randrange(WORKERS)
+            running = [number for number, process in enumerate(processes) if process.is_alive()]
             due = total > (kills + 1) * WORKERS * OPERATIONS / (KILLS + 2)
-            if kills < KILLS and due and processes[victim].poll() is None:
+            if kills < KILLS and due and running:
+                victim = chance.choice(running)
                 processes[victim].kill()
-                processes[victim].wait()
+                processes[victim].join()
                 kills += 1
                 processes[victim] = start(victim, f"{seed_of(victim)} {kills}", OPERATIONS - done(victim))
-            time.sleep(0.05)
+            time.sleep(0.01)
     finally:
         for process in processes:
             process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * WORKERS
+            process.join()
+    assert [process.exitcode for process in processes] == [0] * WORKERS
     assert [done(number) for number in range(WORKERS)] == [OPERATIONS] * WORKERS
     return [line for log in logs for line in lines_of(log) if line != "-"], kills
 
