@@ -61,7 +61,7 @@ def install(app: FastAPI, *, health_path: str | None = HEALTH_PATH) -> None:
     app.add_exception_handler(EngagementError, _answer)
     if health_path is not None:
         health = APIRouter(route_class=ConnectedRoute)
-        health.add_api_route(health_path, _report_health, tags=["health"])
+        health.add_api_route(health_path, _report_health, name="health", summary="Health", tags=["health"])
         app.include_router(health)
 
 

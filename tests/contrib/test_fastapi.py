@@ -104,6 +104,11 @@ def test_what_passes_says_when_to_try_again(app, pooled):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_the_health_route_is_described_in_words_of_the_service(app):
+    described = TestClient(app).get("/openapi.json").json()["paths"]["/health"]["get"]
+    assert (described["summary"], described["operationId"]) == ("Health", "health_health_get")
+
+
 def test_health_fails_while_a_revision_is_pending(app, tmp_path):
     edb.connect(f"sqlite:///{tmp_path}/empty.db")
     answer = TestClient(app).get("/health")

@@ -141,8 +141,9 @@ def test_the_worker_recipe(database):
         assert edb.EscrowTransaction.get_by_id(payment.id).status == edb.TransactionStatus.RELEASED
 
 
-def test_the_outbox_recipe(database):
+def test_the_outbox_recipe(database, request):
     scope = recipe("outbox")
+    request.addfinalizer(lambda: edb.remove_move_listener(scope["notice"]))
     outbox, sent = scope["Outbox"], []
 
     def send(*message):
@@ -157,9 +158,12 @@ def test_the_outbox_recipe(database):
             scope["release_and_tell"](payment, by=1)
             raise peewee.OperationalError
         assert outbox.select().count() == 0
+        assert "release" not in scope["moved"]
+        scope["awake"].clear()
         payment = edb.EscrowTransaction.get_by_id(payment.id)
         assert scope["release_and_tell"](payment, by=1).changed
         assert not scope["release_and_tell"](payment, by=1).changed
+        assert (scope["moved"]["release"], scope["awake"].is_set()) == (1, True)
         assert outbox.select().count() == 1
         with pytest.raises(ConnectionError):
             scope["send_all"](send)
