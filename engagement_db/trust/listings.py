@@ -167,11 +167,12 @@ def list_cases(
     """Return a page of cases, active, settled and closed ones, newest first, that match every given filter.
 
     ``party`` is a user who opened the case, or is the initiator, the counterparty or the owner of the account of its
-    transaction. ``reference_prefix`` is how the transaction's reference begins, ``text`` a part of the summary. Uses,
-    for the first filter given of these, dispute_cases_escrow_transaction_id, the indexes of a party
-    (dispute_cases_opened_by_id, escrow_transactions_initiated_by_id, escrow_transactions_counterparty_id and
-    escrow_transactions_account_id), dispute_cases_assigned_to_id, dispute_cases_status, dispute_cases_stage or
-    dispute_cases_priority, without a filter the primary key. ``reference_prefix`` alone uses
+    transaction: each page finds and sorts all of the user's cases. ``reference_prefix`` is how the transaction's
+    reference begins, ``text`` a part of the summary. Uses, for the first filter given of these,
+    dispute_cases_escrow_transaction_id, the indexes of a party (dispute_cases_opened_by_id,
+    escrow_transactions_initiated_by_id, escrow_transactions_counterparty_id and escrow_transactions_account_id),
+    dispute_cases_assigned_to_id, dispute_cases_status, dispute_cases_stage or dispute_cases_priority, without a filter
+    the primary key. ``reference_prefix`` alone uses
     escrow_transactions_reference and dispute_cases_escrow_transaction_id, and sorts what it finds; on PostgreSQL that
     index serves a prefix only where the database has the collation C, and all references are read otherwise.
     ``reason_code`` and ``text`` alone have no index. ``limit`` is 1 to 200; ``after`` and ``before`` are cursors of
