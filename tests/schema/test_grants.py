@@ -131,6 +131,14 @@ def test_no_role_can_do_what_the_library_never_does(logins, role, statement):
         database.execute_sql(statement)
 
 
+def test_the_migrator_may_delete_old_entries_of_the_log(logins):
+    with logins.login("service") as database, edb.bind_ctx(database):
+        testing.make_log_entry()
+    with logins.login("migrator") as database, edb.bind_ctx(database):
+        assert database.execute_sql("DELETE FROM feed_activity_logs").rowcount > 0
+        assert edb.find_problems() == []
+
+
 def test_the_auditor_reads_everything_and_writes_nothing(logins):
     with logins.login("service") as database, edb.bind_ctx(database):
         payment = testing.make_transaction(testing.make_account(edb.User.get()))
