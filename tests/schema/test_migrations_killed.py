@@ -5,9 +5,10 @@ killed, the server is killed. What is left behind is finished by the same comman
 that nobody disturbed, with every row of the platform, and a history with each revision once.
 
 Reading changes nothing, so a death before, between or after reads is the same death. Unless
-ENGAGEMENT_DB_EVERY_POINT is set, the points around plain reads and session settings are left out, and of the rest
-an even sample is taken, smaller for the servers' deaths, which take seconds each. The summary of the run says how many
-points were taken, of how many.
+ENGAGEMENT_DB_EVERY_POINT is set, the points around plain reads and session settings are left out. A server sees the
+same of a killed process, of whichever command, and of a cut connection, so that these three take the rest in turns:
+on MySQL and MariaDB, where each statement stands by itself, all of them; elsewhere an even sample, as for the
+servers' deaths, which take seconds each. The summary of the run says how many points were taken, of how many.
 """
 
 import os
@@ -34,10 +35,8 @@ from engagement_db.servers import named as named_server
 EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
 REVISIONS = script_files.names()
 CHANGES_NOTHING = ("SELECT", "SHOW", "SET", "PRAGMA")
-# In each direction; all that change anything on MySQL and MariaDB, where each statement stands by itself.
-DEATHS, SERVER_DEATHS = 44, 6
-# What the server sees of these is the same as of a killed `engagement-db`; and on SQLite a run is one transaction.
-OTHER_DEATHS = 15
+# In each direction, of each way to die.
+DEATHS, SERVER_DEATHS = 15, 6
 
 Command = Callable[[str, str], list[str]]
 
@@ -98,14 +97,18 @@ def prove(
     die: Callable[[list[str], Point], Ended],
     count: Callable[[list[str]], list[str]],
     sample: int = DEATHS,
+    turn: int = 0,
 ) -> str:
-    """Die at every point, up and down in turns, and return how many points that were."""
+    """Die at every point, or a sample that begins ``turn`` points later, up and down in turns.
+
+    Returns how many points that were.
+    """
     before = state(platform)
     assert before["project_members"]
     points, undisturbed, possible = {}, {}, 0
     for direction in ("up", "down"):
         statements = count(command(direction, platform))
-        points[direction] = chosen(statements, sample)
+        points[direction] = chosen(statements, sample, turn)
         possible += 2 * len(statements)
         undisturbed[direction] = state(platform)
     ordeal = Ordeal(platform, command, points, undisturbed)
@@ -128,7 +131,7 @@ def prove(
     return words
 
 
-def chosen(statements: list[str], sample: int) -> list[Point]:
+def chosen(statements: list[str], sample: int, turn: int) -> list[Point]:
     """The points to die at: both sides of each statement, or a sample of those that change anything."""
     assert len(statements) > 20, statements
     points = [
@@ -138,7 +141,7 @@ def chosen(statements: list[str], sample: int) -> list[Point]:
         if EVERY_POINT or not statement.lstrip().upper().startswith(CHANGES_NOTHING)
     ]
     # An odd step takes both sides in turns.
-    return points if EVERY_POINT else points[:: -(-len(points) // sample) | 1]
+    return points if EVERY_POINT else points[turn :: -(-len(points) // sample) | 1]
 
 
 def on_the_wire(platform: str) -> Callable[[list[str]], list[str]]:
@@ -202,9 +205,8 @@ def test_a_killed_process(platform: str, command: Command, tmp_path: Path, recor
             assert ended.code == commands.KILLED, ended.words
             return ended
 
-    is_whole = command is not engagement_db or family(platform) == "sqlite"
-    sample = OTHER_DEATHS if is_whole else DEATHS
-    record_property("sample", prove(platform, command, f"{command.__name__}, killed", die, count, sample))
+    turn = [engagement_db, pw_migrate].index(command)
+    record_property("sample", prove(platform, command, f"{command.__name__}, killed", die, count, turn=turn))
 
 
 def test_a_cut_connection(platform: str, record_property: Any) -> None:
@@ -217,7 +219,7 @@ def test_a_cut_connection(platform: str, record_property: Any) -> None:
         return ended
 
     count = on_the_wire(platform)
-    record_property("sample", prove(platform, engagement_db, "connection cut", die, count, OTHER_DEATHS))
+    record_property("sample", prove(platform, engagement_db, "connection cut", die, count, turn=2))
 
 
 def test_a_killed_server(platform: str, server: servers.Server, record_property: Any) -> None:

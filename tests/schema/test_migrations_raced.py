@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import commands
 import pytest
@@ -26,6 +27,8 @@ REVISIONS = FIRST_THREE
 pytestmark = pytest.mark.usefixtures("first_three")
 EIGHT = 8
 ROUNDS = 3
+# Each round of a server takes seconds.
+SERVER_ROUNDS = ROUNDS if os.environ.get("ENGAGEMENT_DB_EVERY_POINT") else 1
 # Long against the short lock waits (0.05 s and 1 s) and what a laden machine adds.
 HELD_SECONDS = 5.0
 SLACK_SECONDS = 1.5
@@ -51,21 +54,26 @@ def succeed(command: list[str]) -> Ended:
     return ended
 
 
+def sample(platform: str, what: str) -> str:
+    return f"{family(platform)}, {what} at once: {SERVER_ROUNDS} of {ROUNDS} rounds"
+
+
 def all_of(deployers: list[Deployer]) -> list[Ended]:
     return [deployer.wait() for deployer in deployers]
 
 
-def test_eight_deployers_at_once_all_succeed(platform: str) -> None:
+def test_eight_deployers_at_once_all_succeed(platform: str, record_property: Any) -> None:
     succeed(migrate(platform))
     alone = definitions(platform)
     before = rows(platform)
-    for _ in range(ROUNDS):
+    for _ in range(SERVER_ROUNDS):
         succeed(take_back_all(platform))
         ended = all_of([commands.start(migrate(platform, number)) for number in range(EIGHT)])
         assert [each.code for each in ended] == [0] * EIGHT, "\n".join(each.words for each in ended if each.code)
         assert history(platform) == list(REVISIONS)
         assert definitions(platform) == alone
     assert rows(platform) == before
+    record_property("sample", sample(platform, "eight deployers migrate"))
 
 
 def test_eight_deployers_at_once_on_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
@@ -84,18 +92,19 @@ def test_eight_deployers_at_once_on_a_file_that_is_not_there_yet(tmp_path: Path)
             assert database.ask("PRAGMA journal_mode") == [("wal",)]
 
 
-def test_migrating_and_rolling_back_at_once(platform: str) -> None:
+def test_migrating_and_rolling_back_at_once(platform: str, record_property: Any) -> None:
     succeed(migrate(platform))
     up = definitions(platform)
     succeed(take_back_all(platform))
     down = definitions(platform)
-    for _ in range(ROUNDS):
+    for _ in range(SERVER_ROUNDS):
         started = [migrate(platform, number) if number % 3 else take_back_all(platform) for number in range(EIGHT)]
         for each in all_of([commands.start(command) for command in started]):
             assert each.code == 0, each.words
             assert "Traceback" not in each.words
         # Each had the database to itself, so all of the revisions are there, or none.
         assert (history(platform), definitions(platform)) in ((list(REVISIONS), up), ([], down))
+    record_property("sample", sample(platform, "eight deployers migrate and roll back"))
 
 
 @pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])

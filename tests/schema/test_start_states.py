@@ -7,11 +7,12 @@ import pytest
 from click.testing import CliRunner
 from independent_catalog import definitions, history, rows
 from platform_database import family, session
-from start_states import ALL, with_values
+from start_states import ALL, MYSQL, with_values
 
 import engagement_db as edb
 from engagement_db.cli import main
 
+EVERY_POINT = bool(os.environ.get("ENGAGEMENT_DB_EVERY_POINT"))
 MOST_COMMANDS = 12
 TABLES = tuple(model._meta.table_name for model in edb.MODELS)
 pytestmark = pytest.mark.usefixtures("first_three")
@@ -76,15 +77,23 @@ def test_doing_what_the_last_message_says_ends_in_a_schema_that_matches(url, sta
 
 @pytest.mark.parametrize("state", [state for state in ALL if state.blocks_migrate], ids=lambda state: state.name)
 def test_so_does_beginning_with_migrate(url, state):
-    if family(url) != "sqlite" and not os.environ.get("ENGAGEMENT_DB_EVERY_POINT"):
+    if family(url) != "sqlite" and not EVERY_POINT:
         pytest.skip("the walk after the first command is that of the test above")
     walk(url, state, "migrate")
+
+
+def taken_by_the_other_of_mysql(state):
+    """The one of MySQL and MariaDB that leaves this state to the other."""
+    shared = [each for each in ALL if {*MYSQL} <= {*each.servers}]
+    return MYSQL[shared.index(state) % 2] if state in shared else None
 
 
 def walk(url, state, command):
     """Begin with the command, and do what each message says until there is nothing left to do."""
     if family(url) not in state.servers:
         pytest.skip("this server has no such state")
+    if family(url) == taken_by_the_other_of_mysql(state) and not EVERY_POINT:
+        pytest.skip("MySQL and MariaDB take in turns the states that both have; ENGAGEMENT_DB_EVERY_POINT=1 takes all")
     state.make(url)
     before, been, said = ids(url), [], ""
     for _ in range(MOST_COMMANDS):
