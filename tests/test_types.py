@@ -28,12 +28,18 @@ def lines_with_errors(checker, name):
         pytest.skip(f"{checker} is not installed; tests/run -e types installs it")
     done = subprocess.run([*CHECKERS[checker], SAMPLES / name], check=False, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
-    return {int(line) for line in re.findall(rf"{name}:(\d+)(?::\d+)?[: -]+error", done.stdout)}
+    return {int(line) for line in re.findall(rf"{Path(name).name}:(\d+)(?::\d+)?[: -]+error", done.stdout)}
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_a_service_that_is_right_has_no_error(checker):
     assert lines_with_errors(checker, "good.py") == set()
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_the_sample_service_is_typed_from_the_request_to_the_answer(checker):
+    pytest.importorskip("fastapi", reason="fastapi is not installed; tests/run -e types installs it")
+    assert lines_with_errors(checker, "../sample_service/service.py") == set()
 
 
 @pytest.mark.parametrize("checker", CHECKERS)

@@ -4,10 +4,11 @@ Names are those of Python (snake_case); a reference is its id, as in ``user_id``
 decimals written as text, times in UTC, a document that is ``null`` is null. Each column is described in the schema.
 """
 
+import functools
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -56,15 +57,9 @@ def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | 
     """Return the schema of a row as a client reads it: ``read_schema(FeedPost).model_validate(post)``.
 
     It has every column but those of ``exclude``, and sends no query. A label that this version does not know, as
-    another service may write, is read as its text.
+    another service may write, is read as its text. Equal arguments return the same schema.
     """
-    left_out = {*exclude}
-    columns: dict[str, Any] = {}
-    for attribute, field, kind in _columns(model):
-        if attribute not in left_out:
-            read = kind | str if isinstance(field, fields.EnumField) else kind
-            columns[attribute] = (read | None if field.null else read, Field(description=field.help_text))
-    return _made(name or f"{model.__name__}Read", ConfigDict(from_attributes=True), columns)
+    return _read_schema(model, frozenset(exclude), name or f"{model.__name__}Read")
 
 
 def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | None = None) -> type[BaseModel]:
@@ -74,15 +69,52 @@ def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str 
     with the values instead: it writes the log or the audit trail too.
 
     It has every column but the id, the times of the row and those of ``exclude``; what is not known is refused. A
-    column that may be null or has a default is optional.
+    column that may be null or has a default is optional. Equal arguments return the same schema.
     """
-    left_out = {*exclude, *_GENERATED}
+    return _create_schema(model, frozenset([*exclude, *_GENERATED]), name or f"{model.__name__}Create")
+
+
+Row = TypeVar("Row", bound=Model)
+
+if TYPE_CHECKING:
+    Read = Annotated[Row, "as a client reads it"]
+    Create = Annotated[Row, "as a client sends it"]
+else:
+
+    class Read:
+        """``Read[FeedPost]`` is ``read_schema(FeedPost)`` in an annotation; a type checker takes it for the row."""
+
+        def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
+            return read_schema(model)
+
+    class Create:
+        """``Create[FeedPost]`` is ``create_schema(FeedPost)`` in an annotation; a type checker takes it for a row.
+
+        So it knows the columns and their types, and does not know that the id and the times of the row are missing.
+        """
+
+        def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
+            return create_schema(model)
+
+
+@functools.cache
+def _read_schema(model: type[Model], left_out: frozenset[str], name: str) -> type[BaseModel]:
+    columns: dict[str, Any] = {}
+    for attribute, field, kind in _columns(model):
+        if attribute not in left_out:
+            read = kind | str if isinstance(field, fields.EnumField) else kind
+            columns[attribute] = (read | None if field.null else read, Field(description=field.help_text))
+    return _made(name, ConfigDict(from_attributes=True), columns)
+
+
+@functools.cache
+def _create_schema(model: type[Model], left_out: frozenset[str], name: str) -> type[BaseModel]:
     columns = {
         attribute: (kind | None if field.null else kind, Field(description=field.help_text, **_default(field)))
         for attribute, field, kind in _columns(model)
         if attribute not in left_out
     }
-    return _made(name or f"{model.__name__}Create", ConfigDict(extra="forbid"), columns)
+    return _made(name, ConfigDict(extra="forbid"), columns)
 
 
 def _made(name: str, config: ConfigDict, columns: dict[str, Any]) -> type[BaseModel]:

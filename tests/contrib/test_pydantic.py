@@ -12,7 +12,7 @@ pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed; te
 
 from playhouse.pydantic_utils import to_pydantic  # noqa: E402
 
-from engagement_db.contrib.pydantic import create_schema, read_schema  # noqa: E402
+from engagement_db.contrib.pydantic import Create, Read, create_schema, read_schema  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,13 @@ def test_every_column_is_described(schema):
         words = {getattr(field, "object_id_name", field.name): field.help_text for field in model._meta.sorted_fields}
         for name, described in schema(model).model_json_schema()["properties"].items():
             assert described["description"] == words[name]
+
+
+@pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
+def test_an_annotation_is_the_schema_itself(model):
+    assert Read[model] is read_schema(model)
+    assert Create[model] is create_schema(model)
+    assert read_schema(model, exclude=["id"]) is read_schema(model, exclude={"id"}) is not Read[model]
 
 
 def test_values_are_exact():

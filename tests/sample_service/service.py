@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 import engagement_db as edb
 from engagement_db.contrib.fastapi import install
-from engagement_db.contrib.pydantic import Money, create_schema, read_schema
+from engagement_db.contrib.pydantic import Create, Money, Read, read_schema
 
 
 @asynccontextmanager
@@ -24,16 +24,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 install(app)
 
-PostRead = read_schema(edb.FeedPost)
-PostCreate = create_schema(edb.FeedPost)
-CommentRead = read_schema(edb.FeedComment)
 PaymentRead = read_schema(edb.EscrowTransaction, exclude=["audit_trail"])
-CaseRead = read_schema(edb.DisputeCase)
-Author = read_schema(edb.User, exclude=["email"], name="Author")
+Move = Literal["fund", "hold", "release", "refund", "cancel"]
+
+
+class Author(BaseModel, from_attributes=True):
+    id: int
+    first_name: str
 
 
 class Entry(BaseModel, from_attributes=True):
-    post: PostRead
+    post: Read[edb.FeedPost]
     author: Author
     reactions: dict[edb.ReactionType, int]
     comment_count: int
@@ -65,14 +66,14 @@ class Complaint(BaseModel):
     summary: str
 
 
-@app.get("/feed", response_model=Feed)
-def feed(viewer: int, limit: int = 20, after: str | None = None):
+@app.get("/feed")
+def feed(viewer: int, limit: int = 20, after: str | None = None) -> Feed:
     page = edb.FeedPost.timeline(viewer=viewer, limit=limit, after=after)
-    return Feed(entries=page.entries(viewer=viewer), next_cursor=page.next_cursor)
+    return Feed.model_validate({"entries": page.entries(viewer=viewer), "next_cursor": page.next_cursor})
 
 
-@app.post("/posts", response_model=PostRead, status_code=201)
-def publish(post: PostCreate):
+@app.post("/posts", status_code=201)
+def publish(post: Create[edb.FeedPost]) -> Read[edb.FeedPost]:
     return edb.FeedPost.publish(post.user_id, post.content, visibility=post.visibility, metadata=post.metadata)
 
 
@@ -81,21 +82,22 @@ def react(post_id: int, user_id: int, reaction: edb.ReactionType) -> None:
     edb.FeedReaction.react(post_id, user_id, reaction, viewer=user_id)
 
 
-@app.post("/posts/{post_id}/comments", response_model=CommentRead, status_code=201)
-def reply(post_id: int, comment: Comment):
+@app.post("/posts/{post_id}/comments", status_code=201)
+def reply(post_id: int, comment: Comment) -> Read[edb.FeedComment]:
     return edb.FeedComment.reply(post_id, **comment.model_dump(), viewer=comment.user)
 
 
 @app.post("/payments", response_model=PaymentRead, status_code=201)
-def initiate(payment: Payment):
+def initiate(payment: Payment) -> edb.EscrowTransaction:
     return edb.EscrowTransaction.initiate(**payment.model_dump())
 
 
-@app.post("/payments/{payment_id}/dispute", response_model=CaseRead, status_code=201)
-def dispute(payment_id: int, complaint: Complaint):
+@app.post("/payments/{payment_id}/dispute", status_code=201)
+def dispute(payment_id: int, complaint: Complaint) -> Read[edb.DisputeCase]:
     return edb.DisputeCase.open(payment_id, **complaint.model_dump())
 
 
 @app.post("/payments/{payment_id}/{move}", response_model=PaymentRead)
-def make(payment_id: int, move: Literal["fund", "hold", "release", "refund", "cancel"], by: int):
-    return getattr(edb.EscrowTransaction.get_by_id(payment_id), move)(by=by).transaction
+def make(payment_id: int, move: Move, by: int) -> edb.EscrowTransaction:
+    change: edb.TransactionChange = getattr(edb.EscrowTransaction.get_by_id(payment_id), move)(by=by)
+    return change.transaction
