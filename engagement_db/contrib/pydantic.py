@@ -57,7 +57,8 @@ def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | 
     """Return the schema of a row as a client reads it: ``read_schema(FeedPost).model_validate(post)``.
 
     It has every column but those of ``exclude``, and sends no query. A label that this version does not know, as
-    another service may write, is read as its text. Equal arguments return the same schema.
+    another service may write, is read as its text. Equal arguments return the same schema. In an annotation,
+    ``Read[FeedPost]`` is the schema, and a type checker takes it for the row.
     """
     return _read_schema(model, frozenset(exclude), name or f"{model.__name__}Read")
 
@@ -69,7 +70,9 @@ def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str 
     with the values instead: it writes the log or the audit trail too.
 
     It has every column but the id, the times of the row and those of ``exclude``; what is not known is refused. A
-    column that may be null or has a default is optional. Equal arguments return the same schema.
+    column that may be null or has a default is optional. Equal arguments return the same schema. In an annotation,
+    ``Create[FeedPost]`` is the schema, and a type checker takes it for a row: it knows the columns, and not that the
+    id and the times are missing.
     """
     return _create_schema(model, frozenset([*exclude, *_GENERATED]), name or f"{model.__name__}Create")
 
@@ -82,17 +85,10 @@ if TYPE_CHECKING:
 else:
 
     class Read:
-        """``Read[FeedPost]`` is ``read_schema(FeedPost)`` in an annotation; a type checker takes it for the row."""
-
         def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
             return read_schema(model)
 
     class Create:
-        """``Create[FeedPost]`` is ``create_schema(FeedPost)`` in an annotation; a type checker takes it for a row.
-
-        So it knows the columns and their types, and does not know that the id and the times of the row are missing.
-        """
-
         def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
             return create_schema(model)
 
