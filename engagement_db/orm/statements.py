@@ -4,8 +4,9 @@ Building a statement takes peewee longer than everything else that a verb does o
 whose statements never change keeps each in a ``Statement``; queries that callers can narrow stay peewee queries.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import peewee
@@ -13,6 +14,7 @@ import peewee
 from engagement_db import servers
 from engagement_db.orm.bound import current
 from engagement_db.orm.fields import MoneyField
+from engagement_db.orm.loading import loader
 from engagement_db.servers.driver import error_code
 
 
@@ -20,6 +22,15 @@ from engagement_db.servers.driver import error_code
 class _Placeholder:
     name: str
     convert: Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A statement for one kind of server: what is sent, and what makes the rows of its models from so many columns."""
+
+    sql: str
+    items: list[Any]
+    loaders: list[tuple[int, Callable[[Sequence[Any]], Any]]]
 
 
 class Parameter(peewee.Value):
@@ -56,7 +67,7 @@ class Statement:
         self._build = build
         self._models = models
         self._unique = unique
-        self._built: dict[tuple[type, str], tuple[str, list[Any]]] = {}
+        self._built: dict[tuple[type, str], _Built] = {}
 
     def execute(self, **values: Any) -> Any:
         """Execute the statement with these values and return the cursor."""
@@ -64,8 +75,8 @@ class Statement:
 
     def execute_on(self, database: peewee.Database, /, **values: Any) -> Any:
         """Execute the statement on this database, to which its models are bound."""
-        sql, items = self._on(database)
-        return database.execute_sql(sql, [_value(item, values) for item in items])
+        built = self._on(database)
+        return database.execute_sql(built.sql, [_value(item, values) for item in built.items])
 
     def count(self, **values: Any) -> int:
         """Execute the statement and return the number of rows that it changed."""
@@ -74,11 +85,12 @@ class Statement:
 
     def first(self, **values: Any) -> list[Any] | None:
         """Execute the SELECT and return its first row or None: a row of each model, then the other columns."""
-        found = self.execute(**values).fetchone()
+        database = current()
+        found = self.execute_on(database, **values).fetchone()
         if found is None:
             return None
         columns = iter(found)
-        return [*(_load(model, columns) for model in self._models), *columns]
+        return [*(load(list(islice(columns, width))) for width, load in self._on(database).loaders), *columns]
 
     def insert(self, row: Any) -> bool:
         """Execute the INSERT of ``row`` and give it its id; return False if its unique key is already taken.
@@ -106,14 +118,16 @@ class Statement:
         row._dirty.clear()
         return True
 
-    def _on(self, database: peewee.Database) -> tuple[str, list[Any]]:
+    def _on(self, database: peewee.Database) -> _Built:
         server = servers.of(database)
         key = type(database), server.name
         if key not in self._built:
             query = self._build()
             if self._unique and server.names_conflict_target:
                 query = query.on_conflict(action="IGNORE", conflict_target=self._unique)
-            self._built[key] = database.get_sql_context().sql(query).query()
+            loaders = [(len(model._meta.sorted_fields), loader(model, columns_of(model))) for model in self._models]
+            sql, items = database.get_sql_context().sql(query).query()
+            self._built[key] = _Built(sql, items, loaders)
         return self._built[key]
 
 
@@ -125,15 +139,6 @@ def columns_of(*models: type[peewee.Model]) -> list[peewee.Field]:
 def values_of(row: peewee.Model) -> dict[str, Any]:
     """Return the value of each column of a row by its field's name; None for one that was never set."""
     return {**dict.fromkeys(row._meta.sorted_field_names), **row.__data__}
-
-
-def _load(model: type[peewee.Model], columns: Iterator[Any]) -> peewee.Model:
-    row: Any = model(__no_default__=True)
-    for field in model._meta.sorted_fields:
-        row.__data__[field.name] = field.python_value(next(columns))
-    row._dirty.clear()
-    loaded: peewee.Model = row
-    return loaded
 
 
 def _value(item: Any, values: dict[str, Any]) -> Any:
