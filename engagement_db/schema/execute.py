@@ -57,10 +57,11 @@ class Run:
             self._execute(change)
         elif change.outside_transaction:
             # Such a statement does not block writers while it waits, so it uses the full timeout in one attempt.
+            self._require_lease()
             with self.server.lock_timeout(self.database, self.lock_timeout_seconds):
                 self.retry_while_locked(lambda: self._execute(change), timeout_seconds=0)
         else:
-            self.retry_while_locked(lambda: self._execute(change), timeout_seconds=self.lock_timeout_seconds)
+            self.retry_while_locked(lambda: self._execute_alone(change), timeout_seconds=self.lock_timeout_seconds)
 
     def _cost(self, table: str) -> str:
         """Return which way the change of the table is made, and what it costs."""
@@ -123,11 +124,23 @@ class Run:
         """Return the oldest open transactions as the end of a sentence."""
         return "".join(f"; {transaction}" for transaction in self.server.open_transactions(self.database))
 
-    def _execute(self, change: Change) -> None:
+    def _execute_alone(self, change: Change) -> None:
+        """Execute a change that is not part of a transaction: in one of its own, where that limits its wait."""
+        self._require_lease()
+        seconds = self.server.lock_attempt_seconds
+        if seconds is None or not self.server.transactional_ddl:
+            self._execute(change)
+            return
+        with self.database.atomic(), self.server.lock_timeout(self.database, seconds):
+            self._execute(change)
+
+    def _require_lease(self) -> None:
+        # What is part of a transaction is fenced at its end: from here on the check would keep the lease locked.
         lease = held(self.database)
-        # What can be rolled back is fenced with the history at its end: the check keeps the row of the lease locked.
-        if lease is not None and not (self.database.in_transaction() and self.server.transactional_ddl):
+        if lease is not None:
             lease.require_held()
+
+    def _execute(self, change: Change) -> None:
         self._execute_all(change.before)
         try:
             self._execute_gently(change)

@@ -121,7 +121,10 @@ class Server(Dialect, ABC):
 
     @contextmanager
     def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
-        """Limit how long each statement inside the block waits for a table's lock, where the server can."""
+        """Limit how long each statement inside the block waits for a table's lock, where the server can.
+
+        Outside a transaction it does not behind a pooler of PostgreSQL.
+        """
         yield
 
     def open_transactions(self, database: peewee.Database) -> list[OpenTransaction]:

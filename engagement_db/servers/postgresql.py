@@ -105,9 +105,13 @@ class Postgresql(Server):
         return [f"GRANT USAGE ON SEQUENCE {self.quoted(f'{table}_id_seq')} TO {self.quoted(role)}"]
 
     def shares_sessions(self, database: peewee.Database) -> bool:
-        # A pooler tells its clients numbers of its own. Where one was used once, it may be used at the same time.
-        question = "SELECT pg_backend_pid() <> %s OR to_regclass(%s) IS NOT NULL"
-        return bool(first_value(database, question, database.connection().info.backend_pid, LEASE))
+        # Where a pooler was used once, it may be used at the same time.
+        return self._is_pooled(database) or bool(first_value(database, "SELECT to_regclass(%s) IS NOT NULL", LEASE))
+
+    @staticmethod
+    def _is_pooled(database: peewee.Database) -> bool:
+        # A pooler tells its clients numbers of its own.
+        return bool(first_value(database, "SELECT pg_backend_pid()") != database.connection().info.backend_pid)
 
     def other_deployer(self, database: peewee.Database) -> str | None:
         builder = database.execute_sql(
@@ -183,6 +187,10 @@ class Postgresql(Server):
 
     @contextmanager
     def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
+        if not database.in_transaction() and self._is_pooled(database):
+            # It would stay with a session that the pooler lends to others.
+            yield
+            return
         milliseconds = f"{max(1, int(seconds * 1000))}ms"
         with session_setting(database, "SHOW lock_timeout", "SET lock_timeout = '{}'", milliseconds):
             yield

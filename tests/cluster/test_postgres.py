@@ -25,6 +25,7 @@ from cluster_plays import (
 )
 from clusters import (
     ASYNCHRONOUS,
+    POOL_SIZE,
     PRIMARY,
     SYNCHRONOUS,
     Cluster,
@@ -39,6 +40,8 @@ from clusters import (
 from commands import engagement_db_command
 from independent_catalog import definitions, history
 from platform_database import query
+
+from engagement_db.schema import script_files
 
 Property = Callable[[str, object], None]
 
@@ -81,6 +84,24 @@ def test_deployers_through_a_pooler_and_past_it_are_one(
     record_property("sample", f"PgBouncer and direct: {assert_deployers_at_once_are_one(make_database, 6)}")
 
 
+def test_migrations_leave_nothing_in_the_sessions_of_a_pooler(urls: list[str], pooler: str) -> None:
+    front = at(urls[PRIMARY], pooler)
+    settings = "SELECT pg_backend_pid(), current_setting('lock_timeout'), current_setting('search_path')"
+    for _ in range(3):
+        deployers = [commands.start(migrate(front, number)) for number in range(3)]
+        assert [deployer.wait().code for deployer in deployers] == [0] * 3
+        assert commands.run(engagement_db_command("rollback", front, "--to", script_files.BASE)).code == 0
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(POOL_SIZE):
+            connection = stack.enter_context(contextlib.closing(psycopg2.connect(front)))
+            cursor = connection.cursor()
+            cursor.execute(settings)
+            found.append(cursor.fetchone())
+    assert len({process for process, *_ in found}) == POOL_SIZE
+    assert {tuple(values) for _, *values in found} == {("0", '"$user", public')}
+
+
 @pytest.mark.parametrize("statement", ["CREATE TABLE escrow_transactions", "CREATE INDEX CONCURRENTLY"])
 def test_a_deployer_that_is_killed_behind_a_pooler_is_replaced(
     urls: list[str], pooler: str, statement: str, record_property: Property
@@ -101,7 +122,7 @@ def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(
 ) -> None:
     front = at(urls[PRIMARY], pooler)
     assert commands.run(engagement_db_command("migrate", front, "--to", "2")).code == 0
-    with stopped_after("ALTER TABLE projects ADD COLUMN", migrate(front, number)) as stopped:
+    with stopped_after("CREATE INDEX CONCURRENTLY", migrate(front, number)) as stopped:
         for command in (migrate(front), engagement_db_command("rollback", front)):
             ended = start_deployer(command).wait()
             assert ended.code == 0, ended.words

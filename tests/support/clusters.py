@@ -26,6 +26,8 @@ from servers import MySQLServer, PostgresServer, Server, skip_or_fail
 from throwaway import Process, Programs, Unavailable, free_port
 
 PRIMARY, SYNCHRONOUS, ASYNCHRONOUS = 0, 1, 2
+# Server sessions of a PgBouncer for one database.
+POOL_SIZE = 4
 
 _GROUP: Final = "6e6f6465-732d-4f66-8a67-726f75706161"
 _TIMEOUT_SECONDS: Final = 60
@@ -325,7 +327,7 @@ def promote(standby: Server) -> None:
 
 
 @contextlib.contextmanager
-def pgbouncer(server: Server, mode: Literal["session", "transaction"], pool_size: int = 4) -> Iterator[str]:
+def pgbouncer(server: Server, mode: Literal["session", "transaction"]) -> Iterator[str]:
     """Yield user, host and port of a PgBouncer before the server."""
     programs = throwaway.of_machine("postgres")
     program = programs.find("pgbouncer", "pgbouncer")
@@ -336,7 +338,7 @@ def pgbouncer(server: Server, mode: Literal["session", "transaction"], pool_size
         "unix_socket_dir": "",
         "auth_type": "any",
         "pool_mode": mode,
-        "default_pool_size": str(pool_size),
+        "default_pool_size": str(POOL_SIZE),
         "max_client_conn": "200",
         "ignore_startup_parameters": "extra_float_digits",
     }
