@@ -44,8 +44,8 @@ RUN_BY = {
     ("docs/testing.md", "python"): "test_testing.py::test_the_page_runs",
     ("docs/verbs.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
 }
-# Pictures made of characters: how servers stand to each other, trees and layers of modules.
-PICTURES = {("docs/clusters.md", "text"), ("docs/design.md", "indented")}
+# Pictures drawn by hand: how servers stand to each other, trees and layers of modules.
+PICTURES = {("docs/clusters.md", "mermaid"), ("docs/design.md", "indented")}
 SHELL = ("sh", "indented")
 
 
