@@ -1,7 +1,8 @@
 """Copy the project and add a revision four, as a contributor would: `python tests/revision_four.py FOLDER`.
 
 The revision has a column, an index, an enum label and a table, and the models have the fields that go with them. The
-environment `revision-four` then runs the suite in the copy, without the tests that have `contract` in their name.
+environment `revision-four` then runs the suite in the copy, without the tests that have `contract` in their name, and
+without races and random walks, to which revisions make no difference.
 """
 
 import re
