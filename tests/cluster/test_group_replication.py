@@ -139,6 +139,8 @@ def test_nothing_is_lost_when_the_primary_is_killed_during_writes(
         moves = assert_money_is_right(url, played.changes, errors["?"])
     ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
     assert ended.code == 0, ended.words
+    primary = cluster.nodes[0].ask("SELECT @@server_uuid")[0][0]
+    cluster.nodes[1].ask(f"SELECT group_replication_set_as_primary('{primary}')")
     record_property(
         "sample", f"Group Replication: {moves} moves, another primary after {seconds:.1f} s, errors {dict(errors)}"
     )

@@ -14,7 +14,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -38,10 +38,14 @@ class Cluster:
     """Servers that hold the same databases; a new one is made on the first."""
 
     nodes: Sequence[Server]
+    _made: list[str] = field(default_factory=list)
 
     def create_database(self) -> list[str]:
-        """Make an empty database and return its URL on each node, as soon as each has it."""
+        """Make an empty database and return its URL on each node, as soon as each has it; drop the one before."""
+        while self._made:
+            self.nodes[0].drop_database(self._made.pop())
         first = self.nodes[0].create_database()
+        self._made.append(first)
         urls = [at(first, node) for node in self.nodes]
         for url in urls:
             wait_until(lambda url=url: can_connect(url), f"{url} can be connected to")
