@@ -591,13 +591,19 @@ def _whole_number(digits: str) -> int | float:
     return number if -(2**63) <= number < 2**64 else float(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_whole_number)
+# A call for each number takes as long as all else, so only a document with so many digits in a row has them.
+_LONG_NUMBER = b"0" * 19
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_DECODER = json.JSONDecoder()
+_DECODER_OF_LONG_NUMBERS = json.JSONDecoder(parse_int=_whole_number)
 
 
 def load_json(document: str | bytes) -> Any:
     """Return the document's value; the document ``null`` is JSON_NULL, text that is not JSON is Unknown."""
     try:
-        value = _DECODER.decode(document if isinstance(document, str) else document.decode())
+        text = document if isinstance(document, str) else document.decode()
+        is_long = _LONG_NUMBER in text.encode(errors="replace").translate(_AS_ZEROS)
+        value = (_DECODER_OF_LONG_NUMBERS if is_long else _DECODER).decode(text)
     except (RecursionError, ValueError):
         return Unknown(document if isinstance(document, str) else document.decode(errors="replace"), dict)
     return JSON_NULL if value is None else value
