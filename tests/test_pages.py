@@ -94,6 +94,9 @@ def test_every_line_of_shell_can_be_run(page, tmp_path):
             case ["python3", "-m", "venv", *_]:
                 # That of the README is run by test_packaging.py.
                 assert wanted_extras(line) <= set(metadata.metadata("engagement_db").get_all("Provides-Extra"))
+            case [setting, "bash", script, *_] if setting.endswith("=1"):
+                assert setting.partition("=")[0] in (ROOT / "tox.ini").read_text("utf-8").split()
+                assert_options_are_known(ROOT / script, words)
             case ["bash", script, *_] | ["python", script, *_] if script != "-m":
                 assert_options_are_known(ROOT / script, words)
             case ["python", "-m", module, *_]:
