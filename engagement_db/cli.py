@@ -142,7 +142,12 @@ def migrate(
     if dry_run:
         _print_plan(target, to, stand_ins)
         return
-    with unfailing_output(), _database(target, "Migrating") as database:
+
+    def refuse_before_the_file_is_made() -> None:
+        if settings.is_missing_file(target):
+            _plan_of_new_file(target, to, stand_ins)
+
+    with unfailing_output(), _database(target, "Migrating", first=refuse_before_the_file_is_made) as database:
         done = runner.migrate(
             database,
             to=to,
@@ -153,24 +158,32 @@ def migrate(
         click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
 
 
+def _plan_of_new_file(target: settings.Target, to: str | None, stand_ins: bool) -> list[tuple[str, str, bool]]:
+    from engagement_db.schema import preview, runner
+    from engagement_db.schema.simulate import Simulation
+    from engagement_db.schema.stub_tables import STUB_TABLES
+
+    server = servers.family(settings.unconnected(target))
+    stubs = STUB_TABLES if target.is_default or stand_ins else ()
+    simulation = Simulation(runner.load(), server, servers.Catalog(), (), stubs)
+    return preview.plan(simulation, runner.select_pending(simulation.revisions, (), to))
+
+
 def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> None:
     from engagement_db.schema import preview, runner
     from engagement_db.schema.simulate import Simulation
     from engagement_db.schema.stub_tables import STUB_TABLES
 
-    revisions = runner.load()
-    stubs = STUB_TABLES if target.is_default or stand_ins else ()
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
-        server = servers.family(settings.unconnected(target))
-        simulation = Simulation(revisions, server, servers.Catalog(), (), stubs)
-        plan = preview.plan(simulation, runner.select_pending(simulation.revisions, (), to))
+        plan = _plan_of_new_file(target, to, stand_ins)
     else:
         with _database(target, "Dry run on") as database:
             current = runner.status(database)
             current.require_consistent()
             live = servers.read(database)
-            simulation = Simulation(revisions, servers.of(database), live, current.applied, stubs)
+            stubs = STUB_TABLES if target.is_default or stand_ins else ()
+            simulation = Simulation(runner.load(), servers.of(database), live, current.applied, stubs)
             plan = preview.plan(simulation, runner.select_pending(simulation.revisions, current.applied, to))
     for revision, title, is_applied in plan:
         click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
@@ -495,9 +508,12 @@ def new(name: str, step: str, directory: Path | None) -> None:
 
 
 @contextmanager
-def _database(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
-    """Name the target, on standard error if ``aside``, then connect to it for the time of the block."""
+def _database(
+    target: settings.Target, action: str, *, aside: bool = False, first: Callable[[], object] = lambda: None
+) -> Iterator[peewee.Database]:
+    """Name the target, on standard error if ``aside``, do what comes ``first``, then connect for the block."""
     click.secho(f"{action} {target}", fg="blue", err=aside)
+    first()
     database = settings.connect(target)
     try:
         yield database
@@ -509,9 +525,10 @@ def _database(target: settings.Target, action: str, *, aside: bool = False) -> I
 def _existing(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
     """Do the same for a database whose file must exist: connecting would create it."""
     if settings.is_missing_file(target):
+        options = "" if target.is_default else " --stand-ins"
         raise ConfigurationError(
-            f"{target} does not exist. Run `engagement-db migrate` to create it, or name another database with "
-            "--database."
+            f"{target} does not exist. Run `engagement-db migrate{options}` to create it, or name another database "
+            "with --database."
         )
     with _database(target, action, aside=aside) as database:
         yield database

@@ -82,6 +82,14 @@ def test_stub_tables_are_created_in_the_embedded_file_only(folder: Path) -> None
     assert "the platform's table users is missing" in ended.words
 
 
+@pytest.mark.parametrize("options", [["--database", "sqlite:///misspelt.db"], ["--to", "9"]], ids=" ".join)
+def test_a_migration_that_is_refused_leaves_no_file(folder: Path, options: list[str]) -> None:
+    ended = engagement_db("migrate", *options)
+    assert ended.code == 2
+    assert ended.stdout.startswith("Migrating sqlite:///")
+    assert list(folder.iterdir()) == []
+
+
 def test_stand_ins_are_created_in_a_scratch_database_that_is_named(url: str) -> None:
     planned = engagement_db("migrate", "--dry-run", "--stand-ins", "--database", url)
     assert f"Would apply {len(REVISIONS)} revisions" in planned.stdout, planned.words
@@ -204,7 +212,13 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
         (["migrate", "--lock-timeout", "soon"], "'soon' is not a valid float"),
         (["migrate", "--database", "oracle://x/y"], "oracle"),
         *(([verb, "--database", NOBODY_THERE], "Error: ") for verb in VERBS),
-        *(([verb, "--database", "sqlite:///nothing.db"], "nothing.db does not exist") for verb in VERBS[1:]),
+        *(
+            (
+                [verb, "--database", "sqlite:///nothing.db"],
+                "nothing.db does not exist. Run `engagement-db migrate --stand-ins`",
+            )
+            for verb in VERBS[1:]
+        ),
     ],
 )
 def test_errors_are_a_single_message(arguments: list[str], words: str, folder: Path) -> None:

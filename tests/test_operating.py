@@ -66,7 +66,7 @@ def without_a_file(url):
 @prints("the database reported: …")
 def without_a_server(url):
     place = "sqlite:////no/such/folder/shop.db" if family(url) == "sqlite" else url.replace("@127.0.0.1", "@127.0.0.2")
-    return command(re.sub(r"(127\.0\.0\.2):\d+", r"\1:1", place), "migrate")
+    return command(re.sub(r"(127\.0\.0\.2):\d+", r"\1:1", place), "migrate", "--stand-ins")
 
 
 @prints("another process is migrating this database; waited … s")
