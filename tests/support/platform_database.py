@@ -15,8 +15,8 @@ import psycopg2
 import pymysql
 from servers import without_driver
 
-USERS, PROJECTS, GIGS = 300, 400, 200
-MEMBERS, FILES = 600, 500
+USERS, PROJECTS, GIGS = 60, 80, 40
+MEMBERS, FILES = 120, 100
 
 
 def family(url: str) -> str:
