@@ -7,6 +7,7 @@ from pathlib import Path
 import commands
 import pytest
 from cluster_plays import (
+    assert_a_change_that_outlives_its_deployer_meets_no_other,
     assert_accounts_are_one_each,
     assert_deployers_at_once_are_one,
     assert_migrated,
@@ -22,10 +23,10 @@ from cluster_plays import (
     struck,
     time_of,
 )
-from clusters import Cluster, at, brought_up, galera, haproxy, wait_until
+from clusters import Cluster, at, brought_up, galera, haproxy
 from commands import engagement_db_command
 from independent_catalog import definitions, history
-from platform_database import execute, query
+from platform_database import execute
 
 from engagement_db.schema import script_files
 
@@ -89,24 +90,8 @@ def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(urls: l
     assert history(urls[1]) == []
 
 
-def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str], record_property: Property) -> None:
-    assert commands.run(engagement_db_command("migrate", urls[0], "--to", "2")).code == 0
-    fill_projects(urls[0], 19)
-    deployer = start_deployer(migrate(urls[0]))
-    is_altered = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE `projects` ADD INDEX%'"
-    wait_until(lambda: query(urls[0], is_altered), "the index is being built", pause=0)
-    deployer.kill()
-    assert deployer.wait().code == commands.KILLED
-    assert query(urls[0], is_altered)
-    ended = start_deployer(migrate(urls[1])).wait()
-    assert ended.code == 0, ended.words
-    assert_migrated(urls)
-
-
-def fill_projects(url: str, doublings: int) -> None:
-    execute(url, "INSERT INTO users (firstName, lastName, email) VALUES ('Ada', '', 'ada@example.org')")
-    execute(url, "INSERT INTO projects (title) VALUES ('One')")
-    execute(url, *["INSERT INTO projects (title) SELECT title FROM projects"] * doublings)
+def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str]) -> None:
+    assert_a_change_that_outlives_its_deployer_meets_no_other(urls, urls[1])
 
 
 SETTINGS = {

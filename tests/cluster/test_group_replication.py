@@ -7,6 +7,7 @@ from pathlib import Path
 import commands
 import pytest
 from cluster_plays import (
+    assert_a_change_that_outlives_its_deployer_meets_no_other,
     assert_accounts_are_one_each,
     assert_deployers_at_once_are_one,
     assert_migrated,
@@ -17,6 +18,7 @@ from cluster_plays import (
     make_platform,
     migrate,
     race,
+    stopped_after,
     time_of,
 )
 from clusters import Cluster, at, brought_up, group_replication, haproxy, wait_until
@@ -24,6 +26,7 @@ from escrow import account, payment
 from feed_rows import a_post
 from independent_catalog import definitions, history
 from platform_database import query
+from servers import Server
 
 import engagement_db as edb
 from engagement_db.testing import make_user
@@ -69,6 +72,32 @@ def test_a_secondary_is_refused_by_name_and_has_what_its_primary_has(urls: list[
     assert history(urls[0]) == []
     assert commands.run(migrate(urls[0], number)).code == 0
     assert_migrated(urls)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_deployer_whose_primary_was_switched_changes_nothing_more(
+    cluster: Cluster, urls: list[str], number: int
+) -> None:
+    with stopped_after("CREATE TABLE feed_shares", migrate(urls[0], number)) as stopped:
+        make_primary(cluster.nodes[1])
+        ended = commands.run(migrate(urls[1], 1 - number))
+        assert ended.code == 0, ended.words
+    ended = stopped.wait()
+    assert ended.code in (1, 2), ended.words
+    assert "read-only" in ended.words or "read_only" in ended.words
+    assert "Traceback" not in ended.words
+    make_primary(cluster.nodes[0])
+    assert_migrated(urls)
+
+
+def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str]) -> None:
+    assert_a_change_that_outlives_its_deployer_meets_no_other(urls, urls[0])
+
+
+def make_primary(member: Server) -> None:
+    """Let this member take the writes from here on."""
+    ((name,),) = member.ask("SELECT @@server_uuid")
+    member.ask(f"SELECT group_replication_set_as_primary('{name}')")
 
 
 def test_an_up_to_date_block_on_a_secondary_misses_nothing(migrated: list[str], record_property: Property) -> None:
@@ -139,8 +168,7 @@ def test_nothing_is_lost_when_the_primary_is_killed_during_writes(
         moves = assert_money_is_right(url, played.changes, errors["?"])
     ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
     assert ended.code == 0, ended.words
-    primary = cluster.nodes[0].ask("SELECT @@server_uuid")[0][0]
-    cluster.nodes[1].ask(f"SELECT group_replication_set_as_primary('{primary}')")
+    make_primary(cluster.nodes[0])
     record_property(
         "sample", f"Group Replication: {moves} moves, another primary after {seconds:.1f} s, errors {dict(errors)}"
     )

@@ -23,6 +23,7 @@ from commands import Deployer, Ended, engagement_db_command, pw_migrate_command
 from escrow_worker import DISPUTED
 from independent_catalog import definitions, history
 from ledger_race import assert_each_change_happened_once, assert_the_books_add_up, assert_trails_are_whole, lines_of
+from platform_database import execute, query
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
@@ -128,6 +129,24 @@ def stopped_after(pattern: str, command: list[str]) -> Iterator[Deployer]:
         yield deployer
     finally:
         os.kill(deployer.process, signal.SIGCONT)
+
+
+def assert_a_change_that_outlives_its_deployer_meets_no_other(urls: Sequence[str], other: str) -> None:
+    """Kill a deployer while the server builds its index, and let the next one finish by the other URL."""
+    assert commands.run(engagement_db_command("migrate", urls[0], "--to", "2")).code == 0
+    execute(urls[0], "INSERT INTO users (firstName, lastName, email) VALUES ('Ada', '', 'ada@example.org')")
+    execute(urls[0], "INSERT INTO projects (title) VALUES ('One')")
+    # Enough rows that the build takes longer than the kill.
+    execute(urls[0], *["INSERT INTO projects (title) SELECT title FROM projects"] * 19)
+    deployer = start_deployer(migrate(urls[0]))
+    is_built = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE `projects` ADD INDEX%'"
+    wait_until(lambda: query(urls[0], is_built), "the index is being built", pause=0)
+    deployer.kill()
+    assert deployer.wait().code == commands.KILLED
+    assert query(urls[0], is_built)
+    ended = start_deployer(migrate(other)).wait()
+    assert ended.code == 0, ended.words
+    assert_migrated(urls)
 
 
 # Races
