@@ -21,6 +21,7 @@ from engagement_db.schema.lock import hold_migration_lock
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text("utf-8")
 ROW = re.compile(r"^\| `([^`]+)` \| (\d) \|", re.MULTILINE)
 SCENARIOS = {}
+pytestmark = pytest.mark.usefixtures("first_three")
 
 
 def prints(message, *, on=("sqlite", "postgres", "mariadb", "mysql")):
