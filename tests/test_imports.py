@@ -1,6 +1,7 @@
 """The floor plan: imports go one way, and one module alone asks which server a database is."""
 
 import ast
+import functools
 import resource
 import subprocess
 import sys
@@ -59,11 +60,19 @@ SERVER_NAMES = {server.name for server in servers.ALL} | {server.display_name fo
 
 
 def modules():
-    """Each module of the package, by its name in it, with its parsed source."""
+    """Each module of the package, by its name in it, and its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         if not name.startswith("migrations"):
-            yield name, ast.parse(path.read_text())
+            yield name, path
+
+
+MODULES = dict(modules())
+
+
+@functools.cache
+def parsed(name):
+    return ast.parse(MODULES[name].read_text())
 
 
 def _room(name):
@@ -120,9 +129,9 @@ def allowed(name):
     return below if name.startswith("servers") else {room for room in below if not room.startswith("servers")} | SERVERS
 
 
-@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
-def test_imports_go_one_way(name, tree):
-    assert imported(tree) - allowed(name) == set()
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way(name):
+    assert imported(parsed(name)) - allowed(name) == set()
 
 
 @pytest.mark.parametrize("path", sorted(MIGRATIONS.glob("*.py")), ids=lambda path: path.stem)
@@ -147,12 +156,13 @@ def questions_of_servers(tree):
                     yield node.lineno, ast.unparse(node)
 
 
-@pytest.mark.parametrize(("name", "tree"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
-def test_only_the_package_of_servers_asks_which_server_it_is(name, tree):
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_package_of_servers_asks_which_server_it_is(name):
+    found = list(questions_of_servers(parsed(name)))
     if name == "servers":
-        assert list(questions_of_servers(tree)) != [], "the search finds what it looks for"
+        assert found != [], "the search finds what it looks for"
     else:
-        assert list(questions_of_servers(tree)) == []
+        assert found == []
 
 
 def test_what_is_exported_is_there_once_and_in_order():
