@@ -23,6 +23,8 @@ SOURCES = [
     "pyproject.toml",
     "README.md",
     "CHANGELOG.md",
+    "MANIFEST.in",
+    "tests",
     "LICENSE",
 ]
 
@@ -41,7 +43,9 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules")
+            )
         else:
             shutil.copy(ROOT / name, folder / name)
     return folder
@@ -135,11 +139,12 @@ def test_the_wheel_declares_its_dependencies(wheel):
     assert said["Keywords"]
 
 
-def test_the_sdist_carries_all_that_a_wheel_is_made_of(sdist):
+def test_the_sdist_carries_all_that_a_wheel_is_made_of_and_no_tests_that_could_not_run(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "engagement_db/py.typed"} <= names
     assert {f"migrations/{name}.py" for name in [*REVISIONS, "conf"]} <= names
+    assert [name for name in names if name.startswith("tests/")] == []
 
 
 def test_importing_needs_no_driver(installed):
