@@ -259,9 +259,9 @@ class BaseModel(peewee.Model):
         key = meta.primary_key.name
         if values.get(key) is None:
             values.pop(key, None)
-        database = target(meta.database)
-        cursor = _insert_of(type(self), tuple(values)).execute_on(database, **values)
-        self.__data__[key] = cursor.fetchone()[0] if database.returning_clause else database.last_insert_id(cursor)
+        cursor = _insert_of(type(self), tuple(values)).execute_on(target(meta.database), **values)
+        # peewee adds RETURNING or not, as a setting of the database says for which the statement was built.
+        self.__data__[key] = cursor.fetchone()[0] if cursor.description else cursor.lastrowid
         self._dirty.clear()
         return 1
 

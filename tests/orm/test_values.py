@@ -160,6 +160,18 @@ def test_expressions_and_defaults_are_inserted_in_every_way():
     assert len({post.created_at for post in posts[-2:]}) == 2
 
 
+def test_a_new_row_gets_its_id_with_and_without_returning(tmp_path):
+    for number, returning in enumerate([False, True, False]):
+        plain = peewee.SqliteDatabase(tmp_path / f"{number}.sqlite", returning_clause=returning)
+        with edb.bind_ctx(plain), plain.connection_context():
+            plain.create_tables(edb.MODELS)
+            ada = make_user()
+            a_post(ada)
+            edb.FeedReaction.react(a_post(ada), ada, "like")
+            assert [row.id for row in edb.FeedPost.select().order_by(edb.FeedPost.id)] == [1, 2]
+            assert edb.FeedReaction.get().id == 1
+
+
 def test_get_or_create_finds_what_it_created():
     first, is_new = edb.Gig.get_or_create(title="Logo", defaults={"description": "round"})
     again, is_new_again = edb.Gig.get_or_create(title="Logo", defaults={"description": "square"})
