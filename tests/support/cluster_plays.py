@@ -1,6 +1,7 @@
 """What is played on every cluster: deployers at once, deployers that stop half way, races for payments and accounts."""
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -37,6 +38,7 @@ LEASE_SECONDS = 2.0
 NO_OPERATION = ("!", "?", "~")
 READS = 150
 TIMEOUT_SECONDS = 240
+_PR_SET_PDEATHSIG = 1
 
 
 def make_platform(urls: Sequence[str]) -> None:
@@ -95,6 +97,8 @@ def struck(what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)") -
 
     def prepare() -> None:
         _shorten_lease()
+        # One that stands still would outlive tests that are killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         execute_sql: Any = peewee.Database.execute_sql
 
         def send(self: peewee.Database, sql: str, *arguments: Any) -> Any:
