@@ -321,7 +321,8 @@ class BaseModel(peewee.Model):
         given: list[Any] = list(rows)
         if fields is None and given and all(isinstance(row, Mapping) for row in given):
             fields = list(given[0])
-            if all(row.keys() == given[0].keys() for row in given):
+            are_distinct = len({column_named(cls, name) for name in fields}) == len(fields)
+            if are_distinct and all(row.keys() == given[0].keys() for row in given):
                 given = [[row[name] for name in fields] for row in given]
             else:
                 given = [cls._normalize_data(row, {}) for row in given]
