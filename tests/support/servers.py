@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import psycopg2
 import pymysql
 import pytest
-from throwaway import InTreeOnly, Process, Unavailable, mariadb, mysql, postgres
+from throwaway import InTreeOnly, Process, Unavailable, mariadb, mysql, postgres, roomy_folder
 
 NAMES = ("sqlite", "postgres", "mariadb", "mysql")
 UNSTABLE_NAMES = ("postgres-unstable", "mariadb-unstable")
@@ -119,7 +119,7 @@ class SQLiteServer(Server):
 
     def __init__(self) -> None:
         super().__init__("sqlite", "", None)
-        self._folder = Path(tempfile.mkdtemp(prefix="engagement-sqlite-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"engagement-sqlite-{os.getpid()}-", dir=roomy_folder()))
 
     @property
     def version(self) -> str:

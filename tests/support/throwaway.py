@@ -22,6 +22,9 @@ STOP_TIMEOUT_SECONDS = 60
 # Several processes of tests may share one server, each with races of eight and more.
 MOST_CONNECTIONS = 500
 
+# Several times what the servers of one run take.
+LEAST_MEMORY = 8 * 2**30
+
 
 class Unavailable(Exception):
     """This machine cannot have the server; the message says why and what to do about it."""
@@ -138,12 +141,20 @@ class Programs:
 
     def new_folder(self, name: str) -> tuple[Path, Path]:
         """Make a folder of the user, and return its path as seen from outside and from inside."""
-        parent = Path(tempfile.gettempdir()) if self.root == _MACHINE else self.root / "srv"
+        parent = roomy_folder() if self.root == _MACHINE else self.root / "srv"
         _remove_abandoned_folders(parent)
         folder = Path(tempfile.mkdtemp(prefix=f"engagement-{name}-{os.getpid()}-", dir=parent))
         if os.geteuid() == 0:
             os.chown(folder, *self.user)
         return folder, folder if self.root == _MACHINE else Path("/") / folder.relative_to(self.root)
+
+
+def roomy_folder() -> Path:
+    """Memory where there is plenty of it: each test makes and drops hundreds of files."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > LEAST_MEMORY:
+        return memory
+    return Path(tempfile.gettempdir())
 
 
 _MACHINE = Path("/")
