@@ -486,6 +486,20 @@ def store(row: BaseModel, changes: Mapping[str, Any]) -> None:
     assign(row, changes)
 
 
+def certify(row: BaseModel) -> None:
+    """Have a decision that rests on this locked row, and changes another one, certified with it.
+
+    Where a lock holds on one node of a cluster only, a change of the row on another is noticed if both write it. So
+    ``updated_at`` is written there; elsewhere this does nothing.
+    """
+    database: Any = target(row._meta.database)
+    known = getattr(database, "_engagement_db_locks_one_node", None)
+    if known is None:
+        known = database._engagement_db_locks_one_node = servers.of(database).locks_one_node(database)
+    if known:
+        store(row, {"updated_at": now()})
+
+
 def assign(row: BaseModel, changes: Mapping[str, Any]) -> None:
     """Give ``row`` these values, which are stored already: they are not left to be saved."""
     for name, value in changes.items():

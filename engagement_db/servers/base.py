@@ -100,6 +100,10 @@ class Server(Dialect, ABC):
         """Return whether a lock of this session may be unseen by others, or held by them too."""
         return False
 
+    def locks_one_node(self, database: peewee.Database) -> bool:
+        """Return whether others may write, on another node, a row that this session has locked."""
+        return False
+
     def other_deployer(self, database: peewee.Database) -> str | None:
         """Return who may change the schema though this session has the lease: an earlier holder, or one without it."""
         return None

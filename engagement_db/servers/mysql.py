@@ -117,9 +117,11 @@ class Mysql(Server):
         return [f"GRANT {rights} ON * TO {self.quoted(role)}"]
 
     def shares_sessions(self, database: peewee.Database) -> bool:
-        names = "('wsrep_on', 'wsrep_provider')"
-        live = dict(database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN {names}").fetchall())
-        return live.get("wsrep_on") == "ON" and live.get("wsrep_provider", "none") not in ("", "none")
+        return _is_on_galera(_cluster_settings(database))
+
+    def locks_one_node(self, database: peewee.Database) -> bool:
+        live = _cluster_settings(database)
+        return _is_on_galera(live) or live.get("group_replication_single_primary_mode") == "OFF"
 
     @contextmanager
     def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
@@ -312,6 +314,15 @@ class Mariadb(Mysql):
 
     def read(self, database: peewee.Database) -> MariadbCatalog:
         return MariadbCatalog(database, self)
+
+
+def _cluster_settings(database: peewee.Database) -> dict[str, str]:
+    names = "('wsrep_on', 'wsrep_provider', 'group_replication_single_primary_mode')"
+    return dict(database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN {names}").fetchall())
+
+
+def _is_on_galera(live: dict[str, str]) -> bool:
+    return live.get("wsrep_on") == "ON" and live.get("wsrep_provider", "none") not in ("", "none")
 
 
 def _column_text(definition: str, column: str) -> str | None:

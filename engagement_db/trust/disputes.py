@@ -24,7 +24,7 @@ from engagement_db.orm.fields import (
     reject,
     shown,
 )
-from engagement_db.orm.models import BaseModel, assign, update_of
+from engagement_db.orm.models import BaseModel, assign, certify, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
@@ -286,6 +286,7 @@ class DisputeCase(Queues, BaseModel):
         def work() -> DisputeEvent:
             case, actor = _lock_case(self.id, actor_id)
             case._require_active(action)
+            certify(case)
             return write_event(
                 case.id,
                 action,

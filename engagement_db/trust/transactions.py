@@ -27,7 +27,7 @@ from engagement_db.orm.fields import (
     exact,
     reject,
 )
-from engagement_db.orm.models import BaseModel, assign
+from engagement_db.orm.models import BaseModel, assign, certify
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
@@ -587,6 +587,7 @@ def _initiated(payment: EscrowTransaction, currency_code: str | None) -> EscrowT
     if refusal is None:
         try:
             if _insert(payment, payload, account, previous):
+                certify(account)
                 assign(payment, {"account": account})
                 return payment
         except peewee.IntegrityError as error:

@@ -1,5 +1,6 @@
 """Three nodes of MariaDB Galera, of which each takes writes."""
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,16 +24,20 @@ from cluster_plays import (
     struck,
     time_of,
 )
-from clusters import Cluster, at, brought_up, galera, haproxy
+from clusters import Cluster, at, brought_up, galera, haproxy, wait_until
 from commands import engagement_db_command
 from independent_catalog import definitions, history
-from platform_database import execute
+from platform_database import execute, query
 
+import engagement_db as edb
+from engagement_db.orm.urls import open_database
 from engagement_db.schema import script_files
+from engagement_db.testing import make_account, make_case
 
 Property = Callable[[str, object], None]
 
 OPERATIONS = 300
+CLOSINGS = 8
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +150,33 @@ def test_a_user_has_one_account_of_a_kind_whichever_node_opens_it(
     record_property(
         "sample", f"Galera: {counts[0]} accounts opened by six processes, none twice, errors {dict(errors)}"
     )
+
+
+@pytest.mark.parametrize("what", ["account", "case"])
+def test_a_node_that_has_not_heard_that_something_was_closed_adds_nothing_to_it(migrated: list[str], what: str) -> None:
+    here, there = (open_database(url) for url in migrated[:2])
+    # What a node applies after a change of all these rows it hears of late.
+    execute(migrated[0], "CREATE TABLE busy (id SERIAL, n INTEGER NOT NULL)", "INSERT INTO busy (n) VALUES (0)")
+    execute(migrated[0], *["INSERT INTO busy (n) SELECT n FROM busy"] * 15)
+    added: list[object] = []
+    with here.connection_context(), there.connection_context():
+        for number in range(CLOSINGS):
+            with edb.bind_ctx(here):
+                account, case = make_account(), make_case()
+            is_there = f"SELECT 1 FROM dispute_cases WHERE id = {case.id}"
+            wait_until(lambda question=is_there: query(migrated[1], question), "the case is on the other node")
+            execute(migrated[0], "UPDATE busy SET n = n + 1")
+            with edb.bind_ctx(here):
+                _ = account.close() if what == "account" else case.withdraw()
+            with edb.bind_ctx(there), contextlib.suppress(edb.Refused, edb.InvalidTransition):
+                if what == "case":
+                    added.append(edb.DisputeCase.get_by_id(case.id).record(notes="Too late."))
+                else:
+                    reference, owner = f"late {number}", account.user_id
+                    added.append(
+                        edb.EscrowTransaction.initiate(account.id, reference=reference, amount=1, initiated_by=owner)
+                    )
+    assert added == []
 
 
 def test_disputes_raced_on_all_nodes_are_settled_once(
