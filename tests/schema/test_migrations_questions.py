@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 import engagement_db as edb
+from engagement_db import servers
 from engagement_db.schema import runner
 from engagement_db.schema.stub_tables import create_stub_tables
 
@@ -30,8 +31,12 @@ def test_with_nothing_to_do_no_question_is_asked_twice(url, asked, caplog):
     with database.connection_context():
         runner.migrate(database, prepare=create_stub_tables)
         caplog.clear()
+        # The lock asks this again once it has waited.
+        servers.of(database).shares_sessions(database)
+        asked_by_lock = asked()
+        caplog.clear()
         assert runner.migrate(database) == ()
-    assert repeated(asked()) == []
+    assert [statement for statement in repeated(asked()) if statement not in asked_by_lock] == []
 
 
 def test_a_plan_asks_no_question_about_a_table_twice(url, asked, caplog):
