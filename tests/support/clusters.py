@@ -248,7 +248,7 @@ def replicated(family: Literal["mysql", "mariadb"]) -> Iterator[Cluster]:
         for number in (1, 2):
             folder, inside = programs.new_folder("replicated")
             port = free_port()
-            options = [*throwaway.mysql_options(port), "--log-bin=binlog", f"--server-id={number}"]
+            options = [*throwaway.mysql_options(port), "--log-bin=binlog", "--sync-binlog=0", f"--server-id={number}"]
             if family == "mysql":
                 initialize = throwaway.mysql_initialize(programs, folder, inside)
                 program = programs.find("mysqld", "mysql-server")
