@@ -16,7 +16,6 @@ from cluster_plays import (
     assert_nothing_is_missed,
     make_disputed,
     make_people,
-    make_platform,
     migrate,
     race,
     start_deployer,
@@ -44,22 +43,6 @@ CLOSINGS = 8
 def cluster() -> Iterator[Cluster]:
     with brought_up(galera(), "Galera") as nodes:
         yield nodes
-
-
-@pytest.fixture
-def urls(cluster: Cluster) -> list[str]:
-    """The URLs of a database with the platform's tables on each node."""
-    cluster.start()
-    urls = cluster.create_database()
-    make_platform(urls)
-    return urls
-
-
-@pytest.fixture
-def migrated(urls: list[str]) -> list[str]:
-    assert commands.run(migrate(urls[0])).code == 0
-    assert_migrated(urls)
-    return urls
 
 
 def test_deployers_on_all_nodes_at_once_are_one(cluster: Cluster, record_property: Property) -> None:

@@ -42,21 +42,6 @@ def cluster() -> Iterator[Cluster]:
         yield nodes
 
 
-@pytest.fixture
-def urls(cluster: Cluster) -> list[str]:
-    """The URLs of a database with the platform's tables on each member."""
-    urls = cluster.create_database()
-    make_platform(urls)
-    return urls
-
-
-@pytest.fixture
-def migrated(urls: list[str]) -> list[str]:
-    assert commands.run(migrate(urls[0])).code == 0
-    assert_migrated(urls)
-    return urls
-
-
 def test_deployers_on_the_primary_at_once_are_one(cluster: Cluster, record_property: Property) -> None:
     seen = assert_deployers_at_once_are_one(lambda: cluster.create_database()[:1], 6)
     record_property("sample", f"Group Replication: {seen}")

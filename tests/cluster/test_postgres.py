@@ -54,14 +54,6 @@ def cluster() -> Iterator[Cluster]:
         yield nodes
 
 
-@pytest.fixture
-def urls(cluster: Cluster) -> list[str]:
-    """The URLs of a database with the platform's tables on each server."""
-    urls = cluster.create_database()
-    make_platform(urls)
-    return urls
-
-
 @pytest.fixture(params=["session", "transaction"])
 def pooler(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """User, host and port of a PgBouncer."""

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-import commands
 import pytest
-from cluster_plays import assert_migrated, assert_nothing_is_missed, make_platform, migrate
+from cluster_plays import assert_nothing_is_missed
 from clusters import Cluster, brought_up, replicated
 
 Property = Callable[[str, object], None]
@@ -16,9 +15,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield nodes
 
 
-def test_an_up_to_date_block_on_a_replica_misses_nothing(cluster: Cluster, record_property: Property) -> None:
-    urls = cluster.create_database()
-    make_platform(urls)
-    assert commands.run(migrate(urls[0])).code == 0
-    assert_migrated(urls)
-    record_property("sample", f"{cluster.nodes[0].version} replica: {assert_nothing_is_missed(*urls)}")
+def test_an_up_to_date_block_on_a_replica_misses_nothing(
+    cluster: Cluster, migrated: list[str], record_property: Property
+) -> None:
+    record_property("sample", f"{cluster.nodes[0].version} replica: {assert_nothing_is_missed(*migrated)}")
