@@ -39,7 +39,7 @@ from engagement_db.orm.statements import Parameter, Statement, parameters
 from engagement_db.servers.driver import execute
 
 if TYPE_CHECKING:
-    from engagement_db.orm.columns import Create
+    from engagement_db.orm.columns import Create, Delete
     from engagement_db.repairs import Repair
 
 
@@ -104,6 +104,7 @@ class BaseModel(peewee.Model):
 
     if TYPE_CHECKING:
         create: ClassVar[Create]
+        delete: ClassVar[Delete]  # type: ignore[misc]
 
     class Meta:
         database = proxy
@@ -364,14 +365,16 @@ class BaseModel(peewee.Model):
         )
         return found
 
-    @peewee.classmethod_only  # type: ignore[arg-type]
-    def delete(cls) -> ProtectedDelete:
-        """Return a DELETE query, which is refused for parents of rows that are kept (ON DELETE RESTRICT).
+    if not TYPE_CHECKING:
 
-        Raises Protected for a table whose rows are never deleted.
-        """
-        require_deletable(cls)  # type: ignore[arg-type]
-        return ProtectedDelete(cls)
+        @peewee.classmethod_only
+        def delete(cls) -> ProtectedDelete:
+            """Return a DELETE query, which is refused for parents of rows that are kept (ON DELETE RESTRICT).
+
+            Raises Protected for a table whose rows are never deleted.
+            """
+            require_deletable(cls)
+            return ProtectedDelete(cls)
 
     def delete_instance(self, recursive: bool = False, delete_nullable: bool = False) -> int:
         """Delete the row, with ``recursive`` its children too: all of it or, on an error, nothing.

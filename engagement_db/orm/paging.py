@@ -16,7 +16,7 @@ Row = TypeVar("Row", bound=peewee.Model)
 Parent = TypeVar("Parent")
 
 if TYPE_CHECKING:
-    ModelSelect = peewee.ModelSelect
+    from engagement_db.orm.columns import Select as ModelSelect
 else:
 
     class ModelSelect(LoadingSelect, Generic[Row]):

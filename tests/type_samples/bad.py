@@ -41,3 +41,7 @@ edb.EscrowTransaction.get_by_id(7).fund(by=edb.Gig(title="Logo"))
 edb.EscrowAccount.open("ada", "stripe")
 edb.DisputeCase.open("E-1", opened_by=1, reason_code="late", summary="Late")
 edb.Frobnicate
+edb.list_transactions(owner=1).dicts().get().amount
+edb.EscrowTransaction.select().tuples().get().amount
+edb.EscrowTransaction.select()[0].foo
+edb.FeedPost(user=1, content="x").delete()

@@ -79,3 +79,26 @@ for filtered in edb.FeedPost.filter(user=user):
     assert_type(filtered, edb.FeedPost)
 payment.fund(by=7, metadata={"ticket": 7})
 edb.connect("sqlite:///:memory:", timeout=5)
+
+# Queries in other shapes, of the models and of pages alike.
+for row in edb.EscrowTransaction.select().where(edb.EscrowTransaction.amount > 5).dicts():
+    assert_type(row, dict[str, Any])
+for reference, amount in edb.EscrowTransaction.select(
+    edb.EscrowTransaction.reference, edb.EscrowTransaction.amount
+).tuples():
+    print(reference, amount)
+for listed_row in edb.list_transactions(owner=user).dicts():
+    assert_type(listed_row, dict[str, Any])
+assert_type(list(newest.tuples()), list[tuple[Any, ...]])
+assert_type(transactions.dicts().first(), dict[str, Any] | None)
+assert_type(transactions.dicts().where(edb.EscrowTransaction.amount > 5).get(), dict[str, Any])
+assert_type(transactions[0], edb.EscrowTransaction)
+assert_type(transactions[:3], list[edb.EscrowTransaction])
+assert_type(newest[0], edb.FeedPost)
+for read in transactions.iterator():
+    assert_type(read, edb.EscrowTransaction)
+assert_type(transactions.prefetch(edb.DisputeCase.select()), list[edb.EscrowTransaction])
+joined = edb.EscrowTransaction.select(edb.EscrowTransaction, edb.EscrowAccount).join(edb.EscrowAccount)
+for with_account in joined.order_by(edb.EscrowAccount.id):
+    assert_type(with_account.account.provider, str)
+edb.FeedPost.delete().where(edb.FeedPost.user == user).execute()
