@@ -13,6 +13,8 @@ import peewee
 import psycopg
 import pytest
 from playhouse import db_url, pool
+from pymysql import converters
+from pymysql.constants import FIELD_TYPE
 
 import engagement_db as edb
 from engagement_db import servers
@@ -279,6 +281,39 @@ def test_mariadb_is_recognized_whatever_scheme_was_used(server, url):
     bound = edb.bind(database_of_a_service(server, url))
     with connected(bound):
         assert servers.of(bound).name == servers.named(server.name).name
+
+
+TIMES = (
+    "2024-08-01 09:00:00.123456",
+    "2024-08-01 09:00:00.5",
+    "2024-08-01 09:00:00",
+    "9999-12-31 23:59:59.999999",
+    "0000-00-00 00:00:00",
+)
+
+
+@pytest.mark.parametrize("kind", ["DATETIME(6)", "DATETIME(1)", "DATETIME", "TIMESTAMP(3)", "DATE"])
+def test_times_are_what_pymysql_makes_of_them(server, url, kind):
+    if server.name not in ("mysql", "mariadb"):
+        pytest.skip("only PyMySQL is given a quicker way to read them")
+    with connected(edb.bind(database_of_a_service(server, url))) as database:
+        database.execute_sql("SET SESSION sql_mode = ''")
+        database.execute_sql(f"CREATE TABLE moments (id INTEGER PRIMARY KEY, at {kind}, text VARCHAR(40))")
+        for number, time in enumerate(TIMES):
+            database.execute_sql("INSERT INTO moments VALUES (%s, %s, '')", (number, time))
+        database.execute_sql("UPDATE moments SET text = at")
+        rows = database.execute_sql("SELECT at, text FROM moments ORDER BY id").fetchall()
+        convert = converters.convert_date if kind == "DATE" else converters.convert_datetime
+        assert [repr(time) for time, _ in rows] == [repr(convert(text)) for _, text in rows]
+
+
+def test_a_converter_that_the_service_gave_pymysql_stays(server, url):
+    if server.name not in ("mysql", "mariadb"):
+        pytest.skip("only PyMySQL takes converters with the connection")
+    choice = {**converters.conversions, FIELD_TYPE.DATETIME: str.upper}
+    with connected(edb.bind(database_of_a_service(server, url, conv=choice))) as database:
+        found = database.execute_sql("SELECT CAST('2024-08-01 09:00:00' AS DATETIME)").fetchone()
+        assert found == ("2024-08-01 09:00:00",)
 
 
 def test_a_percent_escaped_password_logs_in(server, url):

@@ -357,6 +357,24 @@ DAMAGE = {
 }
 
 
+DOCUMENTS = {
+    ' {"a": 1}': {"a": 1},
+    '{"a": 1}\n\t\r ': {"a": 1},
+    '"\u00a0"': "\u00a0",
+    " null ": edb.JSON_NULL,
+    '{"a": 1} {"b": 2}': Unknown('{"a": 1} {"b": 2}', dict),
+    '{"a": 1}\u00a0': Unknown('{"a": 1}\u00a0', dict),
+    " ": Unknown(" ", dict),
+}
+
+
+@pytest.mark.parametrize("stored", DOCUMENTS)
+def test_a_document_may_stand_among_space_and_nothing_else(sqlite, stored):
+    post = a_post(make_user())
+    another_client_writes(sqlite, "feed_posts", "metadata", f"{stored}", post.id)
+    assert repr(edb.FeedPost.get_by_id(post.id).metadata) == repr(DOCUMENTS[stored])
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_one_odd_row_does_not_hide_the_others(sqlite, kind):
     table, column, value, expected = DAMAGE[kind]
