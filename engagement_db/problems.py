@@ -49,7 +49,10 @@ CURES: Final[Mapping[ProblemKind, str]] = {
     ProblemKind.TRANSITION: "Find out who made this move, and ask the provider whether money followed it.",
     ProblemKind.DISPUTE: "Settle case and transaction together, with resolve or withdraw, or set the wrong one back.",
     ProblemKind.CONTRADICTION: "Set the column back to what was recorded, unless a known repair explains it.",
-    ProblemKind.TRAIL_MISSING: "Restore the audit trail from a backup.",
+    ProblemKind.TRAIL_MISSING: (
+        "Restore the audit trail from a backup. A row that create made never had one: make payments with initiate or "
+        "deposit."
+    ),
     ProblemKind.TRAIL_BROKEN: "Restore the audit trail from a backup: entries were removed, reordered or rewritten.",
     ProblemKind.MISSING_ROWS: "Restore the deleted rows from a backup.",
     ProblemKind.ORPHAN: "Restore the parent row from a backup, or delete this row.",

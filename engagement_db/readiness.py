@@ -27,8 +27,10 @@ def verify(database: peewee.Database | peewee.Proxy | None = None, *, accept_new
         status = replace(status, unknown=tuple(name for name in status.unknown if name < known[-1]))
     status.require_consistent()
     if status.pending:
+        several = len(status.pending) > 1
         raise HistoryError(
-            f"revision {', '.join(status.pending)} is pending. Run `engagement-db migrate`, then start again."
+            f"revision{'s' if several else ''} {', '.join(status.pending)} {'are' if several else 'is'} pending. "
+            "Run `engagement-db migrate`, then start again."
         )
 
 

@@ -47,6 +47,18 @@ class TestRows:
         assert edb.EscrowTransaction.get_by_id(made.id).status == made.status == status
         assert edb.find_problems() == []
 
+    def test_a_status_that_is_none_is_refused_by_its_name(self):
+        with pytest.raises(edb.RefusedValue, match=r"escrow_transactions\.status: 'paid' is not one of initiated, "):
+            testing.make_transaction(status="paid")
+
+    def test_a_payment_has_the_parties_and_the_time_that_are_given(self):
+        buyer, maker, due = testing.make_user(), testing.make_user(), edb.now() + timedelta(days=7)
+        made = testing.make_transaction(
+            testing.make_account(maker).id, initiated_by=buyer, counterparty=maker.id, scheduled_release_at=due
+        )
+        made = edb.EscrowTransaction.get_by_id(made.id)
+        assert (made.initiated_by, made.counterparty, made.scheduled_release_at) == (buyer, maker, due)
+
     def test_what_is_given_is_taken(self):
         ada = testing.make_user("Grace", email="grace@example.org")
         post = testing.make_post(ada, "Shipped!", visibility=edb.Visibility.CONNECTIONS)
@@ -147,10 +159,11 @@ def test_the_fixtures_come_with_the_package(tmp_path):
 
 def test_the_page_runs(tmp_path):
     page = (Path(__file__).parent.parent / "docs" / "testing.md").read_text()
-    tests, conftest = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    tests, conftest, blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "test_service.py").write_text(tests)
     (tmp_path / "conftest.py").write_text(conftest)
     assert "2 passed" in run_pytest(tmp_path)
+    exec(blocks, {})
     assert [make.__name__ for make in MAKERS if f"`{make.__name__}`" not in page] == []
 
 

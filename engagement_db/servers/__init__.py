@@ -48,7 +48,8 @@ def family(database: peewee.Database) -> Server:
     if isinstance(database, peewee.MySQLDatabase):
         return MARIADB if database.mariadb else MYSQL
     raise ConfigurationError(
-        f"{type(database).__name__} is not supported; use a peewee SqliteDatabase, PostgresqlDatabase or MySQLDatabase."
+        f"{type(database).__name__} is not supported; use a peewee SqliteDatabase, PostgresqlDatabase or "
+        "MySQLDatabase, or call engagement_db.connect with a URL."
     )
 
 

@@ -5,6 +5,7 @@ that is not given is made too. They need models that are bound to a database.
 """
 
 import itertools
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -14,6 +15,7 @@ from engagement_db.feed.posts import FeedPost
 from engagement_db.feed.reactions import FeedReaction
 from engagement_db.feed.shares import FeedShare
 from engagement_db.feed.words import ReactionType, Visibility
+from engagement_db.orm.rows import stored_value
 from engagement_db.platform import Gig, Project, User
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.disputes import DisputeCase
@@ -113,26 +115,34 @@ def make_account(user: User | int | None = None, provider: str = "stripe", curre
 
 
 def make_transaction(
-    account: EscrowAccount | None = None,
+    account: EscrowAccount | int | None = None,
     *,
     status: TransactionStatus = TransactionStatus.INITIATED,
     amount: Decimal | int = 100,
     fee_amount: Decimal | int = 0,
     reference: str | None = None,
+    initiated_by: User | int | None = None,
+    counterparty: User | int | None = None,
+    scheduled_release_at: datetime | None = None,
 ) -> EscrowTransaction:
     """Initiate an escrow transaction, by default one in an account of its own, and lead it to ``status``.
 
-    One that is disputed has an active case.
+    The owner of the account initiates it, unless ``initiated_by`` is given. One that is disputed has an active case.
     """
+    verbs = _VERBS[stored_value(EscrowTransaction.status, status)]
     home = make_account() if account is None else account
+    if not isinstance(home, EscrowAccount):
+        home = EscrowAccount.get_by_id(home)
     made = EscrowTransaction.initiate(
         home,
         reference=f"E-{next(_numbers)}" if reference is None else reference,
         amount=Decimal(amount),
         fee_amount=Decimal(fee_amount),
-        initiated_by=home.user_id,
+        initiated_by=home.user_id if initiated_by is None else initiated_by,
+        counterparty=counterparty,
+        scheduled_release_at=scheduled_release_at,
     )
-    for verb in _VERBS[status]:
+    for verb in verbs:
         getattr(made, verb)()
     return make_case(made).escrow_transaction if status == TransactionStatus.DISPUTED else made
 

@@ -65,7 +65,11 @@ class DisputeChange:
 
 
 class DisputeCase(Queues, BaseModel):
-    """A dispute over one escrow transaction."""
+    """A dispute over one escrow transaction.
+
+    ``open`` makes it. ``create`` writes a row as it is given, and its transaction is not disputed: ``find_problems``
+    reports each such row.
+    """
 
     events: ClassVar[Backref[DisputeEvent]]
     escrow_transaction_id: ClassVar[Column[int]]

@@ -99,7 +99,7 @@ def list_accounts(
         _equal(account.status, "status", status, "escrow_accounts_status"),
         _equal(account.currency_code, "currency_code", currency_code),
     ]
-    return _listing(account, "accounts", filters, limit, after, before)
+    return _listing(account, "accounts", filters, ("user", "provider", "status"), limit, after, before)
 
 
 def list_transactions(
@@ -146,7 +146,8 @@ def list_transactions(
         _since(row.created_at, "created_from", created_from),
         _until(row.created_at, "created_before", created_before),
     ]
-    return _listing(row, "transactions", filters, limit, after, before)
+    indexed = ("account", "owner", "project", "gig", "initiated_by", "counterparty", "status")
+    return _listing(row, "transactions", filters, indexed, limit, after, before)
 
 
 def list_cases(
@@ -195,7 +196,8 @@ def list_cases(
     ]
     if reference_prefix is not None:
         filters.append(_of_references(reference_prefix, is_alone=not any(item and item.index for item in filters)))
-    page: Any = _listing(case, "cases", filters, limit, after, before)
+    indexed = ("escrow_transaction", "party", "assigned_to", "status", "stage", "priority", "reference_prefix")
+    page: Any = _listing(case, "cases", filters, indexed, limit, after, before)
     if party is not None:
         parties = _cases_of(id_of(case.opened_by, party)).alias("parties")
         # In the order of an expression: for that of ids PostgreSQL would read all cases newer than the party's.
@@ -214,13 +216,14 @@ def case_timeline(
     """
     event = DisputeEvent
     filters = [_reference(event.dispute_case, "case", case, "dispute_events_dispute_case_id_event_at")]
-    return _listing(event, "case_timeline", filters, limit, after, before)
+    return _listing(event, "case_timeline", filters, ("case",), limit, after, before)
 
 
 def _listing(
     model: type[Row],
     query_name: str,
     filters: Iterable[_Filter | None],
+    indexed: tuple[str, ...],
     limit: int,
     after: str | None,
     before: str | None,
@@ -230,8 +233,9 @@ def _listing(
     if given and index is None:
         raise Refused(
             f"no index of {model._meta.table_name} serves {' and '.join(item.name for item in given)} alone; "
-            f"add a filter that has one. Nothing was read.",
+            f"add a filter that has one: {', '.join(indexed)}. Nothing was read.",
             table=model._meta.table_name,
+            allowed=indexed,
         )
     page: Any = Listing(model, query_name, index or _PRIMARY_KEY, limit, after, before)
     conditions = [item.condition for item in given if item.condition is not None]

@@ -76,7 +76,11 @@ _PAYLOAD: Final = (
 
 
 class EscrowTransaction(BaseModel):
-    """A payment from one user to another, held in an account until it is released or refunded."""
+    """A payment from one user to another, held in an account until it is released or refunded.
+
+    ``initiate`` and ``deposit`` make it. ``create`` writes a row as it is given, in any status, without an audit trail
+    and past the account's balance: ``find_problems`` reports each such row.
+    """
 
     dispute_cases: ClassVar[Backref["DisputeCase"]]
 

@@ -25,6 +25,22 @@ def facts(problem: edb.Problem) -> tuple[Any, ...]:
 # Balances
 
 
+def test_what_create_made_in_place_of_a_verb_is_reported_whatever_its_status():
+    home = escrow.account()
+    order = {"account": home, "amount": 5, "net_amount": 5, "initiated_by": home.user_id}
+    made = [
+        EscrowTransaction.create(**order, reference=f"C-{status}", status=status) for status in edb.TransactionStatus
+    ]
+    case = edb.DisputeCase.create(
+        escrow_transaction=escrow.payment_in("funded"), opened_by=home.user_id, reason_code="late", summary="Late"
+    )
+    rich = EscrowAccount.create(user=home.user_id, provider="paypal", current_balance=5)
+    found = {(problem.kind, problem.table, problem.id) for problem in edb.find_problems()}
+    assert {(ProblemKind.TRAIL_MISSING, "escrow_transactions", row.id) for row in made} <= found
+    assert (ProblemKind.MISSING_ROWS, "dispute_cases", case.id) in found
+    assert (ProblemKind.BALANCE, "escrow_accounts", rich.id) in found
+
+
 def test_wrong_balances_and_net_amounts_are_found_and_named():
     home, other = escrow.account(), escrow.account()
     escrow.payment(other).fund()

@@ -70,8 +70,25 @@ def test_accounts_by_each_filter(payments):
     "filters", [{"type": "gig"}, {"provider": "stripe"}, {"status": "released"}, {"created_from": edb.now()}]
 )
 def test_transactions_by_what_has_no_index_are_refused(filters):
-    with pytest.raises(edb.Refused, match=f"serves {next(iter(filters))} alone; add a filter"):
+    with pytest.raises(edb.Refused, match=f"serves {next(iter(filters))} alone; add a filter") as raised:
         edb.list_transactions(**filters)
+    assert {"account", "owner", "status"} < set(raised.value.allowed)
+    assert ", ".join(raised.value.allowed) in str(raised.value)
+
+
+def test_a_filter_that_a_refusal_names_is_taken_alone(payments):
+    listings = {
+        edb.list_accounts: {"currency_code": "EUR"},
+        edb.list_transactions: {"type": "gig"},
+        edb.list_cases: {"text": "x"},
+    }
+    values = {"provider": "stripe", "status": "active", "reference_prefix": "E", "stage": "intake", "priority": "high"}
+    for listing, refused in listings.items():
+        with pytest.raises(edb.Refused) as raised:
+            listing(**refused)
+        for name in raised.value.allowed:
+            status = {edb.list_transactions: "funded", edb.list_cases: "open"}.get(listing, "active")
+            list(listing(**{name: status if name == "status" else values.get(name, 1)}))
 
 
 def test_accounts_and_cases_by_what_has_no_index_are_refused():
