@@ -7,51 +7,27 @@ are; literals and grouping always count. An expression that is not understood eq
 
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-Token = tuple[str, str]
+from engagement_db.sql_tokens import Token, tokens, unquoted
+
 Tree = tuple["str | Tree", ...]
 
-_TOKEN: Final = r"""
-    (?P<text>'(?:[^']|'')*')
-  | (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*` | (?<!ARRAY)\[[^\]]+\])
-  | (?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)? | \.\d+(?:[eE][+-]?\d+)?)
-  | (?P<word>[^\W\d][\w$]*)
-  | (?P<comment>--[^\n]* | /\*.*?\*/)
-  | (?P<sign><=>|<>|<=|>=|!=|==|\|\||::|->>|->|<<|>>|!?~~\*?|\S)
-"""
 _INVERSE: Final = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_PREDICATES: Final = ("~~", "!~~", "not", "in", "between", "like")
 _SAME_SIGN: Final = {"!=": "<>", "==": "="}
 _SAME_FUNCTION: Final = {"lcase": "lower", "ucase": "upper", "btrim": "trim"}
-# PostgreSQL adds these casts where an integer meets another number. They change a value only in a division.
-_WIDER_NUMBERS: Final = ("numeric", "bigint", "double precision")
-_NUMBERS: Final = (*_WIDER_NUMBERS, "integer", "smallint", "real")
+_SAME_TYPE: Final = {"decimal": "numeric", "int": "integer"}
+_INTEGERS: Final = ("integer", "bigint", "smallint")
+# PostgreSQL adds these casts where an integer meets another number.
+_WIDER_NUMBERS: Final = ("numeric", "double precision")
+# Functions with the type of their arguments, which PostgreSQL casts to one type.
+_ALIKE: Final = ("coalesce", "nullif", "greatest", "least")
 _NULL: Final[Tree] = ("word", "null")
 _RANK: Final = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6, "||": 7, "->": 7, "->>": 7}
 _ATOM: Final = 9
-
-
-def tokens(sql: str) -> list[Token]:
-    """Return the (kind, token) pairs of ``sql`` without its comments; kinds are text, name, number, word and sign."""
-    return [(match.lastgroup or "", match.group()) for match in matches(sql)]
-
-
-def matches(sql: str) -> list[re.Match[str]]:
-    """Return the tokens of ``sql`` with their places in it; the kind of each is its ``lastgroup``."""
-    found = re.finditer(_TOKEN, sql, re.VERBOSE | re.DOTALL)
-    return [match for match in found if match.lastgroup != "comment"]
-
-
-def unquoted(token: str) -> str:
-    """Return an identifier without its quotes, a word as it is."""
-    return token[1:-1].replace('""', '"').replace("``", "`") if token[0] in '"`[' else token
-
-
-def literal(value: str) -> str:
-    """Return ``value`` as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def same(one: str, other: str) -> bool:
@@ -67,15 +43,21 @@ def normalized(sql: str, columns: Mapping[str, str] | None = None) -> str:
 def parse(sql: str, columns: Mapping[str, str] | None = None) -> Tree:
     """Return the tree of an expression.
 
-    ``columns`` says which columns are ``"text"`` and which ``"numeric"``, because PostgreSQL adds casts around them.
+    ``columns`` is for what PostgreSQL reports: which columns are ``"text"`` and which ``"numeric"``, because it adds
+    casts around them, and to literals. Without it every cast counts.
     """
-    return _parse(sql, tuple((columns or {}).items()))
+    return _parse(sql, None if columns is None else tuple(columns.items()))
+
+
+def is_understood(sql: str) -> bool:
+    """Return whether the parser understands the expression, so that each server's spelling of it is recognized."""
+    return parse(sql)[0] != "tokens"
 
 
 @lru_cache(maxsize=256)
-def _parse(sql: str, columns: tuple[tuple[str, str], ...]) -> Tree:
+def _parse(sql: str, columns: tuple[tuple[str, str], ...] | None) -> Tree:
     found = tokens(sql)
-    parser = _Parser(found, dict(columns))
+    parser = _Parser(found, None if columns is None else dict(columns))
     try:
         tree = parser.expression()
         parser.expect("")
@@ -95,10 +77,11 @@ class _NotUnderstoodError(Exception):
 class _Parser:
     """A parser by recursive descent: one method for each level of precedence, the loosest first."""
 
-    def __init__(self, found: Sequence[Token], columns: Mapping[str, str]) -> None:
+    def __init__(self, found: Sequence[Token], columns: Mapping[str, str] | None) -> None:
         self.tokens = [*found, ("end", "")]
         self.position = 0
-        self.columns = columns
+        self.columns = columns or {}
+        self.adds_casts = columns is not None
 
     def peek(self, ahead: int = 0) -> str:
         kind, token = self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
@@ -134,51 +117,70 @@ class _Parser:
         return _negated(self.negation()) if self.accept("not") else self.comparison()
 
     def comparison(self) -> Tree:
+        """Return comparisons, grouped from the left; those that servers would group in another way need parentheses."""
         left = self.operation(5)
+        is_compared = is_equality = False
         while True:
             sign = _SAME_SIGN.get(self.peek(), self.peek())
+            is_order = sign in ("<", "<=", ">", ">=")
+            if (is_order and is_equality) or (is_compared and sign in _PREDICATES):
+                raise _NotUnderstoodError
             if sign in _INVERSE:
                 self.take()
-                left = self._compared(sign, left)
-            elif self.accept("is"):
-                negative = self.accept("not")
-                kind = self.take()[1].lower()
-                if kind not in ("null", "true", "false", "unknown"):
-                    raise _NotUnderstoodError
-                left = _negated((f"is {kind}", left)) if negative else (f"is {kind}", left)
+                is_any = self.peek() in ("any", "all")
+                left = self._quantified(sign, left) if is_any else (sign, *self._values(left))
             elif sign in ("~~", "!~~"):
                 self.take()
                 left = _negated(self._liked(left)) if sign == "!~~" else self._liked(left)
+            elif self.accept("is"):
+                left = self._truth(left)
             elif self.accept("not"):
                 left = _negated(self._range(left))
-            elif sign in ("in", "between", "like"):
+            elif sign in _PREDICATES:
                 left = self._range(left)
             else:
                 return left
+            is_compared, is_equality = True, not is_order
 
-    def _compared(self, sign: str, left: Tree) -> Tree:
-        quantifier = self.peek()
-        if quantifier not in ("any", "all"):
-            return (sign, left, self.operation(5))
-        self.take()
+    def _truth(self, left: Tree) -> Tree:
+        negative = self.accept("not")
+        kind = self.take()[1].lower()
+        if kind not in ("null", "true", "false", "unknown"):
+            raise _NotUnderstoodError
+        return _negated((f"is {kind}", left)) if negative else (f"is {kind}", left)
+
+    def _values(self, left: Tree) -> tuple[Tree, Tree]:
+        return self._value(left), self._value(self.operation(5))
+
+    def _value(self, tree: Tree) -> Tree:
+        """Return an operand of a comparison, in which the type of a number does not matter: 2.0 is 2."""
+        tree = self._widened(tree)
+        return ("number", str(tree[1]).removesuffix(".0")) if tree[0] == "number" else tree
+
+    def _quantified(self, sign: str, left: Tree) -> Tree:
+        quantifier = self.take()[1].lower()
         self.expect("(")
         array = self.expression()
         self.expect(")")
         if array[0] != "array" or (sign, quantifier) not in (("=", "any"), ("<>", "all")):
             raise _NotUnderstoodError
-        found = _among(left, array[1:])
+        found = self._among(left, array[1:])
         return found if sign == "=" else _negated(found)
 
     def _range(self, left: Tree) -> Tree:
         if self.accept("in"):
             self.expect("(")
-            return _among(left, self.items(")"))
+            return self._among(left, self.items(")"))
         if self.accept("between"):
-            lowest = self.operation(5)
+            left, lowest = self._values(left)
             self.expect("and")
-            return _joined("and", [(">=", left, lowest), ("<=", left, self.operation(5))])
+            return _joined("and", [(">=", left, lowest), ("<=", left, self._value(self.operation(5)))])
         self.expect("like")
         return self._liked(left)
+
+    def _among(self, left: Tree, items: Sequence[str | Tree]) -> Tree:
+        left, *values = (self._value(tree) for tree in (left, *items) if isinstance(tree, tuple))
+        return ("=", left, *values) if len(values) == 1 else ("in", left, *values)
 
     def _liked(self, left: Tree) -> Tree:
         pattern = self.operation(5)
@@ -193,28 +195,62 @@ class _Parser:
         left = self.operation(rank + 1)
         while _RANK.get(sign := {"mod": "%"}.get(self.peek(), self.peek())) == rank:
             self.take()
-            right = self.operation(rank + 1)
-            if sign != "/" or self._is_exact(left) or self._is_exact(right):
-                left, right = _widened(left), _widened(right)
-            left = (sign, left, right)
-        return left if rank > 5 else _widened(left)
+            left = (sign, *self._alike([left, self.operation(rank + 1)]))
+        return left
+
+    def _alike(self, operands: Sequence[Tree]) -> Sequence[Tree]:
+        """Return the operands without the casts that PostgreSQL adds: an integer gets the type of the number it meets.
+
+        Where it met only a cast, each operand has that cast: which of them was written is not known.
+        """
+        if any(map(self._is_exact, operands)):
+            return [self._widened(operand) for operand in operands]
+        casts = [operand[2] for operand in operands if operand[0] == "cast" and operand[2] in _WIDER_NUMBERS]
+        if not casts or not self.adds_casts:
+            return operands
+        return [("cast", self._widened(operand), casts[0]) for operand in operands]
 
     def _is_exact(self, tree: Tree) -> bool:
-        """Return whether an operand has decimal places without a cast, so that a division by it has them too."""
+        """Return whether an operand is a decimal number without a cast, so that PostgreSQL makes the others such."""
         match tree:
             case ("name", str(name)):
                 return self.columns.get(name) == "numeric"
             case ("number", str(digits)):
                 return "." in digits
-            case ("cast", *_):
-                return False
+            case ("call", "round", *_):
+                return True
+            case ("cast", _, str(name)):
+                return name.startswith("numeric(")
             case _:
                 return any(isinstance(part, tuple) and self._is_exact(part) for part in tree)
+
+    def _is_text(self, tree: Tree) -> bool:
+        match tree:
+            case ("name", str(name)):
+                return self.columns.get(name) == "text"
+            case ("call", function, *arguments) if function in _ALIKE:
+                return any(isinstance(part, tuple) and self._is_text(part) for part in arguments)
+            case ("case", _, *branches, otherwise):
+                results = [*(branch[1] for branch in branches), otherwise]
+                return any(isinstance(part, tuple) and self._is_text(part) for part in results)
+            case _:
+                return False
+
+    def _widened(self, tree: Tree) -> Tree:
+        """Return an operand without casts that only make its number wider, if PostgreSQL may have added them."""
+        match tree:
+            case ("cast", tuple(inner), str(name)) if self.adds_casts and name in _WIDER_NUMBERS:
+                return self._widened(inner)
+            case _:
+                return tree
 
     def sign(self) -> Tree:
         if self.accept("-"):
             operand = self.sign()
-            return ("number", f"-{operand[1]}") if operand[0] == "number" else ("negative", operand)
+            if operand[0] != "number":
+                return ("negative", operand)
+            digits = str(operand[1])
+            return ("number", digits.removeprefix("-") if digits.startswith("-") else f"-{digits}")
         tree = self.primary()
         while self.accept("::"):
             tree = self._cast(tree, self.type_name())
@@ -258,18 +294,25 @@ class _Parser:
             tree = self._cast(tree, self.type_name())
             self.expect(")")
             return tree
-        return ("call", _SAME_FUNCTION.get(function, function), *self.items(")"))
+        arguments = self.items(")")
+        if function in _ALIKE:
+            return ("call", function, *self._alike(arguments))
+        if function == "round" and len(arguments) == 1:
+            arguments.append(("number", "0"))
+        return ("call", _SAME_FUNCTION.get(function, function), *map(self._widened, arguments))
 
     def _case(self) -> Tree:
         subject: Tree = () if self.peek() == "when" else self.expression()
-        branches: list[Tree] = []
+        conditions: list[Tree] = []
+        results: list[Tree] = []
         while self.accept("when"):
-            condition = self.expression()
+            conditions.append(self.expression())
             self.expect("then")
-            branches.append((condition, self.expression()))
-        otherwise = self.expression() if self.accept("else") else _NULL
+            results.append(self.expression())
+        results.append(self.expression() if self.accept("else") else _NULL)
         self.expect("end")
-        return ("case", subject, *branches, otherwise)
+        *results, otherwise = self._alike(results)
+        return ("case", subject, *zip(conditions, results, strict=True), otherwise)
 
     def items(self, end: str) -> list[Tree]:
         found: list[Tree] = []
@@ -281,7 +324,7 @@ class _Parser:
 
     def type_name(self) -> str:
         kind, token = self.take()
-        words = [_plain(kind, token)]
+        words = [_SAME_TYPE.get(token.lower(), _plain(kind, token))]
         while self.peek() in ("varying", "precision", "with", "without", "time", "zone"):
             words.append(self.take()[1].lower())
         name = " ".join(words)
@@ -290,28 +333,35 @@ class _Parser:
         return f"{name}[]" if self.accept("[", "]") else name
 
     def _cast(self, tree: Tree, name: str) -> Tree:
-        if "(" not in name:
-            if tree[0] == "text":
-                return _number(str(tree[1])[1:-1], tree) if name in _NUMBERS else tree
-            if tree == _NULL or tree[0] in ("number", "array"):
-                return tree
-            if name == "text" and tree[0] == "name" and self.columns.get(str(tree[1])) == "text":
-                return tree
-        return ("cast", tree, name)
+        """Return the cast, or what it casts if PostgreSQL may have added it."""
+        if not self.adds_casts or "(" in name:
+            return ("cast", tree, name)
+        if tree[0] == "text":
+            return _typed(str(tree[1])[1:-1], name)
+        if tree == _NULL or tree[0] == "array":
+            return tree
+        if (name in _INTEGERS and tree[0] == "number") or name == "bigint":
+            # Of a larger integer the value is the same.
+            return ("cast", tree, name) if self._is_exact(tree) else tree
+        return tree if name == "text" and self._is_text(tree) else ("cast", tree, name)
 
 
-def _number(text: str, otherwise: Tree | None = None) -> Tree:
-    try:
-        return ("number", format(Decimal(text).normalize(), "f"))
-    except InvalidOperation:
-        if otherwise is None:
-            raise _NotUnderstoodError from None
-        return otherwise
+def _number(text: str) -> Tree:
+    """Return a number; one that was written as a decimal number has decimal places, because 3 / 2.0 is not 3 / 2."""
+    digits = format(Decimal(text).normalize(), "f")
+    return ("number", digits if "." in digits or re.fullmatch(r"-?\d+", text) else f"{digits}.0")
 
 
-def _widened(tree: Tree) -> Tree:
-    """Return an operand without a cast that only makes its number wider."""
-    return _widened(tree[1]) if tree[0] == "cast" and tree[2] in _WIDER_NUMBERS else tree  # type: ignore[arg-type]
+def _typed(text: str, name: str) -> Tree:
+    """Return the literal that PostgreSQL reports as a text with a type."""
+    is_whole = re.fullmatch(r"-?\d+", text) is not None
+    if name in _INTEGERS and is_whole:
+        return _number(text)
+    if name in _WIDER_NUMBERS and re.fullmatch(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
+        return _number(f"{text}.0" if is_whole else text)
+    if name == "timestamp with time zone":
+        text = text.removesuffix("+00")
+    return ("text", f"'{text}'")
 
 
 def _joined(word: str, parts: Sequence[Tree]) -> Tree:
@@ -320,10 +370,6 @@ def _joined(word: str, parts: Sequence[Tree]) -> Tree:
     for part in parts:
         flat += part[1:] if part[0] == word else [part]
     return (word, *flat) if len(parts) > 1 else parts[0]
-
-
-def _among(left: Tree, items: Sequence[str | Tree]) -> Tree:
-    return ("=", left, items[0]) if len(items) == 1 else ("in", left, *items)
 
 
 def _negated(tree: Tree) -> Tree:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from engagement_db.expressions import is_understood
+
 
 @dataclass(frozen=True)
 class Id:
@@ -289,7 +291,17 @@ def unique(*columns: str) -> IndexSpec:
 
 
 def check(column: str, expression: str) -> CheckSpec:
-    """Declare a check that is named after ``column``; ``expression`` double-quotes its column names."""
+    """Declare a check that is named after ``column``; ``expression`` double-quotes its column names.
+
+    Raises ValueError for an expression that could not be recognized in what a server reports, as a subquery is, or of
+    which the servers would compare another part first.
+    """
+    if not is_understood(expression):
+        raise ValueError(
+            f"the check {expression} cannot be recognized in the spellings of all servers; use comparisons, AND, OR, "
+            "NOT, IN, BETWEEN, LIKE, IS NULL, arithmetic, CASE and functions, with parentheses around a comparison "
+            "that is compared in turn"
+        )
     return CheckSpec(column, expression)
 
 

@@ -40,6 +40,21 @@ DIFFERENT = [
     ("CASE WHEN a > 0 THEN 1 ELSE 2 END > b", "CASE WHEN a > 0 THEN 2 ELSE 1 END > b"),
     ("a IN (SELECT b FROM c)", "a IN (SELECT c FROM b)"),
     ("a & (b | c) > 0", "a & b | c > 0"),
+    ("a / 2.0 > 1", "a / 2 > 1"),
+    ("a * 1.0 / 2 > 1", "a * 1 / 2 > 1"),
+    ("a / 1e3 > 1", "a / 1000 > 1"),
+    ("a > CAST(5.7 AS integer)", "a > 5.7"),
+    ("a > CAST('5.7' AS integer)", "a > 5.7"),
+    ("word = CAST(5 AS text)", "word = 5"),
+    ("word = CAST('A' AS integer)", "word = 'A'"),
+    ("CAST(amount AS bigint) > 0", "amount > 0"),
+    ("CAST(a AS numeric) + b > 0", "a + b > 0"),
+    # SQLite compares the order first, MySQL from the left.
+    ("a = b < c", "(a = b) < c"),
+    ("a = b < c", "a = (b < c)"),
+    # MySQL takes the operands of IN first, SQLite compares from the left.
+    ("a = b IN (1, 2)", "(a = b) IN (1, 2)"),
+    ("a = b IN (1, 2)", "a = (b IN (1, 2))"),
 ]
 SPELLINGS = [
     ("a>0 AND (b>0 OR c>0)", "((a > 0) AND ((b > 0) OR (c > 0)))", "`a` > 0 and (`b` > 0 or `c` > 0)"),
@@ -50,6 +65,20 @@ SPELLINGS = [
     ("a > amount", "((a)::numeric > amount)"),
     ("a / amount > 2", "(((a)::numeric / amount) > (2)::numeric)"),
     ("a >= -5", "(a >= '-5'::integer)", "(a >= -(5))", "a >= - 5"),
+    ("a > -(-5)", "a > 5"),
+    ("a / 2.0 > 1", "(((a)::numeric / 2.0) > (1)::numeric)"),
+    ("a / 1e3 > 1", "(((a)::numeric / '1000'::numeric) > (1)::numeric)"),
+    ("amount / 2 > 1", "((amount / (2)::numeric) > (1)::numeric)"),
+    ("coalesce(a, amount) > 0", "(COALESCE((a)::numeric, amount) > (0)::numeric)"),
+    (
+        "CASE WHEN a > 0 THEN amount ELSE 0 END > 1",
+        "CASE WHEN (a > 0) THEN amount ELSE (0)::numeric END > (1)::numeric",
+    ),
+    ("coalesce(word, '') <> 'x'", "((COALESCE(word, ''::character varying))::text <> 'x'::text)"),
+    ("at > '2000-01-01 00:00:00'", "(at > '2000-01-01 00:00:00+00'::timestamp with time zone)"),
+    ("(a IS NULL) = (b IS NULL)", "`a` is null = (`b` is null)"),
+    ("(a > 0) = (b > 0)", "`a` > 0 = (`b` > 0)"),
+    ("amount = round(amount)", "`amount` = round(`amount`,0)"),
     ("amount >= 1e3", "(amount >= '1000'::numeric)"),
     ("word <> 'Fax '", "((word)::text <> 'Fax '::text)", "(`word` <> _utf8mb4'Fax ')"),
     (

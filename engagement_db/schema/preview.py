@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import peewee
 
-from engagement_db.expressions import literal
 from engagement_db.schema.history import TABLE
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.simulate import SimulatedCatalog, Simulation
 from engagement_db.schema.steps import RequireTables, Tables
 from engagement_db.servers import Change, Server
 from engagement_db.servers.catalog import Catalog
+from engagement_db.sql_tokens import literal
 
 _NOTE: Final = (
     "-- Run with the server's own client, with no other migration in progress. Stop on the first error:",

@@ -16,6 +16,8 @@ from engagement_db.tables import NOW, Check, Column, ColumnType, Default, Foreig
 HISTORY: Final = "migratehistory"
 # The table of the migration lease.
 LEASE: Final = "migratelease"
+# The type that PostgreSQL writes behind a literal, with a length or quoted.
+_CAST: Final = r"(?:::[\w .\"]+(?:\(\d+(?:,\d+)?\))?)?"
 
 
 @dataclass(frozen=True)
@@ -226,16 +228,15 @@ def mentions(sql: str, identifier: str) -> bool:
 
 
 def default_value(kind: ColumnType, expression: str | None) -> Default:
-    """Return a column default in the plain spelling of ``engagement_db.tables``."""
-    if expression is None or expression.upper().startswith("NULL"):
+    """Return a column default in the plain spelling of ``engagement_db.tables``, or the expression that it is."""
+    if expression is None or re.fullmatch(rf"NULL{_CAST}", expression, re.IGNORECASE):
         return None
-    now = r"current_timestamp(\(\d\))?(\(\))?|now\(\)|\(?strftime\(.*'now'\)\)?"
-    if re.fullmatch(now, expression, re.IGNORECASE):
+    if re.fullmatch(r"current_timestamp(\(\d\))?(\(\))?|now\(\)", expression, re.IGNORECASE):
         return NOW
-    text = re.match(r"\(?'((?:[^']|'')*)'\)?(::.*)?$", expression)
+    text = re.fullmatch(rf"\(?'((?:[^']|'')*)'\)?{_CAST}", expression)
     value = text[1].replace("''", "'") if text else expression
     if isinstance(kind, Money | Integer):
-        number = re.match(r"\(*(-?\d+(?:\.\d+)?)\)*(::.*)?$", value)
+        number = re.fullmatch(rf"\(*(-?\d+(?:\.\d+)?)\)*{_CAST}", value)
         try:
             return format(Decimal(number[1] if number else value).normalize(), "f")
         except InvalidOperation:

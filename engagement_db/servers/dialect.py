@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import peewee
 
-from engagement_db.expressions import literal
 from engagement_db.servers.driver import own_code, own_message
+from engagement_db.sql_tokens import literal
 from engagement_db.tables import Column, ColumnType, Enum, Id, Integer, Other, Text, Varchar
 
 

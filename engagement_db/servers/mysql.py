@@ -8,7 +8,6 @@ from typing import ClassVar, Final
 import peewee
 
 from engagement_db.errors import ConfigurationError
-from engagement_db.expressions import literal
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, lagging, session_setting, wait_for_migration_lock
 from engagement_db.servers.catalog import (
@@ -17,6 +16,7 @@ from engagement_db.servers.catalog import (
 from engagement_db.servers.dialect import integer_sql
 from engagement_db.servers.driver import own_code, own_message
 from engagement_db.servers.mysql_catalog import MariadbCatalog, MysqlCatalog
+from engagement_db.sql_tokens import literal
 from engagement_db.tables import (
     Check,
     Column,
@@ -265,6 +265,11 @@ class Mysql(Server):
 
     def drop_key(self, table: str, name: str) -> Iterator[Change]:
         yield Change(f"{self.alter(table)} DROP FOREIGN KEY {self.quoted(name)}")
+
+    def add_check(self, table: str, check: Check, found: Check | None) -> Iterator[Change]:
+        if found is not None and not found.validated:
+            yield Change(f"{self.alter(table)} ALTER CHECK {self.quoted(check.name)} ENFORCED")
+        yield from super().add_check(table, check, found)
 
     def drop_check(self, table: str, check: Check) -> Iterator[Change]:
         # MySQL has DROP CONSTRAINT from 8.0.19 on.

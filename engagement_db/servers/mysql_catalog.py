@@ -8,11 +8,12 @@ from typing import ClassVar, Final
 
 import peewee
 
-from engagement_db.expressions import literal, normalized, same
+from engagement_db.expressions import normalized, same
 from engagement_db.servers import ddl
 from engagement_db.servers.catalog import HISTORY, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.servers.driver import error_code, execute, own_message
 from engagement_db.servers.mysql_grants import Grants
+from engagement_db.sql_tokens import literal
 from engagement_db.tables import (
     Check,
     Column,
@@ -76,6 +77,8 @@ class MysqlCatalog(Reader):
     database_rights: ClassVar[tuple[str, ...]] = ("CREATE", "REFERENCES")
     # How is a check joined to its table beyond its name, which is unique within the database?
     same_table = ""
+    # Is a check enforced?
+    is_enforced = "t.enforced = 'YES'"
 
     def version(self) -> tuple[int, ...]:
         return tuple(map(int, re.findall(r"\d+", self.rows("SELECT VERSION()")[0][0])[:3]))
@@ -96,7 +99,7 @@ class MysqlCatalog(Reader):
         ):
             kind = self._type(column, _decoded(spelling), _decoded(extra), checks)
             null = nullable == "YES"
-            value = None if default is None or (null and _decoded(default) == "NULL") else _decoded(default)
+            value = None if default is None else self._default(_decoded(default), _decoded(extra))
             columns.append(Column(column, kind, null, default_value(kind, value)))
         keys = [
             ForeignKey(
@@ -123,6 +126,11 @@ class MysqlCatalog(Reader):
         ]
         return sort(Table(name, tuple(columns), tuple(keys), tuple(self._indexes(name)), tuple(checks.values())))
 
+    @staticmethod
+    def _default(default: str, extra: str) -> str:
+        """Return a default as an expression; MySQL reports a literal as the bare text."""
+        return default if "DEFAULT_GENERATED" in extra else literal(default)
+
     def definition(self, table: str) -> str:
         return _decoded(self.rows(f"SHOW CREATE TABLE {self.dialect.quoted(table)}")[0][1])
 
@@ -138,8 +146,8 @@ class MysqlCatalog(Reader):
 
     def _indexes(self, table: str) -> Iterable[Index]:
         found: dict[str, Index] = {}
-        for name, has_duplicates, column, part in self.rows(
-            "SELECT index_name, non_unique, column_name, sub_part FROM information_schema.statistics "
+        for name, has_duplicates, column, part, kind in self.rows(
+            "SELECT index_name, non_unique, column_name, sub_part, index_type FROM information_schema.statistics "
             "WHERE table_schema = DATABASE() AND table_name = %s AND index_name <> 'PRIMARY' "
             "ORDER BY index_name, seq_in_index",
             table,
@@ -147,14 +155,16 @@ class MysqlCatalog(Reader):
             index = found.get(name, Index(name, (), not has_duplicates))
             column = column or "an expression"
             column = column if part is None else f"{column}({part})"
+            column = column if kind == "BTREE" else f"{column} {kind}"
             found[name] = replace(index, columns=(*index.columns, column))
         return found.values()
 
     def _checks(self, table: str) -> Iterable[Check]:
         return [
-            Check(name, normalized(self._standard(_decoded(clause))))
-            for name, clause in self.rows(
-                "SELECT c.constraint_name, c.check_clause FROM information_schema.check_constraints c "
+            Check(name, normalized(self._standard(_decoded(clause))), bool(is_enforced))
+            for name, clause, is_enforced in self.rows(
+                f"SELECT c.constraint_name, c.check_clause, {self.is_enforced} "
+                "FROM information_schema.check_constraints c "
                 "JOIN information_schema.table_constraints t ON t.constraint_schema = c.constraint_schema "
                 f"AND t.constraint_name = c.constraint_name {self.same_table}"
                 "WHERE t.table_schema = DATABASE() AND t.table_name = %s AND t.constraint_type = 'CHECK'",
@@ -374,6 +384,11 @@ class MariadbCatalog(MysqlCatalog):
     database_rights = ("CREATE",)
     # The name of a check is unique within its table only.
     same_table = "AND c.table_name = t.table_name "
+    is_enforced = "1"
+
+    @staticmethod
+    def _default(default: str, extra: str) -> str:
+        return _standard_literals(default, str)
 
     def _standard(self, clause: str) -> str:
         standard = _standard_literals(clause, str)

@@ -113,14 +113,15 @@ class PostgresqlCatalog(Reader):
         indexes = [
             Index(
                 index,
-                tuple(part.strip('"') for part in parts) + (("a condition",) if partial else ()),
+                tuple(part.strip('"') + method for part in parts) + (("a condition",) if partial else ()),
                 unique,
                 valid,
             )
-            for index, parts, unique, valid, partial in self.rows(
+            for index, parts, unique, valid, partial, method in self.rows(
                 "SELECT c.relname, array_to_json(array(SELECT pg_get_indexdef(i.indexrelid, k, true) "
-                "FROM generate_series(1, i.indnkeyatts) AS k)), i.indisunique, i.indisvalid, i.indpred IS NOT NULL "
-                "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                "FROM generate_series(1, i.indnkeyatts) AS k)), i.indisunique, i.indisvalid, i.indpred IS NOT NULL, "
+                "CASE m.amname WHEN 'btree' THEN '' ELSE ' ' || m.amname END "
+                "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
                 "WHERE i.indrelid = %s AND NOT i.indisprimary",
                 oid,
             )

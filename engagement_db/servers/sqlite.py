@@ -8,15 +8,18 @@ from dataclasses import replace
 
 import peewee
 
-from engagement_db.expressions import literal, normalized
+from engagement_db.expressions import normalized, same
 from engagement_db.servers import ddl, sqlite_text
 from engagement_db.servers.base import Change, Server, first_value, migration_busy
 from engagement_db.servers.catalog import Catalog, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.servers.driver import error_code
+from engagement_db.sql_tokens import literal, tokens
 from engagement_db.tables import (
+    NOW,
     Check,
     Column,
     ColumnType,
+    Default,
     Enum,
     ForeignKey,
     Id,
@@ -206,8 +209,7 @@ class SqliteCatalog(Reader):
         columns = []
         for _, column, spelling, not_null, default, key, _ in self.rows(f'PRAGMA table_xinfo("{name}")'):
             kind = self._type(column, spelling, bool(key), "AUTOINCREMENT" in definition.upper(), checks)
-            value = Now(digits=0) if default == "CURRENT_TIMESTAMP" else default_value(kind, default)
-            columns.append(Column(column, kind, not not_null and not key, value))
+            columns.append(Column(column, kind, not not_null and not key, self._default(kind, default)))
         names = sqlite_text.foreign_key_names(definition)
         keys = [
             ForeignKey(names.get(column, ""), column, parent, on_delete, on_update, parent_column or "id")
@@ -223,6 +225,13 @@ class SqliteCatalog(Reader):
         own = tuple(replace(check, expression=normalized(check.expression)) for check in checks.values())
         return sort(Table(name, tuple(columns), tuple(keys), tuple(indexes), own))
 
+    @staticmethod
+    def _default(kind: ColumnType, expression: str | None) -> Default:
+        if expression == "CURRENT_TIMESTAMP":
+            return Now(digits=0)
+        is_now = expression is not None and tokens(f"({expression})") == tokens(Sqlite.now_sql)
+        return NOW if is_now else default_value(kind, expression)
+
     def _type(self, column: str, spelling: str, is_key: bool, counts_up: bool, checks: dict[str, Check]) -> ColumnType:
         """Return the logical type; a check that emulates a type is removed from ``checks``."""
         word = spelling.upper().replace(" ", "")
@@ -233,7 +242,8 @@ class SqliteCatalog(Reader):
             if labels and word in ("TEXT", "ENUM"):
                 del checks[name]
                 return Enum(labels)
-            if f'json_valid("{column}")' in normalized(check.expression):
+            is_json = f'json_valid("{column}")'
+            if any(same(check.expression, rule) for rule in (is_json, f'"{column}" IS NULL OR {is_json}')):
                 del checks[name]
                 return Json()
         if re.fullmatch(r"(TINY|SMALL|MEDIUM|BIG)?INT(EGER)?(\(\d+\))?(UNSIGNED)?", word):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engagement_db.expressions import Token, matches, tokens, unquoted
+from engagement_db.sql_tokens import Token, matches, tokens, unquoted
 from engagement_db.tables import Check
 
 

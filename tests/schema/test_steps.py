@@ -23,7 +23,7 @@ from engagement_db.schema import history, runner
 from engagement_db.schema.execute import Run
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.steps import add_check, add_column, add_enum_label
-from engagement_db.tables import NOW, check, enum, integer, json, money, references, text, time, varchar
+from engagement_db.tables import NOW, CheckSpec, check, enum, integer, json, money, references, text, time, varchar
 
 RELEASED = FIRST_THREE
 pytestmark = pytest.mark.usefixtures("first_three")
@@ -430,6 +430,12 @@ def test_column_that_existing_rows_cannot_fill_is_refused_in_the_script() -> Non
         add_enum_label("feed_shares", varchar("channel", 60), "mail")
 
 
+def test_check_that_servers_spell_beyond_recognition_is_refused_in_the_script() -> None:
+    for expression in ('"a" IN (SELECT b FROM c)', '"a" & 1 = 0', '"a" = "b" IN (1, 2)', '"a" = "b" < "c"'):
+        with pytest.raises(ValueError, match="cannot be recognized in the spellings of all servers"):
+            check("rule", expression)
+
+
 class TestDefinitionOnSqlite:
     """On SQLite a check is added by editing the definition, and nothing else changes."""
 
@@ -545,7 +551,7 @@ class TestDefinitionOnSqlite:
         self, file: str, platform_url: str, database: peewee.Database
     ) -> None:
         before = self.definitions(file)
-        rule = check("rule", '"id" IN (SELECT "shareless"."id" FROM users AS "shareless")'.replace('"shareless".', ""))
+        rule = CheckSpec("rule", '"id" IN (SELECT "id" FROM users)')
         with pytest.raises((MigrationError, peewee.PeeweeException)):
             self.up(database, Revision("004_rule", add_check("feed_shares", rule)))
         assert self.definitions(file) == before

@@ -11,10 +11,10 @@ from plans import plans_of, refresh_statistics
 
 import engagement_db as edb
 from engagement_db import servers, tables
-from engagement_db.expressions import literal
 from engagement_db.orm.urls import open_database
 from engagement_db.servers import ddl
 from engagement_db.servers.driver import error_code
+from engagement_db.sql_tokens import literal
 
 SHAPE = tables.table(
     "claims",

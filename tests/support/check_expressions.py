@@ -15,7 +15,7 @@ _column = st.sampled_from([f'"{name}"' for name in (*INTEGERS, MONEY)])
 
 def _sums(inner: SearchStrategy[str]) -> SearchStrategy[str]:
     return st.one_of(
-        st.tuples(inner, st.sampled_from("+-*/%"), inner | st.sampled_from(["2", "3"])).map(" ".join),
+        st.tuples(inner, st.sampled_from("+-*/%"), inner | st.sampled_from(["2", "3", "2.0"])).map(" ".join),
         inner.map(lambda sql: f"({sql})"),
         st.tuples(inner, inner).map(lambda pair: f"coalesce({pair[0]}, {pair[1]})"),
         st.just(f'length("{VARCHAR}")'),
