@@ -3,6 +3,7 @@
 import ast
 import pickle
 import re
+import traceback
 from pathlib import Path
 
 import escrow
@@ -153,6 +154,18 @@ class TestData:
         with pytest.raises(edb.NotFound, match=r"^feed_posts 7 does not exist\.$") as caught:
             edb.FeedPost.get_by_id(7)
         assert (caught.value.table, caught.value.id, caught.value.code) == ("feed_posts", 7, "not_found")
+
+    def test_a_query_that_finds_no_row_tells_the_table_and_no_value(self):
+        mail = edb.User.email == "ada@example.org"
+        for look_up in (
+            lambda: edb.User.get(mail),
+            lambda: edb.User.select().where(mail).get(),
+            lambda: edb.User.select(edb.User.id).where(mail).dicts().get(),
+        ):
+            with pytest.raises(edb.NotFound, match=r"^no row of users matches the query\.$") as caught:
+                look_up()
+            assert caught.value.table == "users"
+            assert "ada@example.org" not in "".join(traceback.format_exception(caught.value))
 
     def test_habits_of_peewee_around_missing_rows_hold(self):
         assert edb.FeedPost.get_or_none(id=7) is None

@@ -213,6 +213,8 @@ class Keyset(peewee.Select):
         if ctx.subquery and ctx.scope not in (peewee.SCOPE_SOURCE, peewee.SCOPE_COLUMN):
             # MySQL and MariaDB take no LIMIT inside IN, but in a derived table.
             page: Any = self.clone()
+            if page._is_default:
+                page = page.select(self.model._meta.primary_key)
             return peewee.Select([page.alias("page")], [peewee.SQL("*")]).__sql__(ctx)
         if not self._branches:
             return super().__sql__(ctx)  # type: ignore[no-untyped-call]

@@ -92,6 +92,17 @@ class LoadingSelect(peewee.ModelSelect):
     _from_list: list[Any]
     _joins: Any
 
+    def get(self, database: Any = None) -> Any:
+        """Return the first row. Raises the model's DoesNotExist, which is a NotFound, if there is none."""
+        missing = self.model.DoesNotExist
+        try:
+            return super().get(database)
+        except missing:
+            pass
+        # Not peewee's own, which has the values of the query: the message may be shown to a client.
+        table = self.model._meta.table_name
+        raise missing(f"no row of {table} matches the query.", table=table)
+
     def _get_model_cursor_wrapper(self, cursor: Any) -> Any:
         own = self.model._meta.fields.values()
         if all(any(field is each for each in own) for field in self._returning):

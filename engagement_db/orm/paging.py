@@ -1,5 +1,6 @@
 """Pages of rows, newest first. A page starts at a cursor, never at an offset."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, Self, TypeVar, overload
 
@@ -155,8 +156,18 @@ class Page(ModelSelect[Row], Keyset):
         """Raise Refused: a page starts at a cursor."""
         self.offset(page)
 
+    def iterator(self, database: peewee.Database | peewee.DatabaseProxy | None = None) -> Iterator[Row]:
+        """Return the rows of the page, which is read at once, and once."""
+        return iter(self.execute(database))
+
     def limit(self, value: object = None) -> Self:
         """Return the page with another number of rows, 1 to 200."""
+        if value is None:
+            reason = (
+                "None is not a whole number from 1 to 200; to count all rows, or to page by offset as "
+                f"fastapi_pagination does, take a query such as {self.model.__name__}.select()"
+            )
+            raise RefusedValue(self.model._meta.table_name, "limit", reason)
         return super().limit(validate_limit(self.model._meta.table_name, value))
 
     def order_by(self, *values: object) -> Self:

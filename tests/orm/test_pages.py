@@ -80,6 +80,28 @@ def test_page_in_a_subquery_has_the_rows_of_the_page(posts):
         assert {reaction.post_id for reaction in reactions} == {post.id for post in posts[3:6]}
 
 
+def test_a_whole_page_in_a_subquery_is_its_ids_as_of_any_query(posts):
+    for make in pages_of(posts):
+        for page in (make(), make().where(FeedPost.content != "4")):
+            found = FeedPost.select(FeedPost.content).where(FeedPost.id.in_(page)).order_by(FeedPost.id).tuples()
+            assert list(found) == [(post.content,) for post in sorted(page, key=lambda post: post.id)]
+
+
+def test_a_page_is_iterated_as_often_as_it_is_asked(posts):
+    for make in pages_of(posts):
+        page = make()
+        assert list(page.iterator()) == list(page) == list(page.iterator()) == list(make())
+        assert page.next_cursor == make().next_cursor
+        assert list(make().dicts().iterator()) == list(make().dicts())
+
+
+def test_a_page_without_a_limit_is_refused(posts):
+    with pytest.raises(
+        edb.RefusedValue, match=r"feed_posts\.limit: None .*, take a query such as FeedPost\.select\(\)"
+    ):
+        FeedPost.timeline().limit(None)
+
+
 def test_offset_is_refused(posts):
     for reshape in (lambda page: page.offset(1), lambda page: page.paginate(2, 3)):
         with pytest.raises(edb.Refused, match="cursor"):
