@@ -144,6 +144,7 @@ def migrate(
         return
 
     def refuse_before_the_file_is_made() -> None:
+        # The migration would refuse the same, but connecting has created the file by then.
         if settings.is_missing_file(target):
             _plan_of_new_file(target, to, stand_ins)
 
@@ -159,20 +160,28 @@ def migrate(
 
 
 def _plan_of_new_file(target: settings.Target, to: str | None, stand_ins: bool) -> list[tuple[str, str, bool]]:
+    return _plan(target, to, stand_ins, servers.family(settings.unconnected(target)), servers.Catalog(), ())
+
+
+def _plan(
+    target: settings.Target,
+    to: str | None,
+    stand_ins: bool,
+    server: servers.Server,
+    live: servers.Catalog,
+    applied: Sequence[str],
+) -> list[tuple[str, str, bool]]:
     from engagement_db.schema import preview, runner
     from engagement_db.schema.simulate import Simulation
     from engagement_db.schema.stub_tables import STUB_TABLES
 
-    server = servers.family(settings.unconnected(target))
     stubs = STUB_TABLES if target.is_default or stand_ins else ()
-    simulation = Simulation(runner.load(), server, servers.Catalog(), (), stubs)
-    return preview.plan(simulation, runner.select_pending(simulation.revisions, (), to))
+    simulation = Simulation(runner.load(), server, live, applied, stubs)
+    return preview.plan(simulation, runner.select_pending(simulation.revisions, applied, to))
 
 
 def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> None:
-    from engagement_db.schema import preview, runner
-    from engagement_db.schema.simulate import Simulation
-    from engagement_db.schema.stub_tables import STUB_TABLES
+    from engagement_db.schema import runner
 
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
@@ -182,9 +191,7 @@ def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> Non
             current = runner.status(database)
             current.require_consistent()
             live = servers.read(database)
-            stubs = STUB_TABLES if target.is_default or stand_ins else ()
-            simulation = Simulation(runner.load(), servers.of(database), live, current.applied, stubs)
-            plan = preview.plan(simulation, runner.select_pending(simulation.revisions, current.applied, to))
+            plan = _plan(target, to, stand_ins, servers.of(database), live, current.applied)
     for revision, title, is_applied in plan:
         click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
     names = list(dict.fromkeys(revision for revision, _, _ in plan))

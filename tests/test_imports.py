@@ -20,7 +20,7 @@ FLOORS = [
     {"errors", "orm.columns", "problems", "sql_tokens"},
     {"expressions"},
     {"tables"},
-    {"servers.driver", "servers.mysql_grants", "servers.sqlite_text"},
+    {"servers.driver", "servers.mysql_grants", "servers.mysql_settings", "servers.sqlite_text"},
     {"servers.dialect"},
     {"servers.ddl", "servers.catalog"},
     {"servers.base", "servers.key_types", "servers.mysql_catalog", "servers.postgresql_catalog"},

@@ -10,12 +10,11 @@ import peewee
 from engagement_db.errors import ConfigurationError
 from engagement_db.servers import ddl
 from engagement_db.servers.base import Change, Server, first_value, lagging, session_setting, wait_for_migration_lock
-from engagement_db.servers.catalog import (
-    Catalog,
-)
+from engagement_db.servers.catalog import Catalog
 from engagement_db.servers.dialect import integer_sql
 from engagement_db.servers.driver import own_code, own_message
 from engagement_db.servers.mysql_catalog import MariadbCatalog, MysqlCatalog
+from engagement_db.servers.mysql_settings import has_galera, settings_sql
 from engagement_db.sql_tokens import literal
 from engagement_db.tables import (
     Check,
@@ -322,12 +321,12 @@ class Mariadb(Mysql):
 
 
 def _cluster_settings(database: peewee.Database) -> dict[str, str]:
-    names = "('wsrep_on', 'wsrep_provider', 'group_replication_single_primary_mode')"
-    return dict(database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN {names}").fetchall())
+    sql = settings_sql("wsrep_on", "wsrep_provider", "group_replication_single_primary_mode")
+    return dict(database.execute_sql(sql).fetchall())
 
 
-def _is_on_galera(live: dict[str, str]) -> bool:
-    return live.get("wsrep_on") == "ON" and live.get("wsrep_provider", "none") not in ("", "none")
+def _is_on_galera(settings: dict[str, str]) -> bool:
+    return settings.get("wsrep_on") == "ON" and has_galera(settings)
 
 
 def _column_text(definition: str, column: str) -> str | None:

@@ -13,6 +13,7 @@ from engagement_db.servers import ddl
 from engagement_db.servers.catalog import HISTORY, Dependent, Reader, default_value, described, mentions, not_unique
 from engagement_db.servers.driver import error_code, execute, own_message
 from engagement_db.servers.mysql_grants import Grants
+from engagement_db.servers.mysql_settings import UNFIT_SETTINGS_SQL, settings_sql, unfit_settings
 from engagement_db.sql_tokens import literal
 from engagement_db.tables import (
     Check,
@@ -36,38 +37,6 @@ from engagement_db.tables import (
 _INDEX_LIMIT: Final = 64
 # 1117: too many columns; 1118: the row is too wide.
 _WIDTH_CODES: Final = frozenset({1117, 1118})
-# Settings with which tables of the library, or their migration, do not work: name, value, the reason and the remedy.
-_UNFIT_SETTINGS: Final = (
-    (
-        "group_replication_single_primary_mode",
-        "OFF",
-        "this server belongs to a group in multi-primary mode, where writes to tables with CASCADE or SET NULL keys "
-        "fail and two deployers stop the group; run SELECT group_replication_switch_to_single_primary_mode()",
-    ),
-    (
-        "group_replication_enforce_update_everywhere_checks",
-        "ON",
-        "group_replication_enforce_update_everywhere_checks is on, which refuses writes to tables with CASCADE or SET "
-        "NULL keys (3098); turn it off",
-    ),
-    (
-        "wsrep_on",
-        "OFF",
-        "wsrep_on is off in this session of a cluster's node, so that nothing of this would reach the other nodes; "
-        "turn it on",
-    ),
-    (
-        "wsrep_osu_method",
-        "RSU",
-        "wsrep_OSU_method is RSU: the tables would be changed on this node alone, and migratehistory on all; set it to "
-        "TOI",
-    ),
-    (
-        "default_storage_engine",
-        "MYISAM",
-        "default_storage_engine is MyISAM, which would store migratehistory and keeps no transaction; set it to InnoDB",
-    ),
-)
 
 
 class MysqlCatalog(Reader):
@@ -217,18 +186,10 @@ class MysqlCatalog(Reader):
 
     def obstacles(self) -> tuple[str, ...]:
         grants = self._grants()
-        found = [*self._read_only(grants), *self._unfit_settings()]
+        found = [*self._read_only(grants), *unfit_settings(dict(self.rows(UNFIT_SETTINGS_SQL)))]
         found += self._missing_rights(grants, [("create tables in", right, None) for right in self.database_rights])
         rights = ("SELECT", "INSERT")
         return (*found, *self._missing_rights(grants, [("record revisions in", right, HISTORY) for right in rights]))
-
-    def _unfit_settings(self) -> Iterator[str]:
-        names = ", ".join(map(literal, ["wsrep_provider", *(name for name, _, _ in _UNFIT_SETTINGS)]))
-        settings = self.rows(f"SHOW VARIABLES WHERE Variable_name IN ({names})")
-        live = {name.lower(): value for name, value in settings}
-        if live.pop("wsrep_provider", "none") in ("", "none"):
-            live = {name: value for name, value in live.items() if not name.startswith("wsrep_")}
-        yield from (sentence for name, value, sentence in _UNFIT_SETTINGS if live.get(name, "").upper() == value)
 
     def read_obstacles(self, table: str) -> tuple[str, ...]:
         # Without it the server shows no columns either.
@@ -260,7 +221,7 @@ class MysqlCatalog(Reader):
 
     def _read_only(self, grants: Grants) -> Iterator[str]:
         names = ("tx_read_only", "transaction_read_only", "read_only", "super_read_only", "innodb_read_only")
-        found = self.rows(f"SHOW VARIABLES WHERE Variable_name IN ({', '.join(map(literal, names))})")
+        found = self.rows(settings_sql(*names))
         switched_on = {name for name, value in found if value.upper() not in ("OFF", "0")}
         if grants.allow_everywhere("SUPER", "CONNECTION_ADMIN", "READ_ONLY ADMIN"):
             switched_on.discard("read_only")
