@@ -15,7 +15,6 @@ from engagement_db.schema.check import Drift, detect_drift, find_lagging_sequenc
 from engagement_db.schema.compare import Kind
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.revision import declared
-from engagement_db.schema.stub_tables import PLATFORM_NAMES
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def check_database(database: peewee.Database, *, with_rows: bool = False) -> Che
     return CheckReport(
         runner.status(database),
         drift,
-        find_lagging_sequences(database, [name for name in contract if name not in PLATFORM_NAMES]),
+        find_lagging_sequences(database, contract),
         _problems_in_rows(database, with_rows) if is_whole else None,
     )
 

@@ -161,9 +161,9 @@ def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | No
         require_rows(*parents)
         if servers.of(current()).is_duplicate_id(error):
             raise Refused(
-                f"the server gave the new row an id that another row has: {server_message(error)}. Its sequence or "
-                "counter stands below the highest id, as after a switch-over to a copy. Nothing was changed. "
-                "`engagement-db check` names the statement that sets it right.",
+                f"the server gave the new row an id that another row has: {server_message(error).rstrip('.')}. Its "
+                "sequence or counter stands below the highest id, as after a switch-over to a copy. Nothing was "
+                "changed. `engagement-db check` names the statement that sets it right.",
                 table=parents[0][0].model._meta.table_name if parents else None,
             ) from error
         raise

@@ -73,7 +73,8 @@ def create(database: peewee.Database) -> None:
     """Create the history table if it does not exist, as peewee-migrate does, and make its names unique.
 
     So no two deployers record one revision, whoever of them writes: plain peewee-migrate too. A session without the
-    right to that, and a history with names recorded twice, are left as they are.
+    right to that, and a history with names recorded twice, are left as they are. A sequence that stands below the
+    history's ids, as after logical replication, is set.
     """
     if not servers.read(database).has_table(TABLE):
         from peewee_migrate import models as peewee_migrate_models
@@ -83,6 +84,9 @@ def create(database: peewee.Database) -> None:
     if not any(index.unique and index.columns == ["name"] for index in database.get_indexes(TABLE)):
         with contextlib.suppress(peewee.DatabaseError):
             database.execute_sql(f"CREATE UNIQUE INDEX {_UNIQUE_NAME} ON {TABLE} (name)")
+    with contextlib.suppress(peewee.DatabaseError):
+        if (behind := servers.of(database).lagging_sequence(database, TABLE)) is not None:
+            database.execute_sql(behind[2])
 
 
 def add(database: peewee.Database, name: str) -> None:

@@ -12,7 +12,6 @@ from peewee_migrate.logs import logger as peewee_migrate_logger
 
 from engagement_db.errors import ConfigurationError, EngagementError, HistoryError
 from engagement_db.schema import history, runner, script_files, settings, skeleton
-from engagement_db.schema.check import require_there
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.output import unfailing_output
 from engagement_db.schema.runner import error_message
@@ -72,8 +71,6 @@ def _prepare(context: click.Context) -> peewee.Database:
                 runner.require_runnable(database, status.applied, directory, to=name)
         if command == "migrate" and status.pending:
             history.create(database)
-        elif command == "migrate":
-            require_there(database, runner.load(directory))
     return database
 
 

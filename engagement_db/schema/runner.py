@@ -96,8 +96,9 @@ def migrate(
         current = history.status(database, _names(revisions))
         current.require_consistent()
         pending = _names(select_pending(revisions, current.applied, to))
+        applied = [revision for revision in revisions if revision.name in current.applied]
+        require_there(database, applied, nothing_pending=not pending)
         if not pending:
-            require_there(database, [revision for revision in revisions if revision.name in current.applied])
             return ()
         run = Run(database, report, lock_timeout_seconds)
         simulation = Simulation(revisions, run.server, run.catalog, current.applied)
@@ -187,7 +188,10 @@ def require_runnable(
     run = Run(database)
     simulation = Simulation(revisions, run.server, run.catalog, applied)
     if rollback_count is None:
-        simulation.require_applicable(select_pending(simulation.revisions, applied, to))
+        pending = select_pending(simulation.revisions, applied, to)
+        done = [revision for revision in revisions if revision.name in applied]
+        require_there(database, done, nothing_pending=not pending)
+        simulation.require_applicable(pending)
         return
     newest = [revision for revision in reversed(simulation.revisions) if revision.name in applied]
     _require_none_interrupted(_interrupted(simulation), newest, newest[rollback_count - 1].name)

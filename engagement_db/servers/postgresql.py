@@ -165,7 +165,13 @@ class Postgresql(Server):
     def lagging_sequence(self, database: peewee.Database, table: str) -> tuple[int, int, str] | None:
         # Rows first: what is inserted meanwhile can only raise the sequence.
         highest = first_value(database, f"SELECT max(id) FROM {self.quoted(table)}")
-        sequence = first_value(database, "SELECT pg_get_serial_sequence(%s, 'id')", self.quoted(table))
+        # A role that may not read the sequence, as an auditor, cannot tell.
+        sequence = first_value(
+            database,
+            "SELECT CASE WHEN has_sequence_privilege(name, 'SELECT') THEN name END "
+            "FROM pg_get_serial_sequence(%s, 'id') AS name",
+            self.quoted(table),
+        )
         if highest is None or sequence is None:
             return None
         following = first_value(database, f"SELECT last_value + is_called::int FROM {sequence}")

@@ -13,9 +13,10 @@ from platform_database import execute
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
-from engagement_db.schema import runner, script_files
+from engagement_db.schema import history, runner, script_files
 from engagement_db.schema.stub_tables import create_stub_tables
 from engagement_db.servers import of as server_of
+from engagement_db.testing import make_user
 
 Command = Callable[[str, str], list[str]]
 
@@ -54,6 +55,19 @@ def test_a_table_or_column_that_the_history_claims_is_missed(
     for part in ("feed_shares: the table is missing", "feed_activity_logs.metadata: the column is missing"):
         assert part in ended.words
     assert "Traceback" not in ended.words
+
+
+@pytest.mark.parametrize("command", [commands.engagement_db_command, commands.pw_migrate_command])
+def test_it_is_missed_before_a_pending_revision_is_applied(
+    url: str, database: peewee.Database, command: Command
+) -> None:
+    runner.rollback(database)
+    execute(url, "DROP TABLE feed_shares")
+    before = history.applied_names(database)
+    ended = run(*command("migrate", url))
+    assert ended.code == 1
+    assert "feed_shares: the table is missing" in ended.words
+    assert history.applied_names(database) == before
 
 
 def test_it_is_made_again_as_the_message_says(url: str, database: peewee.Database) -> None:
@@ -115,3 +129,28 @@ def test_a_sequence_below_the_highest_id_is_named_with_the_statement(
     assert run("engagement-db", "check", "--database", url).code == 0
     with edb.bind_ctx(database):
         assert escrow.payment(payments[0].account).id == 4
+
+
+@pytest.mark.parametrize("command", [commands.engagement_db_command, commands.pw_migrate_command])
+def test_a_history_that_was_replicated_without_its_sequence_takes_the_next_revision(
+    server: servers.Server, url: str, database: peewee.Database, command: Command
+) -> None:
+    if server.name != "postgres":
+        pytest.skip("on this server ids do not come from a sequence of their own")
+    runner.rollback(database)
+    execute(url, "ALTER SEQUENCE migratehistory_id_seq RESTART")
+    assert run(*command("migrate", url)).code == 0
+    assert history.applied_names(database) == list(script_files.names())
+
+
+def test_the_sequences_of_the_platform_are_looked_at_too(
+    server: servers.Server, url: str, database: peewee.Database
+) -> None:
+    if server.name != "postgres":
+        pytest.skip("on this server ids do not come from a sequence of their own")
+    with edb.bind_ctx(database):
+        make_user()
+    execute(url, "ALTER SEQUENCE users_id_seq RESTART")
+    ended = run("engagement-db", "check", "--database", url)
+    assert ended.code == 1
+    assert "- users.id: its sequence gives 1 next, and rows have ids up to 1" in ended.words

@@ -9,7 +9,7 @@ from commands import run
 from platform_database import execute, family
 
 import engagement_db as edb
-from engagement_db import testing
+from engagement_db import check_report, testing
 from engagement_db.orm.urls import open_database
 from engagement_db.schema import runner
 from engagement_db.schema.stub_tables import create_stub_tables
@@ -149,6 +149,14 @@ def test_the_auditor_reads_everything_and_writes_nothing(logins):
         assert edb.EscrowTransaction.get_by_id(payment.id).status == edb.TransactionStatus.INITIATED
         with pytest.raises(peewee.PeeweeException, match=r"(?i)denied"):
             edb.EscrowTransaction.get_by_id(payment.id).fund()
+
+
+@pytest.mark.parametrize("role", ["migrator", "service", "auditor"])
+def test_each_role_can_check_a_database_with_rows(logins, role):
+    with logins.login("service") as database, edb.bind_ctx(database):
+        testing.make_account(edb.User.get())
+    with logins.login(role) as database:
+        assert check_report.check_database(database).sequences == []
 
 
 def test_a_file_has_no_roles(tmp_path):
