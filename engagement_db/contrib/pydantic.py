@@ -57,10 +57,12 @@ def read_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | 
     """Return the schema of a row as a client reads it: ``read_schema(FeedPost).model_validate(post)``.
 
     It has every column but those of ``exclude``, and sends no query. A label that this version does not know, as
-    another service may write, is read as its text. Equal arguments return the same schema. In an annotation,
-    ``Read[FeedPost]`` is the schema, and a type checker takes it for the row.
+    another service may write, is read as its text. ``name`` is that of the schema in OpenAPI, by default FeedPostRead,
+    or FeedPostReadWithoutMetadata. Equal arguments return the same schema. In an annotation, ``Read[FeedPost]`` is the
+    schema, and a type checker takes it for the row. Raises ValueError for a name in ``exclude`` that is no column's.
     """
-    return _read_schema(model, frozenset(exclude), name or f"{model.__name__}Read")
+    left_out = _left_out(model, exclude)
+    return _read_schema(model, left_out, name or _named(model, "Read", left_out))
 
 
 def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str | None = None) -> type[BaseModel]:
@@ -70,11 +72,12 @@ def create_schema(model: type[Model], *, exclude: Iterable[str] = (), name: str 
     with the values instead: it writes the log or the audit trail too.
 
     It has every column but the id, the times of the row and those of ``exclude``; what is not known is refused. A
-    column that may be null or has a default is optional. Equal arguments return the same schema. In an annotation,
-    ``Create[FeedPost]`` is the schema, and a type checker takes it for a row: it knows the columns, and not that the
-    id and the times are missing.
+    column that may be null or has a default is optional. ``name`` and ``exclude`` are as for ``read_schema``. Equal
+    arguments return the same schema. In an annotation, ``Create[FeedPost]`` is the schema, and a type checker takes it
+    for a row: it knows the columns, and not that the id and the times are missing.
     """
-    return _create_schema(model, frozenset([*exclude, *_GENERATED]), name or f"{model.__name__}Create")
+    left_out = _left_out(model, exclude)
+    return _create_schema(model, left_out.union(_GENERATED), name or _named(model, "Create", left_out))
 
 
 Row = TypeVar("Row", bound=Model)
@@ -111,6 +114,20 @@ def _create_schema(model: type[Model], left_out: frozenset[str], name: str) -> t
         if attribute not in left_out
     }
     return _made(name, ConfigDict(extra="forbid"), columns)
+
+
+def _left_out(model: type[Model], exclude: Iterable[str]) -> frozenset[str]:
+    """Return the names of ``exclude``. Raises ValueError for one that is no column's: what it means would be shown."""
+    names, known = frozenset(exclude), [attribute for attribute, _, _ in _columns(model)]
+    for name in sorted(names.difference(known)):
+        raise ValueError(f"{model.__name__} has no column {name!r} to leave out; it has {', '.join(known)}.")
+    return names
+
+
+def _named(model: type[Model], use: str, left_out: frozenset[str]) -> str:
+    """Return a name that no other schema of the model has, since a service's API may have both."""
+    columns = "And".join(name.title().replace("_", "") for name in sorted(left_out))
+    return f"{model.__name__}{use}{columns and 'Without'}{columns}"
 
 
 def _made(name: str, config: ConfigDict, columns: dict[str, Any]) -> type[BaseModel]:

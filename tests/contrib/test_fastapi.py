@@ -19,6 +19,7 @@ pytest.importorskip("httpx", reason="httpx is not installed; tests/run -e servic
 from fastapi.testclient import TestClient  # noqa: E402
 
 from engagement_db.contrib import fastapi as contrib  # noqa: E402
+from engagement_db.contrib.pydantic import Read, create_schema, read_schema  # noqa: E402
 
 SAMPLE = Path(__file__).parent.parent / "sample_service"
 REQUESTS, CLIENTS = 480, 16
@@ -146,6 +147,22 @@ def test_fastapi_pagination_takes_a_query_and_a_page_is_refused(engagement_db_da
         edb.RefusedValue, match=r"feed_posts\.limit: None .*; to count all rows, or to page by offset as"
     ):
         paginate(edb.FeedPost.timeline(), Params(page=2, size=2))
+
+
+def test_an_api_with_several_schemas_of_a_model_names_each_after_its_columns():
+    app = fastapi.FastAPI()
+
+    @app.get("/user")
+    def user() -> Read[edb.User]: ...
+
+    @app.get("/guest", response_model=read_schema(edb.User, exclude=["last_name", "email"]))
+    def guest(): ...
+
+    @app.post("/user")
+    def sign_up(user: create_schema(edb.User, exclude=["email"])): ...
+
+    names = set(app.openapi()["components"]["schemas"]) - {"HTTPValidationError", "ValidationError"}
+    assert names == {"UserRead", "UserReadWithoutEmailAndLastName", "UserCreateWithoutEmail"}
 
 
 def test_the_sample_service_passes_its_own_tests(tmp_path):

@@ -111,6 +111,15 @@ def test_columns_may_be_left_out():
     assert "metadata" not in create_schema(edb.FeedPost, exclude=["metadata"]).model_fields
 
 
+@pytest.mark.parametrize("schema", [read_schema, create_schema])
+@pytest.mark.parametrize("name", ["emial", "createdAt"])
+def test_a_column_that_is_none_is_not_left_out_in_silence(schema, name):
+    with pytest.raises(
+        ValueError, match=f"User has no column '{name}' to leave out; it has id, first_name, last_name, "
+    ):
+        schema(edb.User, exclude=["email", name])
+
+
 @pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
 def test_peewees_own_schema_takes_the_models(model):
     schema = to_pydantic(model)
