@@ -28,7 +28,7 @@ class CheckReport:
 
     @property
     def actionable(self) -> int:
-        """How many differences somebody has to do something about."""
+        """How many differences need action."""
         return sum(not drift.harmless for drift in self.drift)
 
     @property

@@ -38,7 +38,7 @@ class _LeftToDo(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Prints the message of an expected error, without a traceback."""
+    """A group of commands that prints the message of an expected error, without a traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -280,10 +280,9 @@ def check(
 ) -> None:
     """Compare the live schema with the revisions and the models.
 
-    On SQLite, whose columns take any value, values that other clients wrote in a form of their own are named too. On
-    PostgreSQL so are sequences that give an id which a row has already. With --rows everything that find_problems()
-    reports is, on every server. With --each and URLS every one of these databases is checked; one that cannot be
-    reached is an error, and the others are checked all the same.
+    On SQLite, also report values that other clients wrote in another form; on PostgreSQL, sequences whose next id is
+    already taken. With --rows, also report everything that find_problems() finds, on every server. With --each, check
+    each database named by URLS; one that cannot be reached is an error, and the others are still checked.
 
     Exit codes: 0 no difference or harmless ones, 1 actionable differences, pending revisions or problems in rows,
     2 unknown or duplicate revisions, or an error; with --each the highest.
@@ -416,8 +415,8 @@ def _print_lines(
 def print_diagram(url: str | None, require_url: bool, name: str, live: bool, language: str) -> None:
     """Print a diagram of the tables or of statuses.
 
-    It is made from what the models declare and the verbs allow, without a connection, or with --live from the tables
-    and foreign keys that a database has. Graphviz makes the SVG.
+    It shows what the models declare and the verbs allow, without a connection, or with --live the tables and foreign
+    keys of a database. SVG requires Graphviz.
     """
     from engagement_db import MODELS, diagrams
 
@@ -443,7 +442,7 @@ def print_diagram(url: str | None, require_url: bool, name: str, live: bool, lan
 def print_grants(url: str | None, require_url: bool, name: str | None, **roles: str) -> None:
     """Print the GRANTs of migrator, service and auditor.
 
-    They are run in the database, by one who may: an administrator, or for the last two on PostgreSQL the migrator. The
+    Run them in the database as an administrator; on PostgreSQL the migrator may run those of service and auditor. The
     roles have to exist.
     """
     from engagement_db.schema import grants
@@ -476,7 +475,7 @@ def print_released(
 ) -> None:
     """Release the escrow transactions that are due.
 
-    Oldest first. For cron: any number may run side by side.
+    The oldest are released first. Made for cron: any number of runs may overlap.
 
     Exit codes: 0 released or nothing due, 1 some could not be released, 2 error.
     """

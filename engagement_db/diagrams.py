@@ -25,7 +25,7 @@ def relations(tables: Iterable[Table]) -> list[Arrow]:
 
 
 def escrow_moves() -> list[Arrow]:
-    """Return the moves of an escrow transaction; a case that is withdrawn leads back to where it came from."""
+    """Return the transitions of an escrow transaction; a withdrawn case leads back to the status before it."""
     before = TRANSITIONS["dispute"].sources
     return _joined(
         Arrow(source, target, verb)
@@ -36,7 +36,7 @@ def escrow_moves() -> list[Arrow]:
 
 
 def account_moves() -> list[Arrow]:
-    """Return the moves of an escrow account."""
+    """Return the transitions of an escrow account."""
     verbs = {AccountStatus.ACTIVE: "activate", AccountStatus.SUSPENDED: "suspend", AccountStatus.CLOSED: "close"}
     by_verb = [
         Arrow(source, target, verbs[target]) for target, sources in ACCOUNT_TRANSITIONS.items() for source in sources

@@ -5,24 +5,24 @@
     EngagementError
     ├── ConfigurationError      a database url, driver or binding that cannot work
     ├── RefusedValue            a value that a column does not take (also a ValueError)
-    ├── NotFound                a row that a verb was asked to work on is not there
-    ├── Refused                 a rule of the feed or of the books says no
-    │   ├── InvalidTransition   a status from which the move is not allowed
+    ├── NotFound                a row that does not exist
+    ├── Refused                 a rule of the feed or of the books forbids it
+    │   ├── InvalidTransition   a status that does not allow the transition
     │   ├── Protected           a column that only verbs change, a row that is never changed or deleted
     │   └── ReferenceConflict   one idempotency key, two different payloads
-    ├── Contention              other transactions kept winning; nothing was changed, try again
+    ├── Contention              it lost to other transactions every time; nothing was changed, try again
     ├── ConnectionLost          no connection to the server; nothing was committed (also a peewee.OperationalError)
-    │   └── OutcomeUnknown      it was lost during a commit, so whether that took place is not known
+    │   └── OutcomeUnknown      it was lost during a commit, which may have taken effect or not
     ├── NotWritable             a standby, or a server that is read only (also a peewee.OperationalError)
     └── MigrationError
-        ├── SchemaConflict      something is there in another shape; nothing was changed
+        ├── SchemaConflict      an object exists with another definition; nothing was changed
         ├── MigrationBusy       another process holds the migration lock, or a table stays locked
-        ├── HistoryError        the history and the scripts tell different stories
+        ├── HistoryError        the migration history and the scripts do not match
         ├── SchemaMissing       the history records what the database does not have
-        ├── RowsAtStake         a rollback would throw rows away
-        └── StepFailed          the server refused a statement
+        ├── RowsAtStake         a rollback would delete rows
+        └── StepFailed          the server rejected a statement
 
-A caller that wants one net catches ``EngagementError``.
+Catch ``EngagementError`` to handle all of them.
 """
 
 import re
@@ -107,13 +107,14 @@ class NotFound(EngagementError):
 
 
 class Refused(EngagementError):
-    """A rule says no; nothing was changed."""
+    """A rule forbids the operation; nothing was changed."""
 
 
 class InvalidTransition(Refused):
-    """The row's status does not allow the move; nothing was changed.
+    """The row's status does not allow the transition; nothing was changed.
 
-    ``table``, ``id`` and ``status`` are those of the row, ``allowed`` lists the statuses from which the move starts.
+    ``table``, ``id`` and ``status`` are those of the row, ``allowed`` lists the statuses from which the transition
+    starts.
     """
 
 
@@ -125,7 +126,7 @@ class Protected(Refused):
 
 
 class ReferenceConflict(Refused):
-    """A reference that is taken was used again with another payload; the first row is unchanged.
+    """The reference was already used with another payload; the existing row is unchanged.
 
     ``fields`` names what differs.
     """
@@ -145,7 +146,7 @@ class ReferenceConflict(Refused):
 
 
 class Contention(EngagementError):
-    """Other transactions kept winning until the retries ran out; nothing was changed, try again later.
+    """The transaction lost to others until the retries ran out; nothing was changed, try again later.
 
     Inside a transaction of the caller nothing is retried: the whole of it has to be rolled back and run again.
     """
@@ -154,7 +155,7 @@ class Contention(EngagementError):
 
 
 class ConnectionLost(EngagementError, peewee.OperationalError):
-    """There is no connection to the server any more, or none could be opened; nothing was committed.
+    """The connection to the server was lost, or none could be opened; nothing was committed.
 
     The next call opens another connection. Inside a transaction of the caller the whole of it has to be run again.
     """
@@ -164,9 +165,9 @@ class ConnectionLost(EngagementError, peewee.OperationalError):
 
 
 class OutcomeUnknown(ConnectionLost):
-    """The connection was lost before the server answered a commit; whether that took place is not known.
+    """The connection was lost before the server answered a commit, so whether it took effect is unknown.
 
-    A verb that changes nothing when it was done before can be repeated. Before any other call, look at the rows.
+    An idempotent verb can be repeated. Before any other call, look at the rows.
     """
 
     retryable = False
@@ -183,13 +184,13 @@ class NotWritable(EngagementError, peewee.OperationalError):
 
 
 class MigrationError(EngagementError):
-    """A migration did not reach its end; the message says what stands and what the next run will do."""
+    """A migration failed; the message says what was applied and what the next run will do."""
 
 
 class SchemaConflict(MigrationError):
-    """The database holds something in another shape; nothing was changed.
+    """An object in the database has another definition; nothing was changed.
 
-    ``differences`` lists every one of them, a sentence each; ``cure`` says what to do about all of them.
+    ``differences`` lists them, one sentence each; ``cure`` says what to do about them.
     """
 
     def __init__(self, headline: str, differences: Sequence[str], cure: str) -> None:
@@ -204,7 +205,7 @@ class MigrationBusy(MigrationError):
 
 
 class HistoryError(MigrationError):
-    """The history table and the scripts do not tell the same story; nothing was changed."""
+    """The migration history and the scripts do not match; nothing was changed."""
 
 
 class SchemaMissing(MigrationError):
@@ -212,8 +213,8 @@ class SchemaMissing(MigrationError):
 
 
 class RowsAtStake(MigrationError):
-    """A rollback would throw rows away; nothing was changed."""
+    """A rollback would delete rows; nothing was changed."""
 
 
 class StepFailed(MigrationError):
-    """The server refused a statement of a step; the same command, run again, goes on from there."""
+    """The server rejected a statement of a step; the same command, run again, resumes."""

@@ -1,4 +1,4 @@
-"""The platform's own tables, as far as we read them. They may have any number of other columns."""
+"""The platform's own tables, as far as the library reads them. They may have any number of other columns."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ OWNERS_AT_ONCE: Final = 200
 
 
 class User(BaseModel):
-    """A person of the platform."""
+    """A user of the platform."""
 
     owned_projects: ClassVar[Backref["Project"]]
     feed_posts: ClassVar[Backref["FeedPost"]]
@@ -68,7 +68,7 @@ class Project(BaseModel):
     title: Column[str] = VarcharField(max_length=255, help_text="What the project is called.")
     description: Column[str | None] = TextField(null=True, default=None, help_text="What the project is about.")
     status: Column[str | None] = VarcharField(
-        max_length=60, null=True, default=None, help_text="The platform's own word for where the project stands."
+        max_length=60, null=True, default=None, help_text="The status of the project, in the platform's own words."
     )
     created_at: Column[datetime] = UTCDateTimeField(
         column_name="createdAt", default=now, help_text="When the project was made."
@@ -85,7 +85,7 @@ class Project(BaseModel):
         on_delete="SET NULL",
         on_update="CASCADE",
         default=None,
-        help_text="The user whose project it is, or NULL for nobody's; assign_owner changes it.",
+        help_text="The owner, or NULL for none; assign_owner changes it.",
     )
 
     class Meta:

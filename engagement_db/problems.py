@@ -67,7 +67,7 @@ CURES: Final[Mapping[ProblemKind, str]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that does not add up: ``column`` of row ``id`` holds ``found`` where ``expected`` was recorded.
+    """A discrepancy: ``column`` of row ``id`` holds ``found`` where ``expected`` was recorded.
 
     Amounts are Decimals, times are ISO 8601 in UTC, None is NULL. Where no single value is right, ``expected``
     and ``found`` are short descriptions. ``cure`` says what to do about problems of this kind.

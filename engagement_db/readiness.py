@@ -9,13 +9,14 @@ from engagement_db.orm.bound import current, target
 
 
 def verify(database: peewee.Database | peewee.Proxy | None = None, *, accept_newer: bool = False) -> None:
-    """Return if the database, by default the bound one, has all revisions of this version and no others.
+    """Require the database, by default the bound one, to have all revisions of this version and no others.
 
-    With ``accept_newer`` it may have revisions after the last that this version knows. Revisions add, so a service
-    works on, and starts again, on the tables of the next version: while that is deployed, and when it is rolled back.
+    With ``accept_newer`` it may have revisions after the last that this version knows. Revisions only add, so a service
+    keeps working, and can be restarted, on the tables of the next version: while that is deployed, and after it is
+    rolled back.
 
     Reads the migration history alone: ``engagement-db check`` compares the tables too. Meant for the start of a
-    service; the models take tables that a pending revision would change as changed already.
+    service, because the models expect every revision to be applied.
 
     Raises HistoryError, with the command to run, for pending, unknown and duplicate revisions.
     """
@@ -37,7 +38,7 @@ def verify(database: peewee.Database | peewee.Proxy | None = None, *, accept_new
 def is_current(database: peewee.Database | peewee.Proxy | None = None, *, accept_newer: bool = False) -> bool:
     """Return whether ``verify`` would return: for health checks, with two short reads of the migration history.
 
-    The check of a running service accepts newer revisions: else all of its instances fail as soon as the next version
+    A running service should accept newer revisions; otherwise all of its instances fail as soon as the next version
     migrates. Raises what a lost connection raises.
     """
     try:

@@ -1,4 +1,4 @@
-"""The one way to correct a column of a stored row that only verbs change: deliberate, and never without a trace."""
+"""The one way to correct a column of a stored row that only verbs change: deliberately, and never without a trace."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Repair(Generic[Row]):
 
 
 def repair(row: Row, *, by: User | int | None, reason: str, **columns: object) -> Repair[Row]:
-    """Write these columns of a stored row, whatever verbs would say, and leave a trace of it.
+    """Write these columns of a stored row, bypassing the verbs, and record a trace of it.
 
     For errors that no verb can undo: a balance that another client wrote, a status after a chargeback. The library
     checks no rule of the books here; call ``find_problems`` afterwards. The trace is written in the same transaction,

@@ -42,8 +42,8 @@ def connected(function: Callable[P, Result]) -> Callable[P, Result]:
 class ConnectedRoute(APIRoute):
     """A route whose endpoint has a connection, if it is declared with ``def``. For ``APIRouter(route_class=...)``.
 
-    What the endpoint returns is serialized after the connection was closed: a row's columns are there, what follows a
-    reference of it is not.
+    What the endpoint returns is serialized after the connection was closed: the columns of a row can be read, the rows
+    that it refers to cannot.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -34,9 +34,9 @@ def headers_for(error: errors.EngagementError) -> dict[str, str]:
 
 
 def problem_document(error: errors.EngagementError) -> dict[str, object]:
-    """Return the problem document: ``status``, ``title`` and ``detail``, and the data of the error that is there.
+    """Return the problem document: ``status``, ``title`` and ``detail``, and the data of the error.
 
-    The status of the row is ``row_status``. An error of the server itself (500) tells no detail.
+    The status of the row is ``row_status``. An error of the server itself (500) has no detail.
     """
     status = status_of(error)
     document: dict[str, object] = {"status": status.value, "title": status.phrase, "code": error.code}

@@ -23,7 +23,8 @@ BATCH: Final = 1000
 def erase_post(posts: Any, key: int, conclude: Callable[[], object]) -> bool:
     """Delete a post with its comments, reactions and shares; its log entries stay. Return False if there was no post.
 
-    ``conclude`` runs in the last transaction, which locks the post, so that no reply is added to a post that goes.
+    ``conclude`` runs in the last transaction, which locks the post, so that no reply is added to a post that is being
+    deleted.
     """
     references = [getattr(posts, name).field for name in ("comments", "reactions", "shares", "activity")]
     for reference in references:

@@ -221,19 +221,19 @@ class FeedPost(BaseModel):
 
 
 def if_visible(post: int, sight: Sight) -> peewee.Node:
-    """Return the predicate that this post is in sight."""
+    """Return the condition that this post is visible."""
     return peewee.fn.EXISTS(FeedPost.select(peewee.SQL("1")).where(FeedPost.id == post, sight.predicate(FeedPost)))
 
 
 def is_in_sight(post: int, sight: Sight) -> bool:
-    """Return whether the post is in sight; without asking if all are. Uses the primary key."""
+    """Return whether the post is visible; sends no query if all posts are. Uses the primary key."""
     if sight.is_unlimited:
         return True
     return FeedPost.select(FeedPost.id).where(FeedPost.id == post, sight.predicate(FeedPost)).exists()
 
 
 def require_visible(post: int, sight: Sight) -> None:
-    """Raise NotFound unless the post is in sight: hidden or missing, it looks the same."""
+    """Raise NotFound unless the post is visible: a hidden post looks like a missing one."""
     if not is_in_sight(post, sight):
         raise not_found(FeedPost, post)
 

@@ -46,7 +46,7 @@ class ReactionChange:
 
 
 class FeedReaction(BaseModel):
-    """The reaction of a user to a post; at most one row for the two."""
+    """The reaction of a user to a post; at most one for each pair."""
 
     post_id: ClassVar[Column[int]]
     user_id: ClassVar[Column[int]]
@@ -71,7 +71,7 @@ class FeedReaction(BaseModel):
         ReactionType,
         column_name="reactionType",
         default=ReactionType.LIKE,
-        help_text="What the user feels about the post.",
+        help_text="The type of the reaction.",
     )
     created_at: Column[datetime] = UTCDateTimeField(
         column_name="createdAt", default=now, help_text="When the user first reacted."
@@ -118,8 +118,7 @@ class FeedReaction(BaseModel):
         viewer: Viewer = EVERYTHING,
         connections: Connections = (),
     ) -> ReactionChange:
-        """Remove ``user``'s reaction to ``post`` if it is this one; otherwise set it. Like, and like no more.
-
+        """Remove ``user``'s reaction to ``post`` if it is this one; otherwise set it. This is what a like button does.
         Otherwise as ``react``.
         """
         return cls._set(post, user, reaction_type, sight_of(FeedPost, viewer, connections), removes_same=True)

@@ -75,7 +75,7 @@ def load_comments(comments: "type[FeedComment]", rows: Iterable[Sequence[Any]]) 
 
 
 def hide_deleted(rows: "Iterable[FeedComment]") -> None:
-    """Take body and metadata from those that are deleted."""
+    """Remove body and metadata of the deleted ones."""
     for row in rows:
         if row.__data__["deleted_at"] is not None:
             row.__data__.update(body=None, metadata=None)

@@ -39,21 +39,21 @@ Connections = Iterable[User | int]
 
 @dataclass(frozen=True)
 class Sight:
-    """A viewer, as ids. ``viewer`` is None for ANONYMOUS and EVERYTHING."""
+    """What a viewer may see, by ids. ``viewer`` is None for ANONYMOUS and EVERYTHING."""
 
     is_unlimited: bool = False
     viewer: int | None = None
     connections: tuple[int, ...] = ()
 
     def predicate(self, posts: "type[FeedPost]") -> peewee.Node:
-        """Return the predicate of the posts in sight."""
+        """Return the predicate of the visible posts."""
         if self.is_unlimited:
             return peewee.SQL("1 = 1")
         conditions: list[peewee.Node] = [branch.condition for branch in self.branches(posts)]
         return reduce(or_, conditions)
 
     def branches(self, posts: "type[FeedPost]", wanted: Visibility | None = None) -> list[Branch]:
-        """Return the branches of a page of the posts in limited sight, or of those among them with one label.
+        """Return the branches of a page of the visible posts, where not all are, or of those among them with one label.
 
         A label that this version does not know is visible to the author alone.
         """
@@ -70,7 +70,7 @@ class Sight:
         return found
 
     def branch_of(self, posts: "type[FeedPost]", author: int) -> Branch:
-        """Return the branch of a page of those posts of ``author`` that are in sight."""
+        """Return the branch of a page of those posts of ``author`` that are visible."""
         is_seen: peewee.Node | None = posts.visibility == Visibility.PUBLIC
         if self.is_unlimited or author == self.viewer:
             is_seen = None

@@ -48,7 +48,7 @@ proxy: Final = _Proxy()
 
 
 class BoundMetadata(peewee.Metadata):
-    """Looks up a model's database where the model is used.
+    """Looks up the database of a model each time the model is used.
 
     A model declared on the proxy follows the proxy or peewee's own ``bind``, and in a scope the scope. One that is
     declared on another database keeps it.

@@ -19,7 +19,7 @@ def connect(url: str, **options: object) -> peewee.Database:
     would be preferred. Percent-escapes are decoded; in user and password ``: / ? # [ ] @`` have to be escaped. Query
     parameters and ``options`` go to the driver and, with ``+pool``, to peewee's pool (``max_connections``,
     ``stale_timeout`` in seconds, ``timeout`` in seconds). Sessions are set up as ``bind`` does, and are READ COMMITTED
-    on MySQL and MariaDB, which saves a turn before each transaction.
+    on MySQL and MariaDB, which saves a round trip before each transaction.
 
     Raises ConfigurationError, and binds nothing, for a url that cannot be read, an unknown scheme, a
     name that is missing or a driver that is not installed.
@@ -80,13 +80,13 @@ def read_from(
     The block counts for a thread or task as that of ``bind_ctx`` does, and a block of ``bind_ctx`` in it may write
     to its own database. Rows that were read may be given to verbs after the block.
 
-    A standby lags behind. With ``up_to_date`` the block sees everything that was committed in the database to which
-    the models are bound outside before it began: it waits for that at most ``timeout_seconds``, by the position in the
+    A standby lags behind. With ``up_to_date`` the block sees everything that was committed in the database to which the
+    models are bound outside before it began: it waits for that at most ``timeout_seconds``, by the position in the
     write-ahead log (PostgreSQL), by GTID (MySQL, MariaDB), by ``wsrep_sync_wait`` (Galera) or by
-    ``group_replication_consistency`` (Group Replication). That asks both servers once more.
+    ``group_replication_consistency`` (Group Replication). That costs each server one more query.
 
     Raises NotWritable for verbs and other writes, before anything is sent; with ``up_to_date`` Contention if the
-    standby has not caught up in time, and ConfigurationError if the two do not say how far they are.
+    standby has not caught up in time, and ConfigurationError if the servers do not report their positions.
     """
     reader = target(database)
     prepare(reader)

@@ -99,7 +99,7 @@ def _content(cursor: object) -> list[Any] | None:
     except binascii.Error:
         return None
     checksum, content = decoded[:_CHECKSUM_BYTES], decoded[_CHECKSUM_BYTES:]
-    # A second spelling of the same bytes is a changed cursor too.
+    # Another spelling of the same bytes is a changed cursor too.
     if checksum != _checksum(content) or base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() != cursor:
         return None
     try:

@@ -40,10 +40,10 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Unknown(str):
-    """A stored value that is none of its column, as another client may write: read as its text, never an error.
+    """A stored value that does not fit its column, as another client may write it. It is read as its text.
 
-    A label that an enum lacks, an unreadable time, amount or document. It compares and hashes as its text does;
-    ``expected`` is the type that the column holds.
+    It is a label that the enum lacks, or an unreadable time, amount or document. It compares and hashes as its text
+    does; ``expected`` is the type that the column holds.
     """
 
     expected: type
@@ -66,7 +66,7 @@ class Unknown(str):
 
 
 class JsonNull:
-    """The JSON document ``null``, as against no document at all (``None``, SQL NULL)."""
+    """The JSON document ``null``, as opposed to no document (``None``, SQL NULL)."""
 
     def __bool__(self) -> bool:
         return False
@@ -89,7 +89,7 @@ def shown(value: object) -> str:
     """Return the value as an error shows it, in at most 60 characters."""
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # Python writes no integer of thousands of digits.
+    except (RecursionError, ValueError):  # Python does not print an integer of thousands of digits.
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -359,7 +359,7 @@ def read_time(value: Any) -> datetime | Unknown:
 
 
 def utc(time: datetime) -> datetime:
-    """Return the time in UTC, which is what a naive one is in."""
+    """Return the time in UTC; a naive one is taken for UTC."""
     # ``replace`` takes ten times as long.
     return _EPOCH + (time - _NAIVE_EPOCH) if time.tzinfo is None else time.astimezone(UTC)
 
@@ -377,7 +377,7 @@ def sortable_text(value: datetime) -> str:
 class MoneyField(Column[Any], _Converting, peewee.DecimalField):
     """An exact amount: a Decimal or an int, at most 14 digits before the point and four behind it.
 
-    What would have to be rounded is refused. On SQLite so is what does not survive its double.
+    What would have to be rounded is refused. On SQLite, so is a value that a double does not preserve.
     """
 
     column_type = tables.Money()
@@ -465,13 +465,13 @@ def changed_documents(row: Any) -> set[str]:
 
 
 def forget_documents(row: Any, names: Iterable[str]) -> None:
-    """Forget what these columns of the row held, because they were given what is stored now."""
+    """Forget what these columns of the row held, because they now have the stored values."""
     for name in names:
         vars(row).get("_documents", {}).pop(name, None)
 
 
 def note_documents(row: Any) -> None:
-    """Take the row's documents, as they are now, for stored."""
+    """Treat the row's documents, as they are now, as stored."""
     noted: dict[str, str] = vars(row).get("_documents", {})
     noted.update({name: _document_text(row.__data__.get(name)) for name in noted})
 
@@ -479,7 +479,7 @@ def note_documents(row: Any) -> None:
 class JsonField(Column[Any], _Converting, peewee.JSONField):
     """A JSON document. ``None`` is SQL NULL; ``JSON_NULL`` is the document ``null``.
 
-    Rejects what not every server gives back as it was: keys that are not text, integers beyond 64 bits (MySQL makes
+    Rejects what some server would not return unchanged: keys that are not text, integers beyond 64 bits (MySQL makes
     doubles of them), more than 31 levels (MariaDB), NUL characters (PostgreSQL); and on SQLite, where a document that
     is a bare number becomes a number of the column, fractions and integers from 2**63, which may not come back as they
     were. Such a number fits inside an array or object.
@@ -493,7 +493,7 @@ class JsonField(Column[Any], _Converting, peewee.JSONField):
         super().__init__(dumps=self._dump, loads=load_json, **options)
 
     def _db_hook(self, database: peewee.Database | None) -> None:
-        """Keep nothing of the database: what peewee keeps here would be that of every thread."""
+        """Keep nothing of the database, because what peewee keeps here would apply to every thread."""
 
     @property
     def _helper(self) -> Any:
@@ -583,7 +583,7 @@ def _check_document(value: object, depth: int) -> None:
 
 
 def _with_lists(value: Any) -> Any:
-    """Return the document with a list for each tuple, which is what JSON gives back."""
+    """Return the document with a list for each tuple, as JSON would return it."""
     if isinstance(value, dict):
         items = {key: _with_lists(item) for key, item in value.items()}
         return items if any(items[key] is not value[key] for key in items) else value
@@ -609,7 +609,7 @@ def _whole_number(digits: str) -> int | float:
     return number if -(2**63) <= number < 2**64 else float(digits)
 
 
-# A call for each number takes as long as all else, so only a document with so many digits in a row has them.
+# Calls for each number would double the time, so they are made only for a document with so many digits in a row.
 _LONG_NUMBER = b"0" * 19
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _DECODER = json.JSONDecoder()

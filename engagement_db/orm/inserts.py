@@ -1,4 +1,4 @@
-"""INSERTs that write the values of all rows at once, where peewee makes a node of each value and visits it."""
+"""INSERTs that write the values of all rows at once, where peewee would make and visit a node for each value."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final

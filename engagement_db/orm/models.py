@@ -225,8 +225,8 @@ class BaseModel(peewee.Model):
     def save(self, force_insert: bool = False, only: Iterable[object] | None = None) -> int:
         """Insert the row, or update what was assigned to it since it was read or saved. Returns the rows changed.
 
-        An update writes ``updated_at`` too, and no other column: a row that was read long ago takes nothing back
-        that others wrote since. A document changed in place counts as assigned.
+        An update writes ``updated_at`` too, and no other column: saving a stale row does not undo what others wrote
+        since. A document changed in place counts as assigned.
 
         Raises Protected for a column that only verbs change, and for any update of an append-only table.
         """
@@ -239,7 +239,7 @@ class BaseModel(peewee.Model):
             else:
                 rows = super().save(force_insert=True, only=chosen)
             if chosen is None:
-                # What was not given is NULL now, as a row that is read says.
+                # Columns that were not given are NULL now, as in a row that is read.
                 self.__data__ = dict.fromkeys(self._meta.sorted_field_names) | self.__data__
             return rows
         fields = chosen or [self._meta.fields[name] for name in self._dirty | changed_documents(self)]
@@ -261,7 +261,7 @@ class BaseModel(peewee.Model):
         if values.get(key) is None:
             values.pop(key, None)
         cursor = _insert_of(type(self), tuple(values)).execute_on(target(meta.database), **values)
-        # peewee adds RETURNING or not, as a setting of the database says for which the statement was built.
+        # Whether peewee adds RETURNING depends on a setting of the database for which the statement was built.
         self.__data__[key] = cursor.fetchone()[0] if cursor.description else cursor.lastrowid
         self._dirty.clear()
         return 1
@@ -490,10 +490,10 @@ def store(row: BaseModel, changes: Mapping[str, Any]) -> None:
 
 
 def certify(row: BaseModel) -> None:
-    """Have a decision that rests on this locked row, and changes another one, certified with it.
+    """Make other nodes notice that another row is changed by a decision that depends on this locked row.
 
-    Where a lock holds on one node of a cluster only, a change of the row on another is noticed if both write it. So
-    ``updated_at`` is written there; elsewhere this does nothing.
+    Where a lock holds on one node of a cluster only, two nodes conflict only if both write the row. So ``updated_at``
+    is written there; elsewhere this does nothing.
     """
     database: Any = target(row._meta.database)
     known = getattr(database, "_engagement_db_locks_one_node", None)
@@ -504,7 +504,7 @@ def certify(row: BaseModel) -> None:
 
 
 def assign(row: BaseModel, changes: Mapping[str, Any]) -> None:
-    """Give ``row`` these values, which are stored already: they are not left to be saved."""
+    """Give ``row`` these values, which are stored already, so that ``save`` does not write them."""
     for name, value in changes.items():
         setattr(row, name, value)
     row._dirty -= changes.keys()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Stored values that a column should not hold, as another client may have written them."""
+"""Stored values that a column should not hold, such as other clients may have written."""
 
 from typing import Any, Final
 

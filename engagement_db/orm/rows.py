@@ -1,4 +1,4 @@
-"""Rows and their ids: which id an argument means, whether its row exists, and what a row holds after a verb."""
+"""Rows and their ids: the id that an argument names, whether its row exists, and what a row holds after a verb."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -53,7 +53,7 @@ def required_text(field: Column[Any], value: str) -> str:
 
 
 def begins_with(field: Column[Any], prefix: str) -> Any:
-    """Return the condition that a text begins so, as its collation compares, in a form that an index can serve."""
+    """Return the condition that a text starts with this one, under its collation, in a form that an index can serve."""
     if servers.of(current()).compares_bytes:
         end = peewee.Value(f"{prefix}\U0010ffff", converter=False)
         return (field >= peewee.Value(prefix, converter=False)) & (field < end)
@@ -193,7 +193,7 @@ def stored_value(field: Any, value: Any) -> Any:
 def moment_of(field: Any, at: datetime | None) -> datetime:
     """Return the time ``at``, by default now, as a row holds it; raises RefusedValue for what is no aware time.
 
-    The years 1 and 9999 are refused too, so that days can be added and taken away.
+    The years 1 and 9999 are refused too, so that days can be added and subtracted.
     """
     moment: datetime = now() if at is None else stored_value(field, at)
     if not 1 < moment.year < MAXYEAR:

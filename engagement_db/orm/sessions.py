@@ -1,4 +1,4 @@
-"""What every new session of a database is told, whichever driver opens it."""
+"""The settings of every new session of a database, whichever driver opens it."""
 
 import random
 import time

@@ -1,7 +1,7 @@
 """Statements whose SQL is built once for each kind of server and executed with other values each time.
 
-Building a statement takes peewee longer than everything else that a verb does on this side of the connection. A verb
-whose statements never change keeps each in a ``Statement``; queries that callers can narrow stay peewee queries.
+Building a statement takes peewee longer than everything else that a verb does in Python. A verb whose statements never
+change keeps each in a ``Statement``; queries that callers can narrow stay peewee queries.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,7 +113,7 @@ class Statement:
         if inserted is None:
             return False
         row.id = int(inserted[0])
-        # What was not given is NULL now, as a row that is read says.
+        # Columns that were not given are NULL now, as in a row that is read.
         row.__data__ = dict.fromkeys(row._meta.sorted_field_names) | row.__data__
         row._dirty.clear()
         return True

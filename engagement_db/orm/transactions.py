@@ -107,7 +107,7 @@ def _retry(work: Callable[[], Result], retries: int, database: peewee.Database) 
 
 
 class _Attempt:
-    """One attempt of a transaction, and how far it got."""
+    """One attempt of a transaction, and its progress."""
 
     has_begun = is_finished = is_committed = False
 
@@ -120,7 +120,7 @@ class _Attempt:
         return result
 
     def _note_commit(self) -> None:
-        # What fails from here on is what the caller wanted done after the commit.
+        # What fails from here on is work of the caller after the commit.
         self.is_committed = True
 
 
@@ -146,8 +146,8 @@ def _was_canceled(database: peewee.Database, error: BaseException, before: BaseE
 def _errors_since(before: BaseException | None, error: BaseException) -> Iterator[BaseException]:
     """Yield the error that ended an attempt, and those behind it that the attempt raised itself.
 
-    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee, on its way out, then rolls back to
-    one that is gone, and that error covers the first. ``before`` is the error that the caller was handling.
+    A deadlock on MySQL and MariaDB undoes the savepoints too; peewee then rolls back to one that no longer exists, and
+    that error masks the first. ``before`` is the error that the caller was handling.
     """
     link: BaseException | None = error
     if not (isinstance(error, peewee.PeeweeException | Contention) or is_from_driver(error)):

@@ -118,7 +118,7 @@ def _converted(parameter: str, value: str) -> Any:
 
 
 def shown_url(url: str) -> str:
-    """Return ``url`` fit for a message: without its password and its parameters, however it is mangled."""
+    """Return ``url`` for a message: without its password and its parameters, even if it is malformed."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "the url of the database"
@@ -127,6 +127,6 @@ def shown_url(url: str) -> str:
         user, colon, _ = login.partition(":")
         login = f"{user}:***@" if colon else f"{login}@"
     place = re.split("[?#]", place)[0]
-    # What stands where a port belongs may be a password whose host was forgotten.
+    # In place of the port there may be a password, if the host was left out.
     place = re.sub(r"^(\[[^]]*\]|[^:/]*):(?!\d{1,5}(?:/|$)).*", r"\1:***", place)
     return f"{scheme}://{login}{place}"

@@ -190,7 +190,7 @@ def _outcome(adoption: Adoption, dry_run: bool) -> Iterator[str]:
 
 
 def _next_step(adoption: Adoption) -> Iterator[str]:
-    """Yield what to do next, which leads back here only if something was changed in between."""
+    """Yield what to do next. It never names the same command again unless something is to be changed first."""
     incompatible = [finding for finding in adoption.findings if finding.state is RevisionState.INCOMPATIBLE]
     lost = [finding for finding in adoption.findings if finding.recorded and not finding.is_present]
     pending = [finding for finding in adoption.findings if not finding.recorded and not finding.is_present]

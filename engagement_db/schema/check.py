@@ -65,7 +65,7 @@ def detect_drift(
 
 
 def require_there(database: peewee.Database, applied: Sequence[Revision], *, nothing_pending: bool) -> None:
-    """Raise SchemaMissing if the database lacks what these revisions made, or has it in a form that does not work.
+    """Raise SchemaMissing if the database lacks what these revisions created, or has it in a form that does not work.
 
     Where revisions are pending, an interrupted run may have added objects of the next one already: then only tables and
     columns that are missing count.
@@ -92,7 +92,7 @@ def require_there(database: peewee.Database, applied: Sequence[Revision], *, not
 def find_lagging_sequences(database: peewee.Database, names: Iterable[str]) -> list[str]:
     """Return a sentence for each of these tables whose next id would be one that a row has already.
 
-    So it is where rows were replicated and their sequence was not. Two look-ups for each table.
+    This happens where rows were replicated but their sequence was not. Two look-ups for each table.
     """
     server = servers.of(database)
     catalog = server.read(database)

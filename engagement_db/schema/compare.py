@@ -98,7 +98,7 @@ class Difference:
 
 
 def added(before: Table | None, after: Table) -> Table:
-    """Return what is in ``after`` and not, or not so, in ``before``."""
+    """Return what ``after`` has and ``before`` lacks or defines differently."""
     if before is None:
         return after
     return Table(

@@ -64,7 +64,7 @@ class Run:
             self.retry_while_locked(lambda: self._execute_alone(change), timeout_seconds=self.lock_timeout_seconds)
 
     def _cost(self, table: str) -> str:
-        """Return which way the change of the table is made, and what it costs."""
+        """Return how the table is changed, and what that costs."""
         if self.is_online:
             return f"changing only the description of {table}, in two statements: if interrupted, run it again"
         rows, size = self.catalog.size(table) or (0, 0)
@@ -135,7 +135,7 @@ class Run:
             self._execute(change)
 
     def _require_lease(self) -> None:
-        # What is part of a transaction is fenced at its end: from here on the check would keep the lease locked.
+        # Within a transaction the lease is checked at the end, because the check would lock its row from here on.
         lease = held(self.database)
         if lease is not None:
             lease.require_held()

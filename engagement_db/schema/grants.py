@@ -9,7 +9,8 @@ from engagement_db.schema.stub_tables import PLATFORM_NAMES
 from engagement_db.servers import Server
 
 _KEPT: Final = "SELECT, INSERT, UPDATE"
-# Rows that are never changed or deleted are so for the server too. A role that locks a row needs UPDATE of some column.
+# What the library never changes or deletes, the server refuses to change or delete too. A role that locks a row needs
+# UPDATE of some column.
 _SERVICE: Final[Mapping[str, str]] = {
     "users": "SELECT",
     "projects": "SELECT, UPDATE ({ownerId}, {updatedAt})",

@@ -72,9 +72,9 @@ def applied_names(database: peewee.Database) -> list[str]:
 def create(database: peewee.Database) -> None:
     """Create the history table if it does not exist, as peewee-migrate does, and make its names unique.
 
-    So no two deployers record one revision, whoever of them writes: plain peewee-migrate too. A session without the
-    right to that, and a history with names recorded twice, are left as they are. A sequence that stands below the
-    history's ids, as after logical replication, is set.
+    Then no two deployers can record the same revision, not even with plain peewee-migrate. If the session lacks the
+    right to create the index, or names are recorded twice, the table is left as it is.
+    A sequence that stands below the history's ids, as after logical replication, is set.
     """
     if not servers.read(database).has_table(TABLE):
         from peewee_migrate import models as peewee_migrate_models
@@ -103,7 +103,7 @@ def remove(database: peewee.Database, name: str) -> None:
 
 
 def require_held(database: peewee.Database) -> None:
-    """Let the rest of this transaction, which writes the history, take place only while the lease is held.
+    """Require the lease for the rest of this transaction, which writes the history.
 
     Does nothing where this process holds none. Raises MigrationBusy if another deployer took it over.
     """

@@ -93,7 +93,7 @@ def _inspect(
     is_any_present = any(_is_any_present(part, before.get(part.name), catalog) for part in parts)
     finding = Finding(revision.name, revision.name in simulation.applied, RevisionState.NOT_PRESENT)
     if finding.recorded and not is_any_present:
-        # A text column that takes any label shows nothing of a revision that added one.
+        # A text column that takes any label does not show whether a revision added one.
         is_any_present = not any(True for step in revision.steps for _ in step.changes(catalog, server))
     if not is_any_present and requirements:
         return replace(finding, requirements=tuple(requirements), lacks_tables=lacks_tables)

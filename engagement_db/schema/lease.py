@@ -1,13 +1,14 @@
-"""The migration lease: one deployer at a time where no session can hold a lock that all the others see.
+"""The migration lease: one deployer at a time where the lock of a session is not enough.
 
-So it is on the nodes of a Galera cluster, each of which has locks of its own, and behind a pooler, which lends one
-session to several clients. The lease is the row of a table. Whoever has changed it to its own token holds it until it
-expires by the server's clock, renews it meanwhile, and clears it at the end. The holder renews it before each change of
-the schema too, and in the transaction that writes the history, so that one who was overtaken changes nothing more.
+The nodes of a Galera cluster do not see each other's locks, and a pooler lends one session to several clients. The
+lease is a row in a table. A deployer takes it by writing its own token there, renews it while it works, and clears it
+at the end; otherwise the lease expires by the server's clock. The holder also renews it before each change of the
+schema, and in the transaction that writes the history, so that a deployer whose lease was taken over changes nothing
+more.
 
-A holder that is killed is replaced when its lease has expired. A change of its own that still runs then meets nobody:
-Galera runs it in the order of the whole cluster, before the next claim; PostgreSQL has locked its table, and an index
-that is being built is waited for.
+A killed holder is replaced when its lease has expired. A statement of its own that still runs then does no harm: Galera
+executes it in the order of the whole cluster, before the next claim; PostgreSQL has locked its table, and an index that
+is being built is waited for.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ _ID: Final = 1
 
 
 class Lease:
-    """The claim of one deployer to the row; ``seconds`` is how long it holds without being renewed."""
+    """The lease of one deployer, which expires ``seconds`` after it was last renewed."""
 
     def __init__(self, database: peewee.Database, seconds: float = LEASE_SECONDS) -> None:
         self._database = database

@@ -1,8 +1,8 @@
 """The migration lock: one deployer of a database at a time.
 
-It belongs to the connection, so it never outlives its process, and nothing has to be cleaned up. Where a session's lock
-is not seen by all the others, on a Galera cluster and behind a pooler, it is a lease. A deployer that has a session of
-its own takes the lease too once others have, and who has the lease waits for the locks of sessions.
+It belongs to the session, so it never outlives its process, and nothing has to be cleaned up. On a Galera cluster and
+behind a pooler, where not all sessions see each other's locks, it is a lease. Once a database has a lease, deployers
+with a session of their own take it too, and its holder waits until no session has the lock.
 """
 
 from collections.abc import Iterator

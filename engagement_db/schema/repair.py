@@ -15,7 +15,7 @@ _SUFFIX: Final = "_before"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Rename what cannot be changed, let `engagement-db migrate` create it anew, then copy the rows with their ids.
+    """Rename what cannot be changed, let `engagement-db migrate` create it again, then copy the rows with their ids.
 
     ``copy`` are the statements that follow `migrate`; an INSERT among them copies one batch, and is repeated until it
     copies no row. A question mark stands for a value to be chosen. Nothing of the library reads ``old_tables``.
@@ -77,7 +77,7 @@ def _repair(item: ClassifiedDifference, declared: Table, catalog: Catalog, serve
 def _of_unknown_labels(
     item: ClassifiedDifference, wanted: Column, found: Column, catalog: Catalog, server: Server
 ) -> Iterator[Change]:
-    """Yield the change of the rows whose label the column is not to have any more."""
+    """Yield the change of the rows with a label that the column will no longer have."""
     place, column = server.quoted(item.difference.table), server.quoted(wanted.name)
     match wanted.type, found.type:
         case Enum(labels), Enum(others):

@@ -132,7 +132,7 @@ class Revision:
         if obstacles:
             return SchemaConflict(headline, obstacles, _THEN_AGAIN)
         missing = {name for step in self.steps if isinstance(step, RequireTables) for name in step.missing(catalog)}
-        # That a table of the platform is missing is said once.
+        # A missing table of the platform is reported once.
         steps = [step for step in self.steps if getattr(step, "table", None) not in missing]
         found = [(step, list(step.conflicts(catalog, server))) for step in steps]
         conflicts = [sentence for _, sentences in found for sentence in sentences]

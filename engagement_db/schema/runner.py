@@ -81,11 +81,10 @@ def migrate(
 ) -> tuple[str, ...]:
     """Apply the pending revisions up to and including ``to`` (default: all), and return their names.
 
-    ``to`` is a name or a number.
-    Waits for other deployers and then reads the history again, so that no revision is applied twice.
-    ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy,
-    HistoryError, SchemaConflict or StepFailed; the same call, made again, resumes. Raises SchemaMissing where nothing
-    is pending and the tables are not what the history says.
+    ``to`` is a name or a number. Waits for other deployers and then reads the history again, so that no revision is
+    applied twice. ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy, HistoryError,
+    SchemaConflict or StepFailed; the same call, made again, resumes. Raises SchemaMissing if nothing is pending but the
+    tables are not those that the history records.
     """
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
@@ -131,8 +130,8 @@ def rollback(
     ``to`` is a name, a number or BASE, which rolls back all; the same call, made again, resumes. It also
     undoes what an interrupted run left of a pending revision; with ``count`` that is refused.
 
-    ``online`` rewrites no table where the server has another way (MySQL, to drop a column): in two statements, of which
-    an interrupted run leaves the second to the next.
+    ``online`` rewrites no table: MySQL then drops a column in two statements, of which an interrupted run leaves the
+    second to the next.
 
     Raises RowsAtStake, naming the number of rows in each place, if rows would be deleted and
     ``discard_rows`` is not set; otherwise what ``migrate`` raises.

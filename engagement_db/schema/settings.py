@@ -80,7 +80,7 @@ def is_missing_file(target: Target) -> bool:
 def _parameters_checked(target: Target) -> Iterator[None]:
     try:
         yield
-    # What the drivers raise for a parameter or a value that they do not know.
+    # What the drivers raise for an unknown parameter or value.
     except (AttributeError, OSError, TypeError, ValueError) as error:
         names = ", ".join(name for name, _ in parse_qsl(urlsplit(target.url).query)) or "none"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

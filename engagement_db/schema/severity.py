@@ -37,9 +37,9 @@ from engagement_db.tables import (
 class Severity(StrEnum):
     """How bad a difference is.
 
-    ``HARMLESS``: every row and every query of the library works all the same. ``FIXABLE``: so they
-    do, but for a missing column, and ``engagement-db adopt --align`` removes the difference.
-    ``BREAKING``: something fails, and a person has to decide.
+    ``HARMLESS``: every row and every query of the library still works. ``FIXABLE``: they work too, unless a column is
+    missing, and ``engagement-db adopt --align`` removes the difference. ``BREAKING``: something fails, and a person has
+    to decide.
     """
 
     HARMLESS = "harmless"
@@ -108,7 +108,7 @@ def judge(
 
 
 def _consider_rows(item: ClassifiedDifference, catalog: Catalog, server: Server) -> ClassifiedDifference:
-    """Return the difference, with another severity if rows do not allow to remove it."""
+    """Return the difference, with another severity if existing rows prevent its removal."""
     if item.severity is not Severity.FIXABLE:
         return item
     table = item.difference.table
@@ -117,14 +117,14 @@ def _consider_rows(item: ClassifiedDifference, catalog: Catalog, server: Server)
             duplicates = catalog.duplicate_ids(table, columns)
             return replace(item, severity=Severity.BREAKING, duplicates=duplicates) if duplicates else item
         case Column(name) if item.difference.kind is Kind.NULL:
-            # One query: between two of them another session may write.
+            # One query, because another session may write between two.
             nulls = catalog.count_violations(table, f'"{name}" IS NOT NULL')
             return replace(item, severity=Severity.BREAKING, violations=nulls) if nulls else item
     check = missing_check(item.difference, server)
     violations = catalog.count_violations(table, check.expression) if check else 0
     if not violations:
         return item
-    # A value of an unknown type cannot be read; a rule that rows violate was violated before the adoption.
+    # A value of an unknown type cannot be read; a check that rows violate was violated before the adoption.
     worse = Severity.BREAKING if item.difference.kind is Kind.TYPE else Severity.HARMLESS
     return replace(item, severity=worse, violations=violations)
 
@@ -141,7 +141,7 @@ def missing_check(difference: Difference, server: Server) -> Check | None:
 
 
 def equivalent(part: Index | Check, live: Table | None) -> Index | Check | None:
-    """Return the live object that does the work of ``part``, under its name or another, or None."""
+    """Return the live object that is equivalent to ``part``, whatever its name is, or None."""
     others: tuple[Index | Check, ...] = ()
     if live is not None:
         others = live.indexes if isinstance(part, Index) else live.checks
@@ -207,7 +207,7 @@ def _type_severity(wanted: ColumnType, found: ColumnType, dialect: Dialect) -> S
         case Timestamp(), Timestamp():
             return Severity.HARMLESS
         case Enum(wanted_labels), Enum(labels) if covers(labels, wanted_labels):
-            # Rows with a label of others' are read as they are.
+            # Labels that the library does not know are read as they are.
             return Severity.HARMLESS
         case (Enum(), Text()) | (Json(), Text() | Other("JSON")) if dialect.emulates_enum_and_json:
             return Severity.FIXABLE
@@ -240,7 +240,7 @@ def _breaks_inserts(declared: Table, extra: Part | None) -> bool:
             return not nullable and default is None
         case ForeignKey(column=column, on_delete=on_delete):
             own = declared.column(column)
-            # A key from a nullable column that is emptied with its parent rejects no row that the library writes.
+            # A nullable reference that is set to NULL with its parent rejects no row that the library writes.
             return own is not None and not (own.null and on_delete == "SET NULL")
         case Index(columns=columns, unique=True):
             unique = [{"id"}, *(set(index.columns) for index in declared.indexes if index.unique)]

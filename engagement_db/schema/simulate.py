@@ -106,7 +106,7 @@ class SimulatedCatalog(Catalog):
 
 @dataclass(frozen=True)
 class Simulation:
-    """Revisions over a live catalog as it is now, of which those named in ``applied`` are applied.
+    """Revisions, of which those named in ``applied`` are applied, over the live catalog as it is now.
 
     Their ids have the types that they have, or will have, in the live database. Without ``live``, the tables before
     each revision are those that the revisions before it declare.

@@ -67,13 +67,15 @@ class Step(Protocol):
         """Return whether the step is applied in transactions of its own."""
 
     def conflicts(self, catalog: Catalog, server: Server) -> Iterator[str]:
-        """Yield a sentence for each reason for which the step cannot be applied."""
+        """Yield a sentence for each reason why the step cannot be applied."""
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         """Yield the changes that are still to be made, reading the catalog after each."""
 
     def revert_conflicts(self, catalog: Catalog, server: Server, leaving: frozenset[str]) -> Iterator[str]:
-        """Yield a sentence for each reason for which the step cannot be reverted; what ``leaving`` names is none."""
+        """Yield a sentence for each reason why the step cannot be reverted; objects named in ``leaving`` are no
+        reason.
+        """
 
     def revert_changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:
         """Yield the changes that are still to be made to revert the step, reading the catalog after each."""
@@ -83,7 +85,7 @@ class Step(Protocol):
 
 
 class BaseStep:
-    """The answers that most steps share."""
+    """The defaults that most steps share."""
 
     @property
     def creates(self) -> str:
@@ -154,7 +156,7 @@ class RequireTables(BaseStep):
         return [name for name in self.names if catalog.table(name) is None]
 
     def is_any_missing(self, catalog: Catalog) -> bool:
-        """Return whether the database has nothing by the name of one of the tables: it may be another database."""
+        """Return whether a name is not in the database at all, so that it may be the wrong database."""
         return any(catalog.existing_object(name) is None for name in self.names)
 
     def changes(self, catalog: Catalog, server: Server) -> Iterator[Change]:

@@ -68,7 +68,7 @@ class OpenTransaction:
 
 
 class Server(Dialect, ABC):
-    """A database server: its facts and its ways."""
+    """A database server: facts about it, and how things are done on it."""
 
     # SQL that reports, where the server can: the other open transactions, the oldest first (session, user, host,
     # seconds, tables or NULL); this session's number; the progress of a session's statement (phase, percent or NULL).
@@ -97,7 +97,7 @@ class Server(Dialect, ABC):
     # Sessions
 
     def shares_sessions(self, database: peewee.Database) -> bool:
-        """Return whether a lock of this session may be unseen by others, or held by them too."""
+        """Return whether other sessions may not see a lock of this one, or may hold it too."""
         return False
 
     def locks_one_node(self, database: peewee.Database) -> bool:
@@ -105,20 +105,21 @@ class Server(Dialect, ABC):
         return False
 
     def other_deployer(self, database: peewee.Database) -> str | None:
-        """Return who may change the schema though this session has the lease: an earlier holder, or one without it."""
+        """Return who else may be changing the schema: an earlier holder of the lease, or a deployer without it."""
         return None
 
     @contextmanager
     def caught_up(self, primary: peewee.Database, reader: peewee.Database, timeout_seconds: float) -> Iterator[None]:
-        """Let the session of ``reader`` see in the block what was committed on ``primary`` before it.
+        """Make what was committed on ``primary`` before the block visible to ``reader`` in it.
 
-        Raises Contention if that takes longer, and ConfigurationError if the servers cannot tell.
+        Raises Contention if that takes longer than ``timeout_seconds``, and ConfigurationError if the servers do not
+        report their positions.
         """
         yield
 
     @abstractmethod
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> AbstractContextManager[None]:
-        """Hold the lock that only one deployer of this database has.
+        """Hold the migration lock of this database.
 
         Raises MigrationBusy, naming the holder, when it was not free within ``timeout_seconds``.
         """
@@ -127,7 +128,7 @@ class Server(Dialect, ABC):
     def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
         """Limit how long each statement inside the block waits for a table's lock, where the server can.
 
-        Outside a transaction it does not behind a pooler of PostgreSQL.
+        Behind a pooler of PostgreSQL it has no effect outside a transaction.
         """
         yield
 
@@ -156,7 +157,7 @@ class Server(Dialect, ABC):
         return str(row[0]) if row[1] is None else f"{row[0]} {float(row[1]):.0f} %"
 
     def lagging_sequence(self, database: peewee.Database, table: str) -> tuple[int, int, str] | None:
-        """Return the next id of a table, its highest id and the statement to run, where the next is taken already."""
+        """Return the next id of a table, its highest id and the statement to run, if the next id is already taken."""
         return None
 
     # Tables
@@ -244,7 +245,7 @@ class Server(Dialect, ABC):
         yield Change(f"{self.alter(table)} ALTER COLUMN {self.quoted(column)} SET NOT NULL")
 
     def not_null_conflicts(self, catalog: Catalog, table: str, column: str) -> Iterator[str]:
-        """Yield a sentence for each reason for which NULL cannot be forbidden in the column."""
+        """Yield a sentence for each reason why NULL cannot be forbidden in the column."""
         yield from ()
 
     def alter_column(self, table: str, wanted: Column, found: Column) -> Iterator[Change]:
@@ -260,11 +261,11 @@ class Server(Dialect, ABC):
         yield Change(f"{self.alter(table)} DROP CONSTRAINT {self.quoted(name)}")
 
     def check_conflicts(self, catalog: Catalog, table: str) -> Iterator[str]:
-        """Yield a sentence for each reason for which no check can be added to the table."""
+        """Yield a sentence for each reason why no check can be added to the table."""
         yield from ()
 
     def drop_check_conflicts(self, catalog: Catalog, table: str, check: Check) -> Iterator[str]:
-        """Yield a sentence for each reason for which the check cannot be dropped."""
+        """Yield a sentence for each reason why the check cannot be dropped."""
         yield from ()
 
     # Enum labels
@@ -281,7 +282,7 @@ class Server(Dialect, ABC):
         """
 
     def label_conflicts(self, catalog: Catalog, table: str, column: Column) -> Iterator[str]:
-        """Yield a sentence for each reason for which the labels of the existing column cannot be changed."""
+        """Yield a sentence for each reason why the labels of the existing column cannot be changed."""
         yield from ()
 
     def drop_label_conflicts(self, catalog: Catalog, table: str, column: Column) -> Iterator[str]:
@@ -304,7 +305,7 @@ def wait_for_migration_lock(take: Callable[[], object], holder: Callable[[], str
 
 
 def lagging(timeout_seconds: float) -> Contention:
-    """Return the error that says that a standby is behind."""
+    """Return the error for a standby that lags behind."""
     return Contention(
         f"the standby has not caught up with the primary within {timeout_seconds:g} s. Nothing was read; read from the "
         "primary, or again later."

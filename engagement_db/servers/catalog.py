@@ -156,7 +156,7 @@ class Catalog:
 
 
 class Reader(Catalog):
-    """The catalog of a live database, as far as it is read alike on all servers. Never writes."""
+    """The catalog of a live database: the part that all servers share. Never writes."""
 
     def __init__(self, database: peewee.Database, dialect: Dialect) -> None:
         self.database = database

@@ -55,7 +55,7 @@ class Dialect:
     driver_parses_json: ClassVar[bool] = False
     # Does a JSON column hold a document that is a bare number as a number of its own?
     converts_json_numbers: ClassVar[bool] = False
-    # Is JSON text to the server, so that peewee's JSON operators need the SQL of MariaDB?
+    # Does the server store JSON as text, so that peewee's JSON operators need the SQL of MariaDB?
     stores_json_as_text: ClassVar[bool] = False
     # Which condition finds values that a column of this type should not hold, where the type does not prevent them?
     odd_value_sql: ClassVar[dict[type[ColumnType], str]] = {}
@@ -83,7 +83,8 @@ class Dialect:
     charset: ClassVar[str | None] = None
     # What is each new session set to?
     session: ClassVar[tuple[str, ...]] = ()
-    # Which statement gives a session the isolation of ``begin``, where that costs a turn before each BEGIN otherwise?
+    # Which statement gives a session the isolation of ``begin``, where it would otherwise cost a round trip before each
+    # BEGIN?
     isolation_session: ClassVar[str | None] = None
     # How does a writing transaction begin? (With one isolation everywhere: it sees what is committed.)
     begin: ClassVar[tuple[str, ...]] = ()

@@ -48,7 +48,7 @@ def is_unwritable_file(error: BaseException) -> bool:
 
 
 def is_connected(connection: Any) -> bool:
-    """Whether the driver still takes the connection for usable. It asks no server."""
+    """Whether the driver still considers the connection usable. Nothing is sent to the server."""
     if connection is None:
         return False
     if hasattr(connection, "stale"):

@@ -6,7 +6,7 @@ from typing import Final
 from engagement_db.servers.catalog import Catalog
 from engagement_db.tables import Column, Id, Integer, Table
 
-# Our own ids have as many bits as the ids of this table of the platform.
+# The library's own ids have as many bits as those of this table of the platform.
 _PLATFORM_TABLE: Final = "users"
 
 

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: DDL commits, and ALGORITHM and LOCK are named so that it is refused rather than blocks writes."""
+"""MySQL and MariaDB: DDL commits, and names ALGORITHM and LOCK, so that it fails instead of blocking writes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ from engagement_db.tables import (
 
 _WRAPPING_CODES: Final = frozenset({1030, 1180})
 _LOCK_NAME: Final = "CONCAT('engagement_db migration ', LEFT(SHA2(DATABASE(), 256), 32))"
-# Without a copy of the table, and with neither readers nor writers kept waiting.
+# Without copying the table or blocking readers or writers.
 _ONLINE: Final = "ALGORITHM=INPLACE, LOCK=NONE"
 
 
@@ -55,8 +55,8 @@ class Mysql(Server):
     has_inline_indexes = True
     ignores_case_of_names = True
     charset = "utf8mb4"
-    # The mode as a whole, because others change what a statement means (ORACLE, NO_BACKSLASH_ESCAPES); then what would
-    # refuse a change without a key or cut a result short.
+    # The whole sql_mode, because other modes change what a statement means (ORACLE, NO_BACKSLASH_ESCAPES); then the
+    # settings that would refuse an UPDATE without a key or truncate a result.
     session = (
         "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,"
         "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0, "
@@ -68,7 +68,7 @@ class Mysql(Server):
     drivers = ("pymysql", "MySQLdb")
     extra = "mysql"
     duplicate_codes = frozenset({1062})
-    # How far a server is, and the function that waits for a replica to be there.
+    # The position of a server, and the function that waits until a replica has reached it.
     gtid_position: ClassVar[str] = "@@GLOBAL.gtid_executed"
     gtid_wait: ClassVar[str] = "WAIT_FOR_EXECUTED_GTID_SET"
     clock_sql = "UNIX_TIMESTAMP(NOW(6))"
@@ -214,9 +214,9 @@ class Mysql(Server):
         yield Change(f"{self.alter(table)} DROP INDEX {self.quoted(name)}, {_ONLINE}")
 
     def add_key(self, table: str, key: ForeignKey, found: ForeignKey | None) -> Iterator[Change]:
-        """Yield the change that adds the key without copying the table, which is possible unvalidated only.
+        """Yield the change that adds the key without copying the table, which is possible only without validation.
 
-        So its rows are looked for: an interrupted run may have filled the column or added the key.
+        Orphan rows are looked for afterwards, because an interrupted run may have filled the column or added the key.
         """
         child, parent, column = self.quoted(table), self.quoted(key.parent), self.quoted(key.column)
         parent_column = self.quoted(key.parent_column)

@@ -1,4 +1,4 @@
-"""The catalog of MySQL and of MariaDB: what information_schema says, and what stands in the way of a migration."""
+"""The catalog of MySQL and of MariaDB: what information_schema reports, and the obstacles to a migration."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -75,7 +75,7 @@ class MysqlCatalog(Reader):
                 key,
                 column,
                 parent,
-                # InnoDB treats RESTRICT and NO ACTION alike, and each server reports its own favourite.
+                # InnoDB treats RESTRICT and NO ACTION alike, and each server reports another one of them.
                 "RESTRICT" if on_delete == "NO ACTION" else on_delete,
                 "NO ACTION" if on_update == "RESTRICT" else on_update,
                 parent_column,
@@ -148,7 +148,7 @@ class MysqlCatalog(Reader):
 
     @staticmethod
     def _type(column: str, spelling: str, extra: str, checks: dict[str, Check]) -> ColumnType:
-        """Return the logical type; MariaDB's check that makes a LONGTEXT a JSON is taken out of ``checks``."""
+        """Return the logical type; MariaDB's check that makes a LONGTEXT a JSON is removed from ``checks``."""
         if number := re.fullmatch(r"(big)?int(?:\(\d+\))?( unsigned)?", spelling):
             kind = Id if "auto_increment" in extra else Integer
             return kind(64 if number[1] else 32, bool(number[2]))
@@ -167,7 +167,7 @@ class MysqlCatalog(Reader):
 
     def existing_object(self, name: str, *, of_index: bool = False) -> str | None:
         if of_index:
-            # The name of an index is its table's own.
+            # Index names are unique only within a table.
             return None
         found = self.rows(
             "SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END FROM information_schema.tables "

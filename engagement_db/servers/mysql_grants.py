@@ -21,7 +21,7 @@ class Grants:
             found = _GRANT.match(line)
             if found is None or not _is_of(found[2], database):
                 continue
-            # Of a right to some columns it is enough that there is one.
+            # A right to some of the columns counts as the right.
             rights = {right.strip() for right in re.sub(r"\([^)]*\)", "", found[1]).split(",")}
             table = found[3].replace("``", "`") if found[3] is not None else None
             self._rights.setdefault(table, set()).update(rights)

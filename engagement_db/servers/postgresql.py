@@ -105,12 +105,12 @@ class Postgresql(Server):
         return [f"GRANT USAGE ON SEQUENCE {self.quoted(f'{table}_id_seq')} TO {self.quoted(role)}"]
 
     def shares_sessions(self, database: peewee.Database) -> bool:
-        # Where a pooler was used once, it may be used at the same time.
+        # Once a pooler was used, it may be in use at the same time.
         return self._is_pooled(database) or bool(first_value(database, "SELECT to_regclass(%s) IS NOT NULL", LEASE))
 
     @staticmethod
     def _is_pooled(database: peewee.Database) -> bool:
-        # A pooler tells its clients numbers of its own.
+        # A pooler gives its clients session numbers of its own.
         return bool(first_value(database, "SELECT pg_backend_pid()") != database.connection().info.backend_pid)
 
     def other_deployer(self, database: peewee.Database) -> str | None:
@@ -147,7 +147,7 @@ class Postgresql(Server):
 
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
-        # While a backend waits for a lock, let it check every second that the client is still connected (from 14 on).
+        # While a backend waits for a lock, make it check every second that the client is still connected (from 14 on).
         database.execute_sql(
             "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
         )
@@ -194,7 +194,7 @@ class Postgresql(Server):
     @contextmanager
     def lock_timeout(self, database: peewee.Database, seconds: float) -> Iterator[None]:
         if not database.in_transaction() and self._is_pooled(database):
-            # It would stay with a session that the pooler lends to others.
+            # The setting would stay in a session that the pooler lends to others.
             yield
             return
         milliseconds = f"{max(1, int(seconds * 1000))}ms"

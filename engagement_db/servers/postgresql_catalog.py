@@ -1,4 +1,4 @@
-"""The catalog of PostgreSQL: what pg_catalog says, and what stands in the way of a migration."""
+"""The catalog of PostgreSQL: what pg_catalog reports, and the obstacles to a migration."""
 
 import re
 from typing import Final
@@ -298,7 +298,7 @@ class PostgresqlCatalog(Reader):
                     column,
                 )
             ]
-            # What a function does with a row is known from its text alone.
+            # Only the text of a function shows what it does with a row.
             found += [
                 trigger
                 for name, body in self.rows(

@@ -1,4 +1,4 @@
-"""A clock for tests: the library's time stands still, and moves when it is told to."""
+"""A clock for tests, which stops the library's time and advances it on request."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from engagement_db.orm import bound
 
 
 class Clock:
-    """The time that the library takes for now. It stands still."""
+    """The current time of the library, which is stopped."""
 
     def __init__(self, at: datetime) -> None:
         self.set(at)
@@ -25,7 +25,7 @@ class Clock:
         return self._now
 
     def now(self) -> datetime:
-        """Return the time that it is."""
+        """Return the time of the clock."""
         return self._now
 
     def read(self, zone: tzinfo) -> datetime:

@@ -109,7 +109,7 @@ class EscrowAccount(BaseModel):
         column_name="lastReconciledAt",
         null=True,
         default=None,
-        help_text="When the books of the account were last found to add up.",
+        help_text="When the account was last reconciled without a problem.",
     )
     created_at: Column[datetime] = UTCDateTimeField(
         column_name="createdAt", default=now, help_text="When the account was opened."
@@ -347,7 +347,7 @@ def _has_unique_key() -> bool:
 
 
 def _find_or_insert(wanted: dict[str, Any]) -> EscrowAccount:
-    """Do without the unique index: sessions that open an account of one user wait for each other."""
+    """Find or insert without a unique index: sessions that open an account of one user wait for each other."""
     locked(User.select(User.id).where(User.id == wanted["user"])).first()
     found = _FIND.first(**wanted)
     if found is None:

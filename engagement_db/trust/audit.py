@@ -161,7 +161,7 @@ def _find_problems(
 
 
 def _missing_transactions(replays: list[Replay]) -> Iterator[Problem]:
-    """Yield a problem for each transaction whose trail names one, initiated before it, that is gone."""
+    """Yield a problem for each transaction whose trail names a previous transaction that no longer exists."""
     named = [(replay, replay.first.previous) for replay in replays if replay.first and replay.first.previous]
     there = {replay.row["id"] for replay in replays}
     elsewhere = {previous for _, previous in named} - there
@@ -229,7 +229,7 @@ def _judge_amounts(row: Row, findings: Findings) -> None:
 
 
 def _judge_currency(row: Row, account: Row | None, replay: Replay, findings: Findings) -> None:
-    """Name the account, unless the transaction's own trail contradicts the transaction's currency."""
+    """Blame the account, unless the transaction's own trail contradicts the transaction's currency."""
     if account is None or row["currency_code"] == account["currency_code"]:
         return
     recorded = replay.recorded.get("currency_code")
@@ -328,7 +328,7 @@ def _judge_disputes(row: Row, cases: list[Row], replay: Replay, findings: Findin
 
 @contextlib.contextmanager
 def snapshot() -> Iterator[None]:
-    """Let the reads in this block see one moment; inside a caller's transaction, what that shows."""
+    """Make the reads in this block see one snapshot; inside a caller's transaction, what that shows."""
     database = current()
     if database.in_transaction():
         yield

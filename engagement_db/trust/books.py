@@ -1,4 +1,4 @@
-"""The books over all escrow accounts: whether they add up, and what was changed behind their back."""
+"""The books over all escrow accounts: whether they balance, and what was changed outside the verbs."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from engagement_db.trust.words import AccountStatus, TransactionStatus
 _HOLDING_NOTHING: Final = (AccountStatus.PENDING, AccountStatus.CLOSED)
 _ACCOUNTS: Final = EscrowAccount._meta.table_name
 _TRANSACTIONS: Final = EscrowTransaction._meta.table_name
-# Every foreign key by which a row could have lost its parent, where a server was told not to enforce it.
+# Every foreign key by which a row could have lost its parent while a server did not enforce it.
 _PARENTS: Final = (
     (_TRANSACTIONS, "accountId", _ACCOUNTS),
     (DisputeCase._meta.table_name, "escrowTransactionId", _TRANSACTIONS),
@@ -50,7 +50,7 @@ class Reconciliation:
 def find_book_problems(limit: int) -> Iterator[Problem]:
     """Yield what is wrong with the books: balances first, then transactions and cases in the order of ids, orphans.
 
-    At most ``limit`` balances and orphans of each table, of the others all.
+    At most ``limit`` balances and orphans of each table; all other problems.
     """
     yield from _account_problems(limit)
     for page in audit_trails():
@@ -121,7 +121,7 @@ def _unknown_statuses() -> list[str]:
 def _wrong_accounts(most: int, unknown: Sequence[str]) -> Any:
     account, row = EscrowAccount, EscrowTransaction
     is_held = row.status.in_(HOLDS_FUNDS)
-    # By name, not as all but the others: SQLite would read the whole table for that.
+    # By name, because for all but the others SQLite would read the whole table.
     wanted = [peewee.Value(status, converter=False) for status in (*HOLDS_FUNDS, *unknown)]
     sums = row.select(
         row.account.alias("account_id"),

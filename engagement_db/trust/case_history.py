@@ -136,7 +136,7 @@ def is_active(case: Row) -> bool:
 
 
 def _is_close(time: datetime | None, other: datetime | None) -> bool:
-    """Whether two times are the same but for the clocks of the machines that wrote them."""
+    """Whether two times differ by no more than the clocks of two machines may."""
     return time is not None and other is not None and abs(time - other) <= CLOCK_SKEW
 
 

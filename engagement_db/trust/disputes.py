@@ -82,7 +82,7 @@ class DisputeCase(Queues, BaseModel):
         object_id_name="escrow_transaction_id",
         backref="dispute_cases",
         on_delete="RESTRICT",
-        help_text="The transaction in dispute, whose money stays where it is meanwhile.",
+        help_text="The disputed transaction, whose money stays in the account meanwhile.",
     )
     opened_by: Reference[User] = ReferenceField(
         User,
@@ -114,7 +114,7 @@ class DisputeCase(Queues, BaseModel):
     reason_code: Column[str] = VarcharField(
         max_length=80, column_name="reasonCode", help_text="Why the case was opened, in the service's own words."
     )
-    summary: Column[str] = TextField(help_text="What the case is about, as it was told at first or edited since.")
+    summary: Column[str] = TextField(help_text="What the case is about, as given at first or edited since.")
     customer_deadline_at: Column[datetime | None] = UTCDateTimeField(
         column_name="customerDeadlineAt",
         null=True,

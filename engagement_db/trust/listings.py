@@ -1,8 +1,8 @@
 """Pages of accounts, transactions, cases and events with filters, each on an index.
 
-Rows are in the order of their ids, newest first: that is the order which an index on the filtered column has anyway.
-A filter without an index of its own is taken beside one that has an index, and refused alone: it would read the
-whole table. So is a final status of transactions, of which there are ever more.
+Rows are in the order of their ids, newest first, which is the order of an index on the filtered column. A filter
+without an index of its own is taken beside one that has an index, and refused alone: it would read the whole table. So
+is a final status of transactions, because their number only grows.
 """
 
 from collections.abc import Iterable

@@ -63,7 +63,7 @@ def _active_case_of(cases: Any) -> Statement:
 
 
 def refuse_while_disputed(transaction: "EscrowTransaction", verb: str) -> None:
-    """Raise InvalidTransition if an active dispute case decides over the transaction."""
+    """Raise InvalidTransition if the transaction has an active dispute case, which decides."""
     case = active_case(transaction)
     if case is not None:
         raise InvalidTransition(

@@ -1,4 +1,4 @@
-"""What a trust desk looks at first: the money by status, the cases by age, and the releases ahead."""
+"""An overview for a trust desk: the money by status, the cases by age, and the releases ahead."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The values of a call, in a form that an audit trail keeps and that equal calls share."""
+"""The values of a call, in the form in which an audit trail keeps them; equal calls have equal values."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a disputes desk asks: which active cases, in which order. Read only."""
+"""The queues of a disputes desk: which active cases, in which order. Read only."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final

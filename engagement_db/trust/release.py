@@ -59,8 +59,8 @@ def release_due(limit: int = 100, *, by: User | int | None = None, at: datetime 
     attempts; ``by`` is the user (a row or an id) who acts, None for the system itself; ``at`` is an aware time, by
     default now.
 
-    Returns what was released and what could not be, with the reason; the queue goes on behind it. Raises
-    RefusedValue for a limit out of bounds, and NotFound for an unknown user; nothing was released then. Uses
+    Returns what was released and what could not be, with the reason; the queue continues after it. Raises RefusedValue
+    for a limit out of bounds, and NotFound for an unknown user; nothing was released then. Uses
     escrow_transactions_status_scheduled_release_at and primary keys.
     """
     most = validate_limit(EscrowTransaction._meta.table_name, limit, QUEUE_LIMIT)

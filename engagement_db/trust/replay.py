@@ -5,8 +5,8 @@ the transaction came from and went (``from``, ``to``) and its amounts, so every 
 compared. The platform's action says where it went; amounts stand in its first entry only, and an entry of ``type``
 update names the columns that were changed, without their values: they are unknown until the next entry that names them.
 
-Rows that are older than the adoption of their database may have no trail, or one without a beginning; they are judged
-by what is there.
+Rows that are older than the adoption of their database may have no trail, or one without a beginning; they are checked
+by the entries that exist.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ AMOUNTS: Final[Mapping[str, str]] = {"amount": "amount", "fee": "fee_amount", "n
 
 @dataclass(slots=True)
 class Entry:
-    """One entry: what it says about the transaction, and nothing where it says nothing.
+    """One entry: what it says about the transaction; a field is empty if it says nothing.
 
     ``recorded`` holds amounts and currency by field name; ``payload`` what the transaction was initiated with;
     ``account`` what its account was then, ``previous`` the transaction initiated before it; ``edited`` and ``repaired``
@@ -194,7 +194,7 @@ class Replay:
                 self._add(ProblemKind.SETTLEMENT, "status", f"{self._settlements[0]}, once", found)
 
     def _repaired(self, entry: Entry) -> None:
-        """Start again from what a repair made of the row."""
+        """Continue from the values that a repair wrote."""
         self.status = entry.after
         self._settlements = [entry.after] if entry.after in _SETTLED else []
         for name in entry.repaired:

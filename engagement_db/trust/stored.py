@@ -1,4 +1,4 @@
-"""Rows as they are stored: read without the checks of the models, since what is audited may be damaged."""
+"""Rows as they are stored, read without the checks of the models, because audited rows may be damaged."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -35,12 +35,12 @@ class Total:
 
 
 def escrow_totals() -> list[Total]:
-    """Return what all transactions come to, by status and currency, exactly. Reads every transaction once."""
+    """Return the exact totals of all transactions, by status and currency. Reads every transaction once."""
     return _totals(EscrowTransaction.select())
 
 
 def escrow_totals_per_owner(owners: Iterable[User | int]) -> list[Total]:
-    """Return what the transactions of these owners' projects come to, by owner, status and currency.
+    """Return the totals of the transactions of these owners' projects, by owner, status and currency.
 
     ``owners`` are at most 1000 users, rows or ids. Uses projects_owner_id_idx and
     escrow_transactions_project_id.
@@ -50,7 +50,7 @@ def escrow_totals_per_owner(owners: Iterable[User | int]) -> list[Total]:
 
 
 def escrow_totals_per_project(projects: Iterable[Project | int]) -> list[Total]:
-    """Return what the transactions of these projects come to, by project, status and currency.
+    """Return the totals of the transactions of these projects, by project, status and currency.
 
     ``projects`` are at most 1000 rows or ids. Uses escrow_transactions_project_id.
     """
@@ -73,10 +73,10 @@ def _totals(query: Any, **group: Any) -> list[Total]:
 
 
 def units(amount: Any) -> Any:
-    """Return an expression for a money column that adds up exactly."""
+    """Return an expression for a money column whose sum is exact."""
     if servers.of(current()).has_exact_sum:
         return amount
-    # Doubles do not add up: 0.1 + 0.2. Ten-thousandths as integers do.
+    # A sum of doubles is not exact (0.1 + 0.2); one of ten-thousandths as integers is.
     scale = peewee.Value(10**MONEY_PLACES, converter=False)
     whole = amount.cast("INTEGER")
     return whole * scale + peewee.fn.ROUND((amount - whole) * scale).cast("INTEGER")

@@ -1,7 +1,7 @@
 """Escrow transactions, and the verbs that move money.
 
-A verb that needs several rows locks the transaction first, then its account, then its dispute case. What it decides
-by, it reads under these locks.
+A verb that needs several rows locks the transaction first, then its account, then its dispute case. Whatever decides is
+read under these locks.
 """
 
 from collections.abc import Mapping
@@ -99,7 +99,7 @@ class EscrowTransaction(BaseModel):
         help_text="The account that holds the money.",
     )
     reference: Column[str] = VarcharField(
-        max_length=120, help_text="The caller's own name of the payment, and the key that makes initiate idempotent."
+        max_length=120, help_text="The caller's name for the payment, and the key that makes initiate idempotent."
     )
     external_id: Column[str | None] = VarcharField(
         max_length=120,
@@ -178,7 +178,7 @@ class EscrowTransaction(BaseModel):
         column_name="scheduledReleaseAt",
         null=True,
         default=None,
-        help_text="When the money is due to be released, or NULL for never by itself.",
+        help_text="When the money is due to be released, or NULL if it is not released automatically.",
     )
     released_at: Column[datetime | None] = UTCDateTimeField(
         column_name="releasedAt", null=True, default=None, help_text="When the money was released, or NULL."
@@ -482,7 +482,7 @@ def _lock(*models: type[peewee.Model]) -> Statement:
 
 _LOCK: Final = _lock(EscrowTransaction)
 _LOCK_WITH_ACCOUNT: Final = _lock(EscrowTransaction, EscrowAccount)
-# What was initiated last, by anybody, is what a deleted row is missed by.
+# The transaction initiated last is recorded, so that its deletion is noticed.
 _LOCK_ACCOUNT: Final = Statement(
     lambda: locked(
         EscrowAccount.select(
