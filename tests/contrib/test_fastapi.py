@@ -1,5 +1,6 @@
 """Services built with FastAPI: connections, problem documents, health, and a sample service with its own tests."""
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,32 @@ def test_a_dependency_may_be_connected(app, pooled):
 
     assert TestClient(app).get("/me", params={"viewer_id": 1}).json() == "Ada"
     assert TestClient(app).get("/me", params={"viewer_id": 7}).status_code == 404
+
+
+def test_what_would_run_without_its_connection_is_refused_when_it_is_declared():
+    def dependency():
+        yield edb.User.select().count()
+
+    async def endpoint(): ...
+
+    async def stream():
+        yield edb.User.select().count()
+
+    for function in (dependency, endpoint, stream):
+        with pytest.raises(TypeError, match=rf"{function.__name__} is .*; declare it with def and return"):
+            contrib.connected(function)
+    router = fastapi.APIRouter(route_class=contrib.ConnectedRoute)
+    with pytest.raises(TypeError, match="dependency is a generator"):
+        router.add_api_route("/count", dependency)
+    router.add_api_route("/sleep", endpoint)
+
+
+def test_routes_that_were_declared_before_the_installation_are_refused_by_name():
+    app = fastapi.FastAPI()
+    app.get("/sleep")(asyncio.sleep)
+    app.get("/count")(lambda: edb.User.select().count())
+    with pytest.raises(RuntimeError, match=r"^call install\(app\) before .* are declared: /count .* no connection"):
+        contrib.install(app)
 
 
 def test_what_passes_says_when_to_try_again(app, pooled):
