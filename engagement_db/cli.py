@@ -129,10 +129,12 @@ def main(context: click.Context, url: str | None, require_url: bool, lock_timeou
 @_to_option("The last revision to apply, by name or number (default: all).")
 @click.option("--dry-run", is_flag=True, help="Only print the steps that would be applied.")
 @click.option(
-    "--stand-ins", is_flag=True, help="First create the platform's tables that are missing: for scratch databases only."
+    "--stub-tables",
+    is_flag=True,
+    help="First create the platform's tables that are missing: for scratch databases only.",
 )
 def migrate(
-    url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool, stand_ins: bool
+    url: str | None, require_url: bool, lock_timeout: float | None, to: str | None, dry_run: bool, stub_tables: bool
 ) -> None:
     """Apply the pending revisions."""
     from engagement_db.schema import runner
@@ -140,33 +142,33 @@ def migrate(
 
     target = settings.choose_target(url, require_url=require_url)
     if dry_run:
-        _print_plan(target, to, stand_ins)
+        _print_plan(target, to, stub_tables)
         return
 
     def refuse_before_the_file_is_made() -> None:
         # The migration would refuse the same, but connecting has created the file by then.
         if settings.is_missing_file(target):
-            _plan_of_new_file(target, to, stand_ins)
+            _plan_of_new_file(target, to, stub_tables)
 
     with unfailing_output(), _database(target, "Migrating", first=refuse_before_the_file_is_made) as database:
         done = runner.migrate(
             database,
             to=to,
             lock_timeout_seconds=settings.lock_timeout_seconds(lock_timeout),
-            prepare=create_stub_tables if target.is_default or stand_ins else None,
+            prepare=create_stub_tables if target.is_default or stub_tables else None,
             report=click.echo,
         )
         click.echo(f"Applied {_listed(done)}." if done else "Nothing to apply.")
 
 
-def _plan_of_new_file(target: settings.Target, to: str | None, stand_ins: bool) -> list[tuple[str, str, bool]]:
-    return _plan(target, to, stand_ins, servers.family(settings.unconnected(target)), servers.Catalog(), ())
+def _plan_of_new_file(target: settings.Target, to: str | None, stub_tables: bool) -> list[tuple[str, str, bool]]:
+    return _plan(target, to, stub_tables, servers.family(settings.unconnected(target)), servers.Catalog(), ())
 
 
 def _plan(
     target: settings.Target,
     to: str | None,
-    stand_ins: bool,
+    stub_tables: bool,
     server: servers.Server,
     live: servers.Catalog,
     applied: Sequence[str],
@@ -175,23 +177,23 @@ def _plan(
     from engagement_db.schema.simulate import Simulation
     from engagement_db.schema.stub_tables import STUB_TABLES
 
-    stubs = STUB_TABLES if target.is_default or stand_ins else ()
+    stubs = STUB_TABLES if target.is_default or stub_tables else ()
     simulation = Simulation(runner.load(), server, live, applied, stubs)
     return preview.plan(simulation, runner.select_pending(simulation.revisions, applied, to))
 
 
-def _print_plan(target: settings.Target, to: str | None, stand_ins: bool) -> None:
+def _print_plan(target: settings.Target, to: str | None, stub_tables: bool) -> None:
     from engagement_db.schema import runner
 
     if settings.is_missing_file(target):
         click.secho(f"Dry run on {target}; the file would be created", fg="blue")
-        plan = _plan_of_new_file(target, to, stand_ins)
+        plan = _plan_of_new_file(target, to, stub_tables)
     else:
         with _database(target, "Dry run on") as database:
             current = runner.status(database)
             current.require_consistent()
             live = servers.read(database)
-            plan = _plan(target, to, stand_ins, servers.of(database), live, current.applied)
+            plan = _plan(target, to, stub_tables, servers.of(database), live, current.applied)
     for revision, title, is_applied in plan:
         click.echo(f"{revision}: {title}{' (already applied)' if is_applied else ''}")
     names = list(dict.fromkeys(revision for revision, _, _ in plan))
@@ -531,7 +533,7 @@ def _database(
 def _existing(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
     """Do the same for a database whose file must exist: connecting would create it."""
     if settings.is_missing_file(target):
-        options = "" if target.is_default else " --stand-ins"
+        options = "" if target.is_default else " --stub-tables"
         raise ConfigurationError(
             f"{target} does not exist. Run `engagement-db migrate{options}` to create it, or name another database "
             "with --database."

@@ -32,7 +32,7 @@ NOBODY_THERE = "postgresql://app:s3cret-word@127.0.0.1:1/platform"
 
 @pytest.fixture
 def platform_url(url: str) -> str:
-    """A database with empty stand-ins for the platform's tables."""
+    """A database with empty stub tables for the platform's tables."""
     with contextlib.closing(open_database(url)) as database:
         stub_tables.create_stub_tables(database)
     return url
@@ -90,10 +90,10 @@ def test_a_migration_that_is_refused_leaves_no_file(folder: Path, options: list[
     assert list(folder.iterdir()) == []
 
 
-def test_stand_ins_are_created_in_a_scratch_database_that_is_named(url: str) -> None:
-    planned = engagement_db("migrate", "--dry-run", "--stand-ins", "--database", url)
+def test_stub_tables_are_created_in_a_scratch_database_that_is_named(url: str) -> None:
+    planned = engagement_db("migrate", "--dry-run", "--stub-tables", "--database", url)
     assert f"Would apply {len(REVISIONS)} revisions" in planned.stdout, planned.words
-    done = engagement_db("migrate", "--stand-ins", "--database", url)
+    done = engagement_db("migrate", "--stub-tables", "--database", url)
     assert done.code == 0, done.words
     with contextlib.closing(open_database(url)) as database:
         assert {"users", "projects", "gigs"} <= set(database.get_tables())
@@ -215,7 +215,7 @@ def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) 
         *(
             (
                 [verb, "--database", "sqlite:///nothing.db"],
-                "nothing.db does not exist. Run `engagement-db migrate --stand-ins`",
+                "nothing.db does not exist. Run `engagement-db migrate --stub-tables`",
             )
             for verb in VERBS[1:]
         ),

@@ -24,13 +24,13 @@ def test_the_walk_of_the_contract_is_drawn_as_it_is():
 
 def sent(url, path):
     """What `migrate` sends, without quotes and line breaks."""
-    command = engagement_db_command("migrate", url, "--stand-ins")
+    command = engagement_db_command("migrate", url, "--stub-tables")
     if family(url) == "sqlite":
         assert start(command, record(path)).wait().code == 0
         statements = path.read_text().splitlines()
     else:
         with CutProxy(url) as proxy:
-            deployer = start(engagement_db_command("migrate", proxy.own_url, "--stand-ins"))
+            deployer = start(engagement_db_command("migrate", proxy.own_url, "--stub-tables"))
             proxy.watch(deployer.process)
             assert deployer.wait().code == 0
             statements = proxy.statements

@@ -181,7 +181,7 @@ def test_the_directory_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.T
 
 
 def test_a_named_database_gets_no_stub_tables(folder: Path) -> None:
-    """Only the default gets stand-ins: a database that somebody named has to have the platform's tables."""
+    """Only the default gets stub tables: a database that somebody named has to have the platform's tables."""
     url = f"sqlite:///{folder / 'named.db'}"
     result = pw_migrate(folder, "migrate", "--database", url)
     assert result.code == 1

@@ -32,7 +32,7 @@ IS_MYSQL = ("mariadb", "mysql")
 
 @pytest.fixture
 def stubs(url: str) -> Iterator[peewee.Database]:
-    """A database of minimal stand-ins for the platform's tables, with a few rows."""
+    """A database of minimal stub tables for the platform's tables, with a few rows."""
     with contextlib.closing(open_database(url)) as database:
         create_stub_tables(database)
         execute(
