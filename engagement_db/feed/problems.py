@@ -15,7 +15,8 @@ def find_feed_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
     """Return comments without a post, replies to comments on other posts, and cycles of replies.
 
     A part of ``find_problems``. At most ``limit`` (1 to 1000) of each, by id. Changes and locks nothing. Reads each
-    comment twice, and looks up its post and its parent by primary key.
+    comment twice, and looks up its post and its parent by primary key; posts in their order, along
+    feed_comments_post_id_created_at.
     """
     most = validate_limit(FeedComment._meta.table_name, limit, PROBLEMS_LIMIT)
     return [*_orphans(most), *_foreign_parents(most), *_cycles(most)]
@@ -27,8 +28,9 @@ def _problem(kind: ProblemKind, key: int, column: str, expected: str, found: str
 
 def _orphans(most: int) -> Iterator[Problem]:
     query: Any = FeedComment.select(FeedComment.id, FeedComment.post)
-    query = query.join(FeedPost, peewee.JOIN.LEFT_OUTER).where(FeedPost.id.is_null()).order_by(FeedComment.id)
-    for key, post in query.limit(most).tuples():
+    query = query.join(FeedPost, peewee.JOIN.LEFT_OUTER).where(FeedPost.id.is_null())
+    # In this order posts are looked up one after the other, not each from another page of a table that may be large.
+    for key, post in sorted(query.order_by(FeedComment.post, FeedComment.created_at).limit(most).tuples()):
         yield _problem(ProblemKind.ORPHAN, key, "postId", "a row of feed_posts", str(post))
 
 

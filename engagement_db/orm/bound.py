@@ -118,9 +118,11 @@ def current() -> peewee.Database:
     scoped = _scoped.get()
     if scoped is not None:
         return scoped
-    database = target(models[0]._meta.database)
+    first = models[0]._meta.database
+    database = target(first)
     for model in models:
-        if target(model._meta.database) is not database:
+        bound = model._meta.database
+        if bound is not first and target(bound) is not database:
             raise ConfigurationError(
                 f"{models[0]._meta.table_name} is bound to one database and {model._meta.table_name} to another; "
                 "bind all of engagement_db.MODELS, or call engagement_db.bind_ctx(database). Nothing was sent."

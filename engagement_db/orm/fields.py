@@ -560,6 +560,11 @@ class JsonField(Column[Any], _Converting, peewee.JSONField):
         return super()._compare(left, equal, same, right, as_text)  # type: ignore[misc]
 
 
+_CONTAINERS: Final = (dict, list, tuple)
+# What has to be looked at in a document: everything else is as it is on every server.
+_CHECKED: Final = (*_CONTAINERS, int)
+
+
 def _checked_document(value: Any) -> Any:
     return Unknown(value, dict) if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -569,7 +574,7 @@ def _read_document(value: Any) -> Any:
 
 
 def _check_document(value: object, depth: int) -> None:
-    if isinstance(value, dict | list | tuple):
+    if isinstance(value, _CONTAINERS):
         if depth == 0:
             raise ValueError(f"it is nested more than {JSON_DEPTH} levels deep")
         if isinstance(value, dict):
@@ -577,7 +582,8 @@ def _check_document(value: object, depth: int) -> None:
                 if not isinstance(key, str):
                     raise TypeError(f"the key {shown(key)} is not text")
         for item in value.values() if isinstance(value, dict) else value:
-            _check_document(item, depth - 1)
+            if isinstance(item, _CHECKED):
+                _check_document(item, depth - 1)
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise ValueError("it holds an integer beyond 64 bits; pass it as text")
 
@@ -585,10 +591,10 @@ def _check_document(value: object, depth: int) -> None:
 def _with_lists(value: Any) -> Any:
     """Return the document with a list for each tuple, as JSON would return it."""
     if isinstance(value, dict):
-        items = {key: _with_lists(item) for key, item in value.items()}
-        return items if any(items[key] is not value[key] for key in items) else value
+        parts = {key: _with_lists(item) for key, item in value.items() if isinstance(item, _CONTAINERS)}
+        return {**value, **parts} if any(parts[key] is not value[key] for key in parts) else value
     if isinstance(value, list | tuple):
-        entries = [_with_lists(item) for item in value]
+        entries = [_with_lists(item) if isinstance(item, _CONTAINERS) else item for item in value]
         is_same = isinstance(value, list) and all(map(operator.is_, entries, value))
         return value if is_same else entries
     return value

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def entries_of(row: "EscrowTransaction") -> list[Any]:
     """Return the entries of a transaction's audit trail; a document that is not a list counts as one entry."""
-    trail = row.audit_trail
+    # Not as an attribute, for which the document is written out so that a change inside it is noticed.
+    trail = row.__data__.get("audit_trail")
     if not trail:
         return []
     return trail if isinstance(trail, list) else [trail]
