@@ -75,6 +75,9 @@ class Server(Dialect, ABC):
     open_transactions_sql: ClassVar[str | None] = None
     session_id_sql: ClassVar[str | None] = None
     progress_sql: ClassVar[str | None] = None
+    # A session that holds the migration lock and sends nothing for so long is ended by the server: its deployer, or the
+    # network between them, is gone, and nothing else would tell the server for hours.
+    silence_seconds: ClassVar[int] = 30
 
     @abstractmethod
     def read(self, database: peewee.Database) -> Catalog:

@@ -161,8 +161,10 @@ class Mysql(Server):
             lambda: self._lock_holder(database),
             timeout_seconds,
         )
+        read_sql, write_sql = "SELECT @@SESSION.wait_timeout", "SET SESSION wait_timeout = {}"
         try:
-            yield
+            with session_setting(database, read_sql, write_sql, str(self.silence_seconds)):
+                yield
         finally:
             with suppress(peewee.PeeweeException):
                 database.execute_sql(f"SELECT RELEASE_LOCK({_LOCK_NAME})")

@@ -1,7 +1,7 @@
 """PostgreSQL: enum types, indexes built concurrently, constraints validated after they are added."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -148,19 +148,31 @@ class Postgresql(Server):
     @contextmanager
     def migration_lock(self, database: peewee.Database, timeout_seconds: float) -> Iterator[None]:
         # While a backend waits for a lock, make it check every second that the client is still connected (from 14 on).
-        database.execute_sql(
-            "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'"
+        wanted = {
+            "client_connection_check_interval": "1s",
+            "idle_in_transaction_session_timeout": f"{self.silence_seconds}s",
+            "idle_session_timeout": f"{self.silence_seconds}s",
+        }
+        usual = dict(
+            database.execute_sql(
+                "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", (list(wanted),)
+            ).fetchall()
         )
-        wait_for_migration_lock(
-            lambda: first_value(database, "SELECT pg_try_advisory_lock(%s, %s)", *_LOCK_KEYS),
-            lambda: self._lock_holder(database) or "it was released just now",
-            timeout_seconds,
-        )
+        _set_all(database, {name: wanted[name] for name in usual})
         try:
-            yield
+            wait_for_migration_lock(
+                lambda: first_value(database, "SELECT pg_try_advisory_lock(%s, %s)", *_LOCK_KEYS),
+                lambda: self._lock_holder(database) or "it was released just now",
+                timeout_seconds,
+            )
+            try:
+                yield
+            finally:
+                with suppress(peewee.PeeweeException):
+                    database.execute_sql("SELECT pg_advisory_unlock(%s, %s)", _LOCK_KEYS)
         finally:
             with suppress(peewee.PeeweeException):
-                database.execute_sql("SELECT pg_advisory_unlock(%s, %s)", _LOCK_KEYS)
+                _set_all(database, usual)
 
     def lagging_sequence(self, database: peewee.Database, table: str) -> tuple[int, int, str] | None:
         # Rows first: what is inserted meanwhile can only raise the sequence.
@@ -323,6 +335,11 @@ class Postgresql(Server):
         name = enum_type_name(table, column.name)
         for user in catalog.enum_type_users(name, table):
             yield f"{user} has the type {name}, from which this rollback removes a label"
+
+
+def _set_all(database: peewee.Database, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        database.execute_sql("SELECT set_config(%s, %s, false)", (name, value))
 
 
 POSTGRESQL = Postgresql()

@@ -11,6 +11,7 @@ from typing import Any
 import commands
 import pytest
 import servers
+from cluster_plays import stopped_after
 from commands import FIRST_THREE, Deployer, Ended, copy_scripts, engagement_db_command, pw_migrate_command
 from cut_proxy import CutProxy, Point
 from independent_catalog import Snapshot, definitions, history, rows
@@ -158,6 +159,38 @@ def test_a_lock_never_outlives_its_process(platform: str, tmp_path: Path) -> Non
     ended = waiting.wait()
     assert ended.code == 0, ended.words
     assert history(platform) == list(REVISIONS)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_deployer_from_which_nothing_more_is_heard_is_replaced(platform: str, number: int) -> None:
+    if family(platform) == "sqlite":
+        pytest.skip("the operating system has the lock of a file, and knows which processes there are")
+    with stopped_after("CREATE TABLE feed_comments", migrate(platform, number)) as stopped:
+        succeed(migrate(platform))
+        succeed(take_back_all(platform))
+        before = definitions(platform)
+    ended = stopped.wait()
+    assert ended.code in (1, 2), ended.words
+    assert "Traceback" not in ended.words
+    assert definitions(platform) == before
+    assert history(platform) == []
+
+
+def test_a_session_is_as_patient_after_the_lock_as_before(platform: str) -> None:
+    settings = {
+        "mysql": "SELECT @@SESSION.wait_timeout",
+        "mariadb": "SELECT @@SESSION.wait_timeout",
+        "postgres": "SELECT name, setting FROM pg_settings WHERE name IN ('client_connection_check_interval', "
+        "'idle_session_timeout', 'idle_in_transaction_session_timeout') ORDER BY 1",
+        "sqlite": "PRAGMA busy_timeout",
+    }
+    question = settings[family(platform)]
+    database = open_database(platform)
+    with database.connection_context():
+        before = database.execute_sql(question).fetchall()
+        with hold_migration_lock(database):
+            assert database.execute_sql(question).fetchall() != before or family(platform) == "sqlite"
+        assert database.execute_sql(question).fetchall() == before
 
 
 # Point nine: errors for people.

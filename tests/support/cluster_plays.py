@@ -31,6 +31,7 @@ from engagement_db.orm.urls import open_database
 from engagement_db.schema import script_files
 from engagement_db.schema.lease import Lease
 from engagement_db.schema.stub_tables import create_stub_tables
+from engagement_db.servers import Server
 from engagement_db.testing import make_user
 
 ROUNDS = 20 if os.environ.get("ENGAGEMENT_DB_EVERY_POINT") else 3
@@ -117,6 +118,7 @@ def struck(what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)") -
 
 def _shorten_lease() -> None:
     Lease.__init__.__defaults__ = (LEASE_SECONDS,)
+    Server.silence_seconds = int(LEASE_SECONDS)
 
 
 def start_deployer(command: list[str], prepare: Callable[[], None] = _shorten_lease) -> Deployer:
