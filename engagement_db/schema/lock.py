@@ -1,9 +1,9 @@
 """The migration lock: one deployer of a database at a time.
 
-It belongs to the session, so it never outlives its process, nor its machine by more than ``silence_seconds``, and nothing
-has to be cleaned up. On a Galera cluster and behind a pooler, where not all sessions see each other's locks, it is a
-lease. Once a database has a lease, deployers with a session of their own take it too, and its holder waits until no
-session has the lock.
+It belongs to the session, so it never outlives its process, nor its machine by more than ``silence_seconds``, and
+nothing has to be cleaned up. On a Galera cluster and behind a pooler, where not all sessions see each other's locks, it
+is a lease. Once a database has a lease, deployers with a session of their own take it too, and its holder waits until
+no session has the lock.
 """
 
 from collections.abc import Iterator
