@@ -23,6 +23,9 @@ CONSTANTS = {
     "EVERYTHING": "A viewer who sees all posts: a job or a moderator.",
     "JSON_NULL": "The JSON document `null`, as against no document at all (`None`, SQL NULL).",
     "MODELS": "All models, parents before their children.",
+    "Money": "An exact amount: taken as a whole number or text such as `12.50`, not as a float; in JSON it is text.",
+    "UTCTime": "A time with a zone is taken, and becomes UTC; a naive one is refused.",
+    "Document": "What a metadata column holds: anything that JSON can say.",
 }
 # Read rather than imported: the frameworks may be missing here, and pytest wraps its fixtures.
 OF_FRAMEWORKS = ("engagement_db.contrib.fastapi", "engagement_db.contrib.pydantic", "engagement_db.pytest_plugin")
@@ -82,8 +85,13 @@ def spelled(annotated: str) -> str:
 
 
 def in_source(module: str) -> Iterator[str]:
-    """The lines of the functions and classes of a module."""
-    for node in ast.parse(Path(importlib.util.find_spec(module).origin).read_text("utf-8")).body:
+    """The lines of the functions, classes and types of a module."""
+    nodes = ast.parse(Path(importlib.util.find_spec(module).origin).read_text("utf-8")).body
+    # What type checkers read, and in its place what runs.
+    nodes = [inner for node in nodes for inner in (node.orelse if isinstance(node, ast.If) else [node])]
+    for node in nodes:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Annotated["):
+            yield f"### {node.targets[0].id}\n\n{CONSTANTS[node.targets[0].id]}\n"
         if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
             continue
         yield f"### {node.name}\n"

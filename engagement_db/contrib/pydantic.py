@@ -88,10 +88,14 @@ if TYPE_CHECKING:
 else:
 
     class Read:
+        """``Read[FeedPost]`` is ``read_schema(FeedPost)``; a type checker takes it for the row."""
+
         def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
             return read_schema(model)
 
     class Create:
+        """``Create[FeedPost]`` is ``create_schema(FeedPost)``; a type checker takes it for a row."""
+
         def __class_getitem__(cls, model: type[Model]) -> type[BaseModel]:
             return create_schema(model)
 
