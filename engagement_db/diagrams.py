@@ -19,9 +19,21 @@ class Arrow(NamedTuple):
     label: str
 
 
-def relations(tables: Iterable[Table]) -> list[Arrow]:
-    """Return an arrow from each parent to each table that refers to it, labelled with the column."""
-    return [Arrow(key.parent, table.name, key.column) for table in tables for key in table.foreign_keys]
+class Relation(NamedTuple):
+    """A foreign key."""
+
+    parent: str
+    child: str
+    column: str
+    is_nullable: bool
+
+
+def relations(tables: Iterable[Table]) -> Iterator[Relation]:
+    """Yield the foreign keys of these tables."""
+    for table in tables:
+        nullable = {column.name for column in table.columns if column.null}
+        for key in table.foreign_keys:
+            yield Relation(key.parent, table.name, key.column, key.column in nullable)
 
 
 def escrow_moves() -> list[Arrow]:
@@ -70,10 +82,10 @@ def draw(name: str, language: str, tables: Sequence[Table]) -> str:
     if language == "svg":
         return _in_svg(draw(name, "dot", tables))
     if name == "tables":
-        lines = _tables_in_mermaid(tables) if language == "mermaid" else _in_dot(relations(tables), "box")
+        lines = _tables_in_mermaid(tables) if language == "mermaid" else _tables_in_dot(tables)
     else:
         first, moves = MOVES[name]
-        lines = _moves_in_mermaid(first, moves()) if language == "mermaid" else _in_dot(moves(), "ellipse")
+        lines = _moves_in_mermaid(first, moves()) if language == "mermaid" else _moves_in_dot(moves())
     return "\n".join(lines)
 
 
@@ -88,10 +100,16 @@ def _joined(arrows: Iterable[Arrow]) -> list[Arrow]:
 def _tables_in_mermaid(tables: Iterable[Table]) -> Iterator[str]:
     yield "erDiagram"
     yield "    direction LR"
-    for table in tables:
-        nullable = {column.name for column in table.columns if column.null}
-        for parent, child, column in relations([table]):
-            yield f"    {parent} {'|o' if column in nullable else '||'}--o{{ {child} : {column}"
+    for parent, child, column, is_nullable in relations(tables):
+        yield f"    {parent} {'|o' if is_nullable else '||'}--o{{ {child} : {column}"
+
+
+def _tables_in_dot(tables: Iterable[Table]) -> Iterator[str]:
+    yield "digraph {"
+    yield "    rankdir=LR; node [shape=box]; edge [dir=both, arrowhead=crowodot];"
+    for parent, child, column, is_nullable in relations(tables):
+        yield f'    "{parent}" -> "{child}" [label="{column}", arrowtail={"teeodot" if is_nullable else "teetee"}];'
+    yield "}"
 
 
 def _moves_in_mermaid(first: str, arrows: Sequence[Arrow]) -> Iterator[str]:
@@ -104,9 +122,9 @@ def _moves_in_mermaid(first: str, arrows: Sequence[Arrow]) -> Iterator[str]:
         yield f"    {last} --> [*]"
 
 
-def _in_dot(arrows: Iterable[Arrow], shape: str) -> Iterator[str]:
+def _moves_in_dot(arrows: Iterable[Arrow]) -> Iterator[str]:
     yield "digraph {"
-    yield f"    rankdir=LR; node [shape={shape}];"
+    yield "    rankdir=LR; node [shape=ellipse];"
     for source, target, label in arrows:
         yield f'    "{source}" -> "{target}" [label="{label}"];'
     yield "}"

@@ -30,12 +30,14 @@ def test_the_pages_show_the_diagrams_of_the_contract():
 
 
 def test_every_foreign_key_is_drawn_as_it_is():
-    lines = printed("tables").splitlines()
+    lines, dot = printed("tables").splitlines(), printed("tables", "--format", "dot").splitlines()
     for model in edb.MODELS:
         for reference in model._meta.refs:
             end = "|o" if reference.null else "||"
             parent, child = reference.rel_model._meta.table_name, model._meta.table_name
             assert f"    {parent} {end}--o{{ {child} : {reference.column_name}" in lines
+            tail = "teeodot" if reference.null else "teetee"
+            assert f'    "{parent}" -> "{child}" [label="{reference.column_name}", arrowtail={tail}];' in dot
 
 
 def test_a_verb_is_drawn_exactly_where_it_is_allowed(engagement_db_database):
