@@ -148,7 +148,7 @@ def test_status_lists_applied_and_pending_revisions(platform_url: str) -> None:
 
 
 @pytest.mark.usefixtures("first_three")
-def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_url: str) -> None:
+def test_an_inconsistent_history_is_reported_and_nothing_is_done(platform_url: str) -> None:
     assert engagement_db("migrate", "--database", platform_url, "--to", FIRST_THREE[1]).code == 0
     let_names_repeat(platform_url)
     with contextlib.closing(open_database(platform_url)) as database:
@@ -173,7 +173,7 @@ def test_a_history_that_cannot_be_trusted_is_named_and_nothing_is_done(platform_
 
 
 @pytest.mark.usefixtures("first_three")
-def test_rollback_counts_rows_and_refuses_to_throw_them_away(platform_url: str) -> None:
+def test_rollback_counts_rows_and_refuses_to_delete_them(platform_url: str) -> None:
     options = ["--database", platform_url]
     assert engagement_db("migrate", *options).code == 0
     execute(
@@ -399,7 +399,7 @@ def run_into(output: str, folder: Path, program: str, *arguments: str, errors: b
 
 @pytest.mark.parametrize("output", ["full", "closed", "unread"])
 @pytest.mark.parametrize("program", ["engagement-db", "pw_migrate"])
-def test_a_migration_goes_on_if_its_progress_cannot_be_printed(folder: Path, program: str, output: str) -> None:
+def test_a_migration_continues_if_its_progress_cannot_be_printed(folder: Path, program: str, output: str) -> None:
     commands.copy_scripts(folder)
     done = run_into(output, folder, program, "migrate")
     assert done.code == 0, done.stderr
@@ -412,7 +412,7 @@ def test_a_migration_goes_on_if_its_progress_cannot_be_printed(folder: Path, pro
     assert history_of("engagement.db") == []
 
 
-def test_a_migration_goes_on_if_nothing_at_all_can_be_printed(folder: Path) -> None:
+def test_a_migration_continues_if_nothing_can_be_printed(folder: Path) -> None:
     done = run_into("full", folder, "engagement-db", "migrate", errors=True)
     assert done.code == 0
     assert history_of("engagement.db") == list(REVISIONS)

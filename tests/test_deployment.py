@@ -17,7 +17,7 @@ DRAWN = dict(zip(("postgres", "mysql", "sqlite"), re.findall(r"```mermaid\n(.*?)
 DRAWN["mariadb"] = DRAWN["mysql"]
 
 
-def test_the_walk_of_the_contract_is_drawn_as_it_is():
+def test_the_deployment_of_the_contract_is_drawn_as_it_is():
     script = [sys.executable, str(ROOT / "docs" / "deployment.py")]
     assert subprocess.run(script, check=True, capture_output=True, text=True).stdout == PAGE
 

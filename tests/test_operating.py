@@ -259,7 +259,7 @@ def restore(url, copy):
     subprocess.run(read, check=True, input=dumped.stdout, capture_output=True)
 
 
-def test_a_restored_backup_is_whole_and_goes_on(server, url):
+def test_a_restored_backup_is_complete_and_takes_new_rows(server, url):
     filled(url)
     copy = server.create_database()
     try:

@@ -32,7 +32,7 @@ RUN_BY = {
     ("docs/accounting.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
     ("docs/clusters.md", "python"): "test_pages.py::test_a_standby_is_read_as_the_page_says",
     ("docs/connecting.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
-    ("docs/deployment.md", "mermaid"): "test_deployment.py::test_the_walk_of_the_contract_is_drawn_as_it_is",
+    ("docs/deployment.md", "mermaid"): "test_deployment.py::test_the_deployment_of_the_contract_is_drawn_as_it_is",
     ("docs/diagrams.md", "mermaid"): "test_diagrams.py::test_the_pages_show_the_diagrams_of_the_contract",
     ("docs/moving-from-sequelize.md", "console"): "schema/test_adopt.py::test_the_page_shows_what_happens",
     ("docs/moving-from-sequelize.md", "sql"): "schema/test_adopt.py::renamed",

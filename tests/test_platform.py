@@ -78,7 +78,7 @@ def test_projects_are_counted_by_owner(ada, project):
 
 
 @pytest.mark.parametrize("owners", [range(1, 202), [None], ["x"]], ids=["201 owners", "nobody", "text"])
-def test_owners_that_make_no_sense_are_refused(database, owners):
+def test_invalid_owners_are_refused(database, owners):
     with pytest.raises(edb.RefusedValue, match="projects.ownerId"):
         Project.counts_by_owner(owners)
 

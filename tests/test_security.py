@@ -35,7 +35,7 @@ def write_everything(person):
     case.resolve(edb.Resolution.REFUND, WRITTEN, by=person)
 
 
-def test_no_words_of_a_person_are_logged(person, caplog):
+def test_no_text_of_a_user_is_logged(person, caplog):
     with caplog.at_level(logging.DEBUG, "engagement_db"):
         write_everything(person)
     records = [record for record in caplog.records if record.name.startswith("engagement_db")]

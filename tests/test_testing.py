@@ -47,7 +47,7 @@ class TestRows:
         assert edb.EscrowTransaction.get_by_id(made.id).status == made.status == status
         assert edb.find_problems() == []
 
-    def test_a_status_that_is_none_is_refused_by_its_name(self):
+    def test_an_unknown_status_is_refused_by_its_name(self):
         with pytest.raises(edb.RefusedValue, match=r"escrow_transactions\.status: 'paid' is not one of initiated, "):
             testing.make_transaction(status="paid")
 

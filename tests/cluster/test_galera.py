@@ -65,7 +65,7 @@ def test_a_deployer_that_is_killed_is_replaced_on_another_node(
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(urls: list[str], number: int) -> None:
+def test_a_paused_holder_changes_nothing_after_its_lease_was_taken_over(urls: list[str], number: int) -> None:
     with stopped_after("CREATE TABLE escrow_accounts", migrate(urls[0], number)) as stopped:
         for command in (migrate(urls[1]), engagement_db_command("rollback", urls[1], "--to", script_files.BASE)):
             ended = start_deployer(command).wait()
@@ -78,7 +78,7 @@ def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(urls: l
     assert history(urls[1]) == []
 
 
-def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str]) -> None:
+def test_a_statement_that_outlives_its_deployer_disturbs_no_other_deployer(urls: list[str]) -> None:
     assert_a_change_that_outlives_its_deployer_meets_no_other(urls, urls[1])
 
 
@@ -136,7 +136,7 @@ def test_a_user_has_one_account_of_a_kind_whichever_node_opens_it(
 
 
 @pytest.mark.parametrize("what", ["account", "case"])
-def test_a_node_that_has_not_heard_that_something_was_closed_adds_nothing_to_it(migrated: list[str], what: str) -> None:
+def test_a_node_that_lags_behind_adds_nothing_to_what_was_closed(migrated: list[str], what: str) -> None:
     here, there = (open_database(url) for url in migrated[:2])
     # What a node applies after a change of all these rows it hears of late.
     execute(migrated[0], "CREATE TABLE busy (id SERIAL, n INTEGER NOT NULL)", "INSERT INTO busy (n) VALUES (0)")

@@ -75,7 +75,7 @@ def test_a_deployer_whose_primary_was_switched_changes_nothing_more(
     assert_migrated(urls)
 
 
-def test_a_change_that_outlives_its_deployer_meets_no_other(urls: list[str]) -> None:
+def test_a_statement_that_outlives_its_deployer_disturbs_no_other_deployer(urls: list[str]) -> None:
     assert_a_change_that_outlives_its_deployer_meets_no_other(urls, urls[0])
 
 

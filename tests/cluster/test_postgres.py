@@ -109,7 +109,7 @@ def test_a_deployer_that_is_killed_behind_a_pooler_is_replaced(
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(
+def test_a_paused_holder_changes_nothing_after_its_lease_was_taken_over(
     urls: list[str], pooler: str, number: int
 ) -> None:
     front = at(urls[PRIMARY], pooler)
@@ -125,7 +125,7 @@ def test_a_holder_that_stood_still_changes_nothing_once_it_was_overtaken(
     assert definitions(urls[PRIMARY]) == after
 
 
-def test_an_index_build_that_outlives_its_deployer_meets_no_other(urls: list[str], pooler: str) -> None:
+def test_an_index_build_that_outlives_its_deployer_disturbs_no_other_deployer(urls: list[str], pooler: str) -> None:
     front = at(urls[PRIMARY], pooler)
     builds = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND state = 'active'"
     with contextlib.closing(psycopg2.connect(urls[PRIMARY])) as old:

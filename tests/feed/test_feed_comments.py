@@ -42,7 +42,7 @@ def outline(thread):
     return " ".join(f"{entry.depth}{entry.comment.body or '-'}" for entry in thread.entries)
 
 
-def test_a_reply_hangs_on_its_parent_and_is_in_the_log(post, ada):
+def test_a_reply_refers_to_its_parent_and_is_logged(post, ada):
     comment = FeedComment.reply(post, ada, "first", metadata={"lang": "en"})
     answer = FeedComment.reply(post.id, ada.id, "second", parent=comment)
     row = FeedComment.get_by_id(answer.id)
@@ -207,7 +207,7 @@ def test_a_thread_has_every_column_of_a_comment(post, ada):
     assert entry.comment.created_at == FeedComment.get().created_at
 
 
-def test_a_deleted_comment_is_a_placeholder_while_a_live_reply_hangs_below_it(post, ada, say):
+def test_a_deleted_comment_is_a_placeholder_while_it_has_a_live_reply(post, ada, say):
     root = say("root")
     child = say("child", root)
     grandchild = say("grandchild", child)
@@ -224,7 +224,7 @@ def test_a_deleted_comment_is_a_placeholder_while_a_live_reply_hangs_below_it(po
     assert outline(FeedComment.thread(post)) == "1root 2- 3grandchild 1other"
 
 
-def test_a_placeholder_tells_nothing_of_what_was_said(post, ada):
+def test_a_placeholder_shows_no_text(post, ada):
     secret = FeedComment.reply(post, ada, "secret", metadata={"secret": True})
     FeedComment.reply(post, ada, "reply", parent=secret)
     secret.soft_delete(ada, "spam")
@@ -401,7 +401,7 @@ def test_roots_are_pages_of_comments_on_the_post_with_their_replies_counted(post
     assert FeedComment.roots(10**6).entries() == []
 
 
-def test_a_deleted_root_is_listed_without_its_words_while_it_has_replies(post, ada, say):
+def test_a_deleted_root_is_listed_without_its_text_while_it_has_replies(post, ada, say):
     root, lonely = say("root"), say("lonely")
     say("reply", root)
     for comment in (root, lonely):

@@ -102,7 +102,7 @@ def test_a_time_that_others_spelled_shorter_counts_too(server, database, post, a
         "no text",
     ],
 )
-def test_a_count_that_makes_no_sense_is_refused(database, channels, since, until, reason):
+def test_an_invalid_count_is_refused(database, channels, since, until, reason):
     with pytest.raises(edb.RefusedValue, match=reason):
         FeedShare.counts_by_channel(channels, since, until)
 
@@ -173,7 +173,7 @@ def test_entries_are_added_in_every_other_way(post, ada):
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_entries_outlive_the_post_the_comment_and_the_person(post, ada, recursive):
+def test_entries_outlive_the_post_the_comment_and_the_user(post, ada, recursive):
     bob = make_user("bob")
     comment = FeedComment.reply(post, bob, "hello")
     FeedShare.share(post, bob, "mail")

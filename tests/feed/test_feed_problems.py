@@ -30,7 +30,7 @@ def test_nothing_is_reported_where_all_is_well(ada):
     assert edb.find_feed_problems() == []
 
 
-def test_a_cycle_of_replies_is_reported_once_and_not_what_hangs_below(ada):
+def test_a_cycle_of_replies_is_reported_once_without_the_replies_below_it(ada):
     post = a_post(ada)
     first, second, third = (FeedComment.reply(post, ada, str(number)) for number in range(3))
     reparent(first, second)

@@ -77,7 +77,7 @@ def replay(entries):
     return standing
 
 
-def test_eight_who_react_first_leave_one_row_and_one_of_them_was_first(crew, database):
+def test_eight_first_reactions_at_once_leave_one_row(crew, database):
     ada = make_user()
     post = a_post(ada)
     told = crew(feed_workers.react_once, post.id, ada.id)
@@ -187,7 +187,7 @@ def test_a_post_that_is_removed_leaves_no_reply_behind(crew, database):
     assert actions["post_removed"] == 1
 
 
-def test_a_user_who_is_erased_leaves_nothing_behind_while_they_go_on_writing(crew, database):
+def test_a_user_who_is_erased_while_they_write_leaves_nothing_behind(crew, database):
     ada, bob = make_user("ada"), make_user("bob")
     post = a_post(bob)
     told = crew(feed_workers.write_or_erase, post.id, ada.id, bob.id)

@@ -29,7 +29,7 @@ def test_a_first_reaction_is_added(post, ada):
     assert FeedReaction.get().reaction_type is ReactionType.LOVE
 
 
-def test_a_like_is_what_one_reacts_with_if_nothing_else_is_said(post, ada):
+def test_a_reaction_is_a_like_by_default(post, ada):
     assert FeedReaction.react(post, ada).reaction.reaction_type is ReactionType.LIKE
 
 

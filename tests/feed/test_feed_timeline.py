@@ -62,7 +62,7 @@ def test_an_empty_timeline_is_a_page_without_cursors(database):
     assert page.entries() == []
 
 
-def test_the_way_back_shows_the_same_pages(posts):
+def test_paging_backwards_shows_the_same_pages(posts):
     first = FeedPost.timeline(limit=4)
     second = FeedPost.timeline(limit=4, after=first.next_cursor)
     back = FeedPost.timeline(limit=4, before=second.previous_cursor)

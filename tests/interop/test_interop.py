@@ -357,7 +357,7 @@ def test_the_two_histories_do_not_disturb_each_other(platform):
     assert len(history(platform)) == 3
 
 
-def test_a_later_column_of_sequelizes_is_an_extra_and_models_go_on(shared):
+def test_a_later_column_of_sequelizes_is_unmanaged_and_the_models_keep_working(shared):
     node(shared, "add-column")
     code, output = run(shared, "check")
     assert code == 0

@@ -219,7 +219,7 @@ def test_binding_a_database_sets_up_the_session_that_is_open(server, url, suffix
         database.close_all()
 
 
-def test_a_pooled_session_that_was_bent_is_set_up_when_it_is_taken_again(server, url):
+def test_a_pooled_session_whose_settings_were_changed_is_set_up_again(server, url):
     bend = {"sqlite": "PRAGMA foreign_keys = OFF", "postgres": "SET TIME ZONE 'Asia/Kolkata'"}
     database = edb.connect(with_scheme(url, SCHEMES[server.name][0] + "+pool"))
     with connected(database):

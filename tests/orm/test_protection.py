@@ -28,7 +28,7 @@ def columns_of(row):
 # save() writes what was assigned
 
 
-def test_a_stale_row_takes_no_move_of_money_back():
+def test_a_stale_row_undoes_no_move_of_money():
     payment = escrow.payment(escrow.account())
     stale = stored(payment)
     for verb in (payment.fund, payment.hold, payment.release):
@@ -340,7 +340,7 @@ def test_an_account_that_never_held_a_transaction_is_deleted():
     assert edb.EscrowAccount.select().count() == 0
 
 
-def test_a_database_that_would_cascade_keeps_the_books_all_the_same(database):
+def test_books_are_kept_in_a_database_whose_keys_cascade(database):
     """Foreign keys of an adopted database may be CASCADE."""
     if not isinstance(database, peewee.SqliteDatabase):
         pytest.skip("one server shows it: SQLite, where switching foreign keys off does what a CASCADE would not stop")

@@ -173,7 +173,7 @@ def test_statement_over_its_time_limit_is_contention_at_once(server, database):
     assert len(calls) == 1
 
 
-def test_block_that_goes_on_after_a_deadlock_is_atomic(server, database, other):
+def test_block_that_continues_after_a_deadlock_is_atomic(server, database, other):
     """MySQL and MariaDB roll back the whole transaction, so that what follows would be committed by itself."""
     if server.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, and no deadlock between rows")
@@ -295,7 +295,7 @@ def database_of_a_service(url):
     )
 
 
-def test_isolation_costs_a_turn_only_where_the_session_is_not_the_library_s(server, database, url_of_tables):
+def test_isolation_costs_a_round_trip_only_where_the_session_is_not_the_library_s(server, database, url_of_tables):
     if server.name not in ("mariadb", "mysql"):
         pytest.skip("the other servers take the isolation with BEGIN")
     row = payment(account())

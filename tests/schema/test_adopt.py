@@ -102,7 +102,7 @@ def test_an_empty_database_has_nothing_to_adopt(url):
         assert database.get_tables() == []
 
 
-def test_a_platform_alone_has_nothing_to_adopt_and_is_migrated_as_ever(url):
+def test_a_platform_alone_has_nothing_to_adopt_and_is_migrated(url):
     sequelize.build(url, "platform")
     sequelize.fill(url, "platform")
     code, said = adopt(url)
@@ -252,7 +252,7 @@ def ours(url):
     return url
 
 
-def test_what_we_made_is_equal_and_stays_as_it_is(ours):
+def test_what_the_revisions_created_is_equal_and_stays_unchanged(ours):
     before = everything(ours)
     code, said = adopt(ours, "--align")
     assert (code, states(said), said["adopted"], said["aligned"]) == (0, ["matches"] * 3, [], [])
@@ -312,7 +312,7 @@ def test_a_column_without_its_key_is_partially_present(url):
     assert history(url) is None
 
 
-def test_a_revision_in_the_way_does_not_keep_the_others_from_being_recorded(everything_by_sequelize):
+def test_an_incompatible_revision_does_not_stop_the_others_from_being_recorded(everything_by_sequelize):
     url = everything_by_sequelize
     execute(url, "DROP TABLE feed_activity_logs")
     before = everything(url)
@@ -598,7 +598,7 @@ def test_models_write_every_table_of_the_contract_and_read_it_back(adopted):
         assert (found, type(found)) == (document, type(document))
 
 
-def test_the_revisions_are_taken_back_and_applied_again(url):
+def test_the_revisions_are_rolled_back_and_applied_again(url):
     sequelize.build(url, "platform")
     sequelize.fill(url, "platform")
     bare = everything(url)
@@ -811,7 +811,7 @@ def count(url, table):
     return query(url, f"SELECT COUNT(*) FROM {table}")[0][0]
 
 
-def test_the_way_out_by_renaming_keeps_every_post_and_its_id(renamed):
+def test_renaming_and_copying_keeps_every_post_and_its_id(renamed):
     url, posts = renamed
     assert query(url, 'SELECT id, "userId", content, visibility FROM feed_posts ORDER BY id') == posts
     assert run(url, "check")[1].splitlines()[1:] == ["Schema matches the revisions and the models."]

@@ -90,7 +90,7 @@ def test_who_has_the_lease_waits_for_a_deployer_with_a_lock_of_its_session(serve
         assert runner.migrate(other, lock_timeout_seconds=0.2) == tuple(script_files.names())
 
 
-def test_a_holder_that_was_overtaken_writes_no_history(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_whose_lease_was_taken_over_writes_no_history(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As when its machine stood still: it renews nothing.
     monkeypatch.setattr(Lease, "_renew_until", lambda self, done: None)
     with opened(url) as stopped, opened(url) as other, Lease(stopped, seconds=0.3).hold(0):
@@ -103,7 +103,7 @@ def test_a_holder_that_was_overtaken_writes_no_history(url: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("command", [engagement_db_command, pw_migrate_command])
-def test_a_command_that_stood_still_changes_nothing_more_once_it_was_overtaken(
+def test_a_paused_command_changes_nothing_after_its_lease_was_taken_over(
     url: str, command: Callable[..., list[str]]
 ) -> None:
     with opened(url) as other, contextlib.ExitStack() as until_the_end:

@@ -51,7 +51,7 @@ def succeeded(result: Ended) -> str:
     return result.words
 
 
-def test_up_again_and_all_the_way_down(folder: Path, url: str) -> None:
+def test_pw_migrate_applies_and_rolls_back_every_revision(folder: Path, url: str) -> None:
     build(url)
     before = everything(url)
     words = succeeded(pw_migrate(folder, "migrate", "--database", url))
@@ -269,7 +269,7 @@ def test_merge_is_refused_in_one_sentence(folder: Path, url: str) -> None:
     assert history(url) == list(REVISIONS)
 
 
-def test_one_process_may_use_routers_and_our_runner_on_several_databases(tmp_path: Path) -> None:
+def test_one_process_may_use_routers_and_the_runner_on_several_databases(tmp_path: Path) -> None:
     """peewee-migrate's history model is one for the whole process; ours must not leave it on another database."""
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("first", "second", "third")]
     databases = [open_database(url) for url in urls]

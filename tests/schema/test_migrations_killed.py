@@ -183,7 +183,7 @@ def command(request: pytest.FixtureRequest) -> Command:
     return request.param
 
 
-def test_a_killed_process(platform: str, command: Command, tmp_path: Path, record_property: Any) -> None:
+def test_a_killed_migration_is_resumed(platform: str, command: Command, tmp_path: Path, record_property: Any) -> None:
     if family(platform) == "sqlite":
         numbers = iter(range(1_000_000))
 
@@ -209,7 +209,7 @@ def test_a_killed_process(platform: str, command: Command, tmp_path: Path, recor
     record_property("sample", prove(platform, command, f"{command.__name__}, killed", die, count, turn=turn))
 
 
-def test_a_cut_connection(platform: str, record_property: Any) -> None:
+def test_a_migration_whose_connection_was_cut_is_resumed(platform: str, record_property: Any) -> None:
     if family(platform) == "sqlite":
         return  # There is no connection to cut: the file is read and written in the process itself.
 
@@ -222,7 +222,7 @@ def test_a_cut_connection(platform: str, record_property: Any) -> None:
     record_property("sample", prove(platform, engagement_db, "connection cut", die, count, turn=2))
 
 
-def test_a_killed_server(platform: str, server: servers.Server, record_property: Any) -> None:
+def test_a_migration_on_a_killed_server_is_resumed(platform: str, server: servers.Server, record_property: Any) -> None:
     if family(platform) == "sqlite":
         return  # There is no server to kill.
     if not server.can_be_killed:
@@ -238,7 +238,7 @@ def test_a_killed_server(platform: str, server: servers.Server, record_property:
     record_property("sample", prove(platform, engagement_db, "server killed", die, count, sample=SERVER_DEATHS))
 
 
-def test_killed_in_the_middle_of_a_long_index_build(platform: str, server: servers.Server) -> None:
+def test_a_migration_killed_during_a_long_index_build_is_resumed(platform: str, server: servers.Server) -> None:
     if not named_server(server.name).builds_outside_transaction:
         return  # Elsewhere the build is inside of one statement that is undone as a whole.
     assert commands.run(engagement_db_command("migrate", platform, "--to", REVISIONS[1])).code == 0

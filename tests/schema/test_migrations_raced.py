@@ -345,7 +345,7 @@ class Writer:
 
 
 @pytest.mark.parametrize(("revision", "direction", "held_table", "written_table"), BUSY)
-def test_a_busy_table_keeps_no_writer_waiting_and_the_migration_comes_through(
+def test_a_busy_table_is_migrated_without_blocking_writers(
     platform: str, revision: str, direction: str, held_table: str, written_table: str
 ) -> None:
     if not named_server(family(platform)).supports_for_update:

@@ -68,7 +68,7 @@ def refusal_down(database: peewee.Database, url: str) -> SchemaConflict:
 # What the platform lacks.
 
 
-def test_a_database_without_the_platform(url: str) -> None:
+def test_a_database_without_the_platform_is_refused(url: str) -> None:
     with contextlib.closing(open_database(url)) as database:
         expected = tuple(f"the platform's table {table} is missing" for table in ("users", "projects", "gigs"))
         assert refusal(database, url).differences == expected
@@ -82,7 +82,7 @@ def test_missing_tables_are_named_all_at_once(stubs: peewee.Database, url: str, 
     assert refusal(stubs, url).differences == expected
 
 
-def test_a_key_of_another_type(url: str) -> None:
+def test_a_platform_key_of_another_type_is_refused(url: str) -> None:
     spellings = {
         "sqlite": ["TEXT"],
         "postgres": ["SMALLINT", "UUID"],
@@ -117,25 +117,25 @@ def test_an_unrelated_table_of_the_same_name_is_refused(stubs: peewee.Database, 
     assert "feed_posts.author: an unmanaged column is NOT NULL without a default, so inserts would fail" in found
 
 
-def test_several_tables_in_the_way_are_one_error(stubs: peewee.Database, url: str) -> None:
+def test_several_conflicting_tables_are_one_error(stubs: peewee.Database, url: str) -> None:
     for table in ("feed_shares", "feed_posts"):
         execute(url, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
     found = refusal(stubs, url).differences
     assert {difference.split(".")[0] for difference in found} >= {"feed_posts", "feed_shares"}
 
 
-def test_the_last_table_in_the_way_stops_the_first(stubs: peewee.Database, url: str) -> None:
+def test_a_conflict_of_the_last_table_stops_the_first(stubs: peewee.Database, url: str) -> None:
     execute(url, "CREATE TABLE feed_activity_logs (id INTEGER PRIMARY KEY)")
     found = refusal(stubs, url).differences
     assert {difference.split(".")[0] for difference in found} == {"feed_activity_logs"}
 
 
-def test_a_view_that_has_the_name_of_a_table(stubs: peewee.Database, url: str) -> None:
+def test_a_view_that_has_the_name_of_a_table_is_refused(stubs: peewee.Database, url: str) -> None:
     execute(url, "CREATE VIEW feed_shares AS SELECT id FROM projects")
     assert "feed_shares" in "\n".join(refusal(stubs, url).differences)
 
 
-def test_an_enum_of_other_labels(stubs: peewee.Database, url: str) -> None:
+def test_an_enum_of_other_labels_is_refused(stubs: peewee.Database, url: str) -> None:
     if family(url) == "postgres":
         execute(url, """CREATE TYPE "enum_feed_posts_visibility" AS ENUM ('public', 'secret')""")
         (difference,) = refusal(stubs, url).differences
@@ -164,14 +164,14 @@ def forget(url: str, *revisions: str) -> None:
     execute(url, *(f"DELETE FROM migratehistory WHERE name = '{revision}'" for revision in revisions))
 
 
-def test_an_index_of_our_name_over_other_columns(stubs: peewee.Database, url: str) -> None:
+def test_an_index_of_the_same_name_over_other_columns_is_refused(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs, to=TRUST)
     execute(url, "CREATE INDEX projects_owner_id_idx ON projects (title)")
     (difference,) = refusal(stubs, url).differences
     assert difference == ("projects.projects_owner_id_idx: it is an index over (title), not an index over (ownerId)")
 
 
-def test_an_index_of_our_name_on_another_table(stubs: peewee.Database, url: str) -> None:
+def test_an_index_of_the_same_name_on_another_table_is_refused(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs, to=TRUST)
     execute(url, "CREATE INDEX projects_owner_id_idx ON gigs (title)")
     if family(url) in IS_MYSQL:
@@ -183,13 +183,13 @@ def test_an_index_of_our_name_on_another_table(stubs: peewee.Database, url: str)
     assert "gigs" in difference
 
 
-def test_a_column_of_our_name_in_another_shape(stubs: peewee.Database, url: str) -> None:
+def test_a_column_of_the_same_name_with_another_definition_is_refused(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs, to=TRUST)
     execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" VARCHAR(36)')
     assert "projects.ownerId: the type is varchar(36), not integer" in refusal(stubs, url).differences
 
 
-def test_a_key_of_our_column_with_other_actions(stubs: peewee.Database, url: str) -> None:
+def test_a_key_on_the_same_column_with_other_actions_is_refused(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs, to=TRUST)
     if family(url) in IS_MYSQL:
         execute(
@@ -231,7 +231,7 @@ def in_any_order(found: dict) -> dict:
     }
 
 
-def test_half_of_the_tables_are_there(stubs: peewee.Database, url: str) -> None:
+def test_missing_tables_are_created_beside_existing_ones(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs)
     expected = everything(url)
     execute(url, "DROP TABLE feed_activity_logs", "DROP TABLE feed_shares")
@@ -240,7 +240,7 @@ def test_half_of_the_tables_are_there(stubs: peewee.Database, url: str) -> None:
     assert unlike(expected, everything(url)) == {}
 
 
-def test_enum_types_without_their_tables(stubs: peewee.Database, url: str) -> None:
+def test_existing_enum_types_are_used(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL has enum types apart from tables")
     runner.migrate(stubs)
@@ -251,7 +251,7 @@ def test_enum_types_without_their_tables(stubs: peewee.Database, url: str) -> No
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_without_its_index_and_key(stubs: peewee.Database, url: str) -> None:
+def test_a_missing_index_and_key_are_added_to_an_existing_column(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs)
     expected = everything(url)
     runner.rollback(stubs)
@@ -265,7 +265,7 @@ def test_a_column_without_its_index_and_key(stubs: peewee.Database, url: str) ->
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_with_its_key_but_no_index(stubs: peewee.Database, url: str) -> None:
+def test_a_missing_index_is_added_to_an_existing_column(stubs: peewee.Database, url: str) -> None:
     if family(url) in IS_MYSQL:
         pytest.skip("there the index comes before the key, which needs it")
     runner.migrate(stubs)
@@ -276,7 +276,7 @@ def test_a_column_with_its_key_but_no_index(stubs: peewee.Database, url: str) ->
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_column_with_its_index_but_no_key(stubs: peewee.Database, url: str) -> None:
+def test_a_missing_key_is_added_to_an_existing_column(stubs: peewee.Database, url: str) -> None:
     if family(url) == "sqlite":
         pytest.skip("there the key comes with the column")
     runner.migrate(stubs)
@@ -288,7 +288,7 @@ def test_a_column_with_its_index_but_no_key(stubs: peewee.Database, url: str) ->
     assert unlike(expected, everything(url)) == {}
 
 
-def test_rows_that_break_the_key_are_named(stubs: peewee.Database, url: str) -> None:
+def test_rows_that_violate_the_key_are_named(stubs: peewee.Database, url: str) -> None:
     if family(url) == "sqlite":
         pytest.skip("there the key comes with the column")
     runner.migrate(stubs, to=TRUST)
@@ -305,7 +305,7 @@ def test_rows_that_break_the_key_are_named(stubs: peewee.Database, url: str) -> 
     assert runner.migrate(stubs) == (OWNER,)
 
 
-def test_a_leftover_of_our_own_concurrent_build_is_built_again(stubs: peewee.Database, url: str) -> None:
+def test_an_invalid_index_of_the_revision_is_rebuilt(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL leaves INVALID indexes")
     runner.migrate(stubs)
@@ -317,7 +317,7 @@ def test_a_leftover_of_our_own_concurrent_build_is_built_again(stubs: peewee.Dat
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_leftover_of_another_concurrent_build_is_refused(stubs: peewee.Database, url: str) -> None:
+def test_an_invalid_index_with_another_definition_is_refused(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL leaves INVALID indexes")
     runner.migrate(stubs, to=TRUST)
@@ -368,7 +368,7 @@ def test_a_later_foreign_key_to_the_owner_is_named(stubs: peewee.Database, url: 
     assert "of dashboards" in found
 
 
-def test_a_trigger_over_the_owner(stubs: peewee.Database, url: str) -> None:
+def test_rollback_names_a_trigger_that_depends_on_the_column(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs)
     execute(url, *triggers_over_owner(url))
     found = "\n".join(refusal_down(stubs, url).differences)
@@ -395,7 +395,7 @@ def triggers_over_owner(url: str) -> list[str]:
             ]
 
 
-def test_a_trigger_whose_function_reads_the_owner(stubs: peewee.Database, url: str) -> None:
+def test_rollback_names_a_trigger_whose_function_reads_the_column(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("only PostgreSQL keeps the body of a trigger in a function")
     runner.migrate(stubs)
@@ -409,7 +409,7 @@ def test_a_trigger_whose_function_reads_the_owner(stubs: peewee.Database, url: s
     assert "the trigger owner_kept" in found
 
 
-def test_a_generated_column_over_the_owner(stubs: peewee.Database, url: str) -> None:
+def test_rollback_names_a_generated_column_that_depends_on_the_column(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs)
     kept = "STORED" if family(url) == "postgres" else "VIRTUAL"
     execute(url, f'ALTER TABLE projects ADD COLUMN twice INTEGER GENERATED ALWAYS AS ("ownerId" * 2) {kept}')
@@ -417,7 +417,7 @@ def test_a_generated_column_over_the_owner(stubs: peewee.Database, url: str) -> 
         runner.rollback(stubs)
 
 
-def test_a_check_over_the_owner(stubs: peewee.Database, url: str) -> None:
+def test_rollback_names_a_check_that_depends_on_the_column(stubs: peewee.Database, url: str) -> None:
     if family(url) != "postgres":
         pytest.skip("the others take no check over a column whose key has actions, or none after the fact")
     runner.migrate(stubs)
@@ -473,7 +473,7 @@ def test_rows_are_counted_before_any_is_lost(stubs: peewee.Database, url: str) -
     assert history(url) == []
 
 
-def test_more_revisions_than_are_applied(stubs: peewee.Database, url: str) -> None:
+def test_rolling_back_more_revisions_than_are_applied_is_refused(stubs: peewee.Database, url: str) -> None:
     runner.migrate(stubs, to=TRUST)
     with nothing_changes(url), pytest.raises(HistoryError, match="cannot roll back 3 revisions: only 2 are applied"):
         runner.rollback(stubs, count=3)
@@ -493,7 +493,7 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("doubt", HISTORIES)
-def test_a_history_in_doubt(stubs: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
+def test_an_inconsistent_history_is_refused(stubs: peewee.Database, url: str, tmp_path: Path, doubt: str) -> None:
     runner.migrate(stubs)
     added, words = HISTORIES[doubt]
     let_names_repeat(url)
@@ -522,7 +522,7 @@ def test_a_gap_in_the_history_is_filled(stubs: peewee.Database, url: str) -> Non
     assert unlike(expected, everything(url)) == {}
 
 
-def test_a_script_is_missing(stubs: peewee.Database, url: str, tmp_path: Path) -> None:
+def test_a_history_without_its_script_is_refused(stubs: peewee.Database, url: str, tmp_path: Path) -> None:
     scripts = copy_scripts(tmp_path)
     runner.migrate(stubs)
     (scripts / f"{TRUST}.py").unlink()
@@ -540,7 +540,7 @@ def test_a_script_is_missing(stubs: peewee.Database, url: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     "names", [("1000_beyond.py",), ("04_short.py",), ("004_one.py", "004_two.py"), ("004-dashed.py",)]
 )
-def test_script_names_that_would_not_run(stubs: peewee.Database, url: str, tmp_path: Path, names) -> None:
+def test_invalid_script_names_are_refused(stubs: peewee.Database, url: str, tmp_path: Path, names) -> None:
     scripts = copy_scripts(tmp_path)
     for name in names:
         (scripts / name).write_text(

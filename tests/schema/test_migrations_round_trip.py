@@ -183,7 +183,7 @@ def test_the_library_sees_no_difference_either(platform_url: str) -> None:
     assert found == []
 
 
-def test_a_router_in_code_takes_the_same_ways(platform_url: str, tmp_path) -> None:
+def test_a_router_in_code_migrates_the_same(platform_url: str, tmp_path) -> None:
     scripts = copy_scripts(tmp_path)
     before = everything(platform_url)
     with contextlib.closing(open_database(platform_url)) as database:

@@ -49,7 +49,7 @@ def test_without_it_mysql_says_what_the_rewrite_costs_and_what_the_other_way_is(
 
 
 @pytest.mark.parametrize("online", [True, False], ids=["online", "atomic"])
-def test_a_run_that_died_between_its_statements_is_finished(migrated, url, online, monkeypatch):
+def test_a_run_killed_between_its_statements_is_finished_by_the_next(migrated, url, online, monkeypatch):
     if family(url) != "mysql":
         pytest.skip("elsewhere it is one statement, or one transaction")
     database, before = migrated

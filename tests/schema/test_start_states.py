@@ -76,7 +76,7 @@ def test_doing_what_the_last_message_says_ends_in_a_schema_that_matches(url, sta
 
 
 @pytest.mark.parametrize("state", [state for state in ALL if state.blocks_migrate], ids=lambda state: state.name)
-def test_so_does_beginning_with_migrate(url, state):
+def test_starting_with_migrate_ends_in_a_schema_that_matches(url, state):
     if family(url) != "sqlite" and not EVERY_POINT:
         pytest.skip("the walk after the first command is that of the test above")
     walk(url, state, "migrate")

@@ -48,7 +48,7 @@ def read_back(live, declared):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(expressions, min_size=12, max_size=12))
-def test_any_check_is_known_again_and_taken_for_no_other(live, declared):
+def test_any_check_is_recognized_and_mistaken_for_no_other(live, declared):
     found = read_back(live, declared)
     known = [[same(one, other) for other in found] for one in declared]
     assert known == [[same(one, other) for other in declared] for one in declared]

@@ -297,7 +297,7 @@ def test_charset_is_that_of_the_session(live, dialect):
     assert one(live, "SELECT '🚀'") == "🚀"
 
 
-def test_session_statements_can_be_said_twice(live, dialect):
+def test_session_statements_can_be_executed_twice(live, dialect):
     for _ in range(2):
         for statement in dialect.session:
             live.execute_sql(statement)

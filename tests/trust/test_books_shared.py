@@ -118,7 +118,7 @@ def problems_of(row: Any) -> list[tuple[ProblemKind, str]]:
 # Its ordinary course is no problem
 
 
-def test_its_transactions_in_every_status_are_no_problem(platform):
+def test_transactions_of_node_in_every_status_are_no_problem(platform):
     rows = {status: platform.deposit("0.3", "0.1") for status in ("in_escrow", "released", "refunded", "disputed")}
     platform.settle(rows["released"], "released")
     platform.settle(rows["refunded"], "refunded")
@@ -130,7 +130,7 @@ def test_its_transactions_in_every_status_are_no_problem(platform):
 
 @pytest.mark.parametrize("how", ["append", "update_case"])
 @pytest.mark.parametrize("status", ["released", "refunded"])
-def test_its_disputes_may_go_any_way_that_moves_the_money(platform, how, status):
+def test_disputes_of_node_may_end_in_any_way_that_moves_the_money(platform, how, status):
     row = platform.deposit()
     case = platform.dispute(row)
     getattr(platform, how)(case, stage="mediation", customer_deadline_at=edb.now() + timedelta(days=3))
@@ -210,7 +210,7 @@ def test_rows_created_after_the_adoption_need_their_trail(platform, adopted):
 # What it breaks
 
 
-def test_a_trail_that_it_erased_is_noticed(platform):
+def test_a_trail_that_node_erased_is_noticed(platform):
     """It reads a trail that its driver hands over as text for no trail at all, and starts a new one."""
     row = escrow.payment_in("in_escrow")
     tamper(row, audit_trail=None)
@@ -246,7 +246,7 @@ def test_a_disputed_transaction_settled_without_its_case_is_reported(platform):
 
 
 @pytest.mark.parametrize("status", ["settled", "closed"])
-def test_a_case_that_it_ended_without_the_money_is_noticed(platform, status):
+def test_a_case_that_node_ended_without_the_money_is_noticed(platform, status):
     case = escrow.dispute(escrow.payment_in("in_escrow"))
     platform.update_case(case, status=status)
     assert problems_of(case) == [(ProblemKind.DISPUTE, "status")]
@@ -265,7 +265,7 @@ def test_a_currency_overwritten_while_the_account_holds_money_is_the_accounts_pr
     assert len(edb.find_problems()) == 1
 
 
-def test_an_amount_that_it_changed_without_the_balance_is_noticed(platform):
+def test_an_amount_that_node_changed_without_the_balance_is_noticed(platform):
     row = platform.deposit()
     platform.edit(row, amount=Decimal(50), net_amount=Decimal(40))
     assert [(p.kind, p.column) for p in edb.find_problems()] == [

@@ -191,7 +191,7 @@ def test_a_step_repeated_changes_nothing_and_writes_no_event():
 
 
 @pytest.mark.parametrize("end", [lambda case: case.withdraw(), lambda case: case.resolve("refund", "So be it.")])
-def test_a_case_that_ended_takes_no_more(end):
+def test_an_ended_case_refuses_every_verb(end):
     case = escrow.dispute(escrow.payment_in("in_escrow"))
     end(case)
     steps = (
@@ -217,7 +217,7 @@ def test_money_that_cannot_move_leaves_the_case_as_it_was():
     assert len(events(case)) == 1
 
 
-def test_verbs_join_a_callers_transaction_and_go_with_it(database):
+def test_verbs_join_a_callers_transaction_and_are_rolled_back_with_it(database):
     payment = escrow.payment_in("in_escrow")
     with database.atomic() as outer:
         case = escrow.dispute(payment)

@@ -133,7 +133,7 @@ def test_an_account_is_edited_and_the_change_is_logged(caplog):
     )
 
 
-def test_an_editor_of_an_account_takes_no_money_back():
+def test_an_edit_of_a_stale_account_undoes_no_move_of_money():
     """Sixty payments beside one who edits the account from a row that was read at the start."""
     home = escrow.account()
     stale = stored(home)

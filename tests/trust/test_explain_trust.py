@@ -221,7 +221,7 @@ QUERIES = {
 
 
 @pytest.mark.parametrize(("query", "walks"), QUERIES.values(), ids=QUERIES)
-def test_a_query_walks_its_index(server, crowd, known, query, walks):
+def test_a_query_uses_its_index(server, crowd, known, query, walks):
     plans = plans_of(server.name, crowd, lambda: query(known))
     assert plans
     for plan in plans:

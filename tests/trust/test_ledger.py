@@ -178,7 +178,7 @@ def test_a_refusal_names_the_allowed_moves():
         escrow.payment_in("released").refund()
 
 
-def test_a_row_read_long_ago_moves_from_where_it_is_now():
+def test_a_verb_on_a_stale_row_starts_from_the_stored_status():
     payment = escrow.payment_in("initiated")
     old = edb.EscrowTransaction.get_by_id(payment.id)
     payment.fund()
@@ -418,7 +418,7 @@ def test_currencies_match():
 # Inside a caller's transaction
 
 
-def test_verbs_join_a_callers_transaction_and_go_with_it(database):
+def test_verbs_join_a_callers_transaction_and_are_rolled_back_with_it(database):
     home = escrow.account()
     with database.atomic() as outer:
         payment = escrow.payment(home, reference="R")

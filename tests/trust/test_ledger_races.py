@@ -69,7 +69,7 @@ def race(url, game, folder, users):
     return [line for log in logs for line in lines_of(log) if line != "-"], kills
 
 
-def test_money_in_a_race(database, url_of_tables, tmp_path):
+def test_money_is_exact_in_a_race(database, url_of_tables, tmp_path):
     users = [make_user() for _ in range(3)]
     for user in users:
         edb.EscrowAccount.open(user, "stripe")
@@ -83,7 +83,7 @@ def test_money_in_a_race(database, url_of_tables, tmp_path):
     assert_the_books_add_up()
 
 
-def test_accounts_in_a_race(database, url_of_tables, tmp_path):
+def test_accounts_are_opened_once_in_a_race(database, url_of_tables, tmp_path):
     users = [make_user() for _ in range(20)]
     opened, kills = race(url_of_tables, "accounts", tmp_path, users)
     assert kills == KILLS
@@ -95,7 +95,7 @@ def test_accounts_in_a_race(database, url_of_tables, tmp_path):
     }
 
 
-def test_disputes_in_a_race(database, url_of_tables, tmp_path):
+def test_disputes_are_settled_once_in_a_race(database, url_of_tables, tmp_path):
     users = [make_user() for _ in range(3)]
     homes = [edb.EscrowAccount.open(user, "stripe") for user in users]
     for number in range(escrow_worker.DISPUTED):

@@ -181,7 +181,7 @@ def test_a_balance_of_more_digits_than_the_server_keeps_is_refused_there_and_exa
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, 10**30, 1.5, True, None, "10"])
-def test_a_limit_that_is_none_is_refused(limit):
+def test_an_invalid_limit_is_refused(limit):
     for query in (
         lambda: edb.release_queue(limit=limit),
         lambda: edb.find_problems(limit=limit),

@@ -66,7 +66,7 @@ def test_what_is_due_later_can_be_asked_for():
     assert edb.release_due(at=edb.now() + timedelta(hours=2)).released == (payment,)
 
 
-def test_a_transaction_that_cannot_be_released_is_reported_and_the_queue_goes_on():
+def test_a_transaction_that_cannot_be_released_is_reported_and_the_queue_continues():
     stuck, other = due(minutes=2), due()
     tamper(edb.EscrowAccount.get_by_id(stuck.account_id), current_balance=1)
     run = edb.release_due()

@@ -103,7 +103,7 @@ def test_a_verb_waits_for_the_server_at_most_so_often(counter, name):
     assert counter.of(verbs()[name]) <= LIMITS[name]
 
 
-def test_sessions_of_the_service_cost_mysql_and_mariadb_one_turn_more(database, url_of_tables, server):
+def test_sessions_of_the_service_cost_mysql_and_mariadb_one_more_round_trip(database, url_of_tables, server):
     # They may have another isolation, which SET TRANSACTION makes READ COMMITTED for the transaction that follows.
     payment = escrow.payment_in("initiated")
     extra = 1 if server.name in ("mysql", "mariadb") else 0
