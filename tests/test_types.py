@@ -5,6 +5,7 @@ import inspect
 import re
 import shutil
 import subprocess
+import tempfile
 import types
 import typing
 from collections.abc import Mapping
@@ -20,7 +21,13 @@ from engagement_db.contrib import problem_details
 from engagement_db.orm import columns, fields, models
 from engagement_db.orm.columns import Column, Reference
 
+ROOT = Path(__file__).parent.parent
 SAMPLES = Path(__file__).parent / "type_samples"
+# A page is one program, or each of its blocks is. The others need what has no stubs, or is not installed here.
+PROGRAMS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("verbs", "connecting", "accounting"))]
+RECIPES = ["fastapi", "worker", "tenants", "standby", "outbox"]
+# The pages leave out annotations that their readers do not need.
+AS_ON_PAGES = "# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls\n"
 CHECKERS = {"mypy": ["mypy", "--strict", "--no-incremental"], "pyright": ["pyright"]}
 
 
@@ -33,7 +40,11 @@ def lines_with_errors(checker, name):
 @functools.cache
 def said_of_all(checker):
     samples = [SAMPLES / "good.py", SAMPLES / "bad.py", SAMPLES.parent / "sample_service" / "service.py"]
-    done = subprocess.run([*CHECKERS[checker], *samples], check=False, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, program in programs_of_pages().items():
+            samples.append(Path(folder, f"{name}.py"))
+            samples[-1].write_text(AS_ON_PAGES + program)
+        done = subprocess.run([*CHECKERS[checker], *samples], check=False, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
@@ -47,6 +58,26 @@ def test_a_service_that_is_right_has_no_error(checker):
 def test_the_sample_service_is_typed_from_the_request_to_the_answer(checker):
     pytest.importorskip("fastapi", reason="fastapi is not installed; tests/run -e types installs it")
     assert lines_with_errors(checker, "service.py") == set()
+
+
+def programs_of_pages():
+    found = {f"page_{page.stem.lower()}": python_of(page.read_text()) for page in PROGRAMS}
+    recipes = (ROOT / "docs" / "services.md").read_text()
+    return found | {
+        f"recipe_{name}": re.search(rf"<!-- {name} -->\n```python\n(.*?)```", recipes, re.DOTALL)[1] for name in RECIPES
+    }
+
+
+def python_of(page):
+    return "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("name", programs_of_pages())
+def test_what_the_pages_show_has_no_error(checker, name):
+    if "fastapi" in programs_of_pages()[name]:
+        pytest.importorskip("fastapi", reason="fastapi is not installed; tests/run -e types installs it")
+    assert lines_with_errors(checker, name + ".py") == set()
 
 
 @pytest.mark.parametrize("checker", CHECKERS)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar, overload
 
 import peewee
 
@@ -9,6 +10,8 @@ from engagement_db import servers
 from engagement_db.orm import urls
 from engagement_db.orm.bound import current, proxy, refuse_in_scope, scope, target
 from engagement_db.orm.failures import prepare
+
+Given = TypeVar("Given", bound=peewee.Database)
 
 
 def connect(url: str, **options: object) -> peewee.Database:
@@ -38,6 +41,10 @@ def open_database(url: str, **options: object) -> peewee.Database:
     return database
 
 
+@overload
+def bind(database: Given) -> Given: ...
+@overload
+def bind(database: peewee.Proxy) -> peewee.Database: ...
 def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     """Bind every model to a peewee database that the service already has, and return it.
 
@@ -55,6 +62,10 @@ def bind(database: peewee.Database | peewee.Proxy) -> peewee.Database:
     return database
 
 
+@overload
+def bind_ctx(database: Given) -> contextlib.AbstractContextManager[Given]: ...
+@overload
+def bind_ctx(database: peewee.Proxy) -> contextlib.AbstractContextManager[peewee.Database]: ...
 def bind_ctx(database: peewee.Database | peewee.Proxy) -> contextlib.AbstractContextManager[peewee.Database]:
     """Bind every model to ``database`` inside a ``with`` block, in this thread or asyncio task only.
 

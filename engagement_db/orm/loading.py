@@ -92,7 +92,7 @@ class LoadingSelect(peewee.ModelSelect):
     _from_list: list[Any]
     _joins: Any
 
-    def get(self, database: Any = None) -> Any:
+    def get(self, database: peewee.Database | peewee.DatabaseProxy | None = None) -> peewee.Model:
         """Return the first row. Raises the model's DoesNotExist, which is a NotFound, if there is none."""
         missing = self.model.DoesNotExist
         try:
