@@ -12,7 +12,7 @@ from engagement_db.orm.bound import now
 from engagement_db.orm.columns import Backref, Column, Reference, Select
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, written
+from engagement_db.orm.rows import id_of, ids_of, not_found, optional_id_of, write_with_parents
 from engagement_db.orm.transactions import locked
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Project(BaseModel):
             Project.update(owner=owner_id).where(Project.id == self.id).execute()
             return True
 
-        is_new = written(work, (Project.owner, owner_id))
+        is_new = write_with_parents(work, (Project.owner, owner_id))
         self.owner = owner_id
         return is_new
 

@@ -89,7 +89,7 @@ class Problem:
         return f"{self.table} {self.id}: {self.column} is {found}, expected {expected} ({self.kind}). {self.cure}"
 
 
-class Found:
+class ProblemCollector:
     """Collects at most ``limit`` problems of each kind, each column of a row once, each unknown label once."""
 
     def __init__(self, limit: int) -> None:

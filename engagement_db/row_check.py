@@ -10,7 +10,7 @@ from engagement_db.feed.reactions import FeedReaction
 from engagement_db.feed.shares import FeedShare
 from engagement_db.orm.odd_values import find_odd_values
 from engagement_db.orm.paging import validate_limit
-from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem
+from engagement_db.problems import PROBLEMS_LIMIT, Problem, ProblemCollector
 from engagement_db.trust.accounts import EscrowAccount
 from engagement_db.trust.books import find_book_problems
 from engagement_db.trust.disputes import DisputeCase
@@ -36,7 +36,7 @@ def find_problems(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
     ``find_balance_problems``, the quick one, ``audit_trails``, the thorough one, which shows progress and can be
     resumed, and ``find_feed_problems``. The command ``engagement-db check --rows`` prints what it returns.
     """
-    found = Found(validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT))
+    found = ProblemCollector(validate_limit(EscrowAccount._meta.table_name, limit, PROBLEMS_LIMIT))
     found.add(find_book_problems(found.limit))
     has_feed = FeedComment.table_exists()
     if has_feed:
@@ -52,7 +52,7 @@ def find_all_odd_values(limit: int = PROBLEMS_LIMIT) -> list[Problem]:
 
     At most ``limit`` problems of each kind. Reads every row once, in one query for each table.
     """
-    found = Found(limit)
+    found = ProblemCollector(limit)
     models: tuple[Any, ...] = (*_FEED, *_TRUST)
     for model in models:
         found.add(find_odd_values(model, limit))

@@ -29,17 +29,17 @@ from engagement_db.orm.paging import Page, validate_limit
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
-    about,
     copy_state,
     differences,
-    given,
+    error_data,
+    given_values,
     id_of,
     not_found,
     optional_id_of,
     required,
     required_text,
     stored_value,
-    written,
+    write_with_parents,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, share_locked
@@ -200,7 +200,7 @@ class FeedComment(BaseModel):
             comment._log(FeedAction.COMMENT_ADDED, user_id, details)
             return comment
 
-        return written(work, (cls.post, post_id), (cls.user, user_id))
+        return write_with_parents(work, (cls.post, post_id), (cls.user, user_id))
 
     @classmethod
     def _require_parent(cls, parent_id: int, post_id: int) -> None:
@@ -212,10 +212,10 @@ class FeedComment(BaseModel):
             raise Refused(
                 f"comment {parent_id} belongs to post {parent.post_id}, so it cannot be the parent of a reply on post "
                 f"{post_id}. Reply on post {parent.post_id}.",
-                **about(parent),
+                **error_data(parent),
             )
         if parent.deleted_at is not None:
-            raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.", **about(parent))
+            raise Refused(f"comment {parent_id} is deleted; restore it before replying to it.", **error_data(parent))
 
     def _log(self, action: FeedAction, actor: int | None, details: object = None) -> None:
         FeedActivityLog.record(action, actor=actor, post=self.post_id, comment_id=self.id, metadata=details)
@@ -229,7 +229,7 @@ class FeedComment(BaseModel):
         """
         key = required(FeedComment.id, self.id)
         actor = optional_id_of(FeedActivityLog.actor, by)
-        wanted = given(FeedComment, body=body, metadata=metadata)
+        wanted = given_values(FeedComment, body=body, metadata=metadata)
         if "body" in wanted:
             wanted["body"] = required_text(FeedComment.body, required(FeedComment.body, wanted["body"]))
 
@@ -239,7 +239,7 @@ class FeedComment(BaseModel):
                 raise not_found(FeedComment, key)
             comment: FeedComment = found[0]
             if comment.deleted_at is not None:
-                raise Refused(f"comment {key} is deleted; restore it before editing it.", **about(comment))
+                raise Refused(f"comment {key} is deleted; restore it before editing it.", **error_data(comment))
             changes = differences(comment, wanted)
             if changes:
                 details = {"changed": sorted(changes)}
@@ -249,7 +249,7 @@ class FeedComment(BaseModel):
                 comment._log(FeedAction.COMMENT_EDITED, actor, details)
             return comment, bool(changes)
 
-        comment, is_changed = written(work, (FeedActivityLog.actor, actor))
+        comment, is_changed = write_with_parents(work, (FeedActivityLog.actor, actor))
         copy_state(self, comment)
         return is_changed
 
@@ -290,7 +290,7 @@ class FeedComment(BaseModel):
                 row[0]._log(action, actor, None if reason is None else {"reason": reason})
             return bool(moved)
 
-        return written(work, (FeedActivityLog.actor, actor))
+        return write_with_parents(work, (FeedActivityLog.actor, actor))
 
     def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
         """Record the repair in the activity log. Raises Refused for a parent that is the comment or below it."""

@@ -22,14 +22,14 @@ from engagement_db.orm.rows import (
     Unchanged,
     copy_state,
     differences,
-    given,
+    given_values,
     id_of,
     not_found,
     optional_id_of,
     required,
     required_text,
     stored_value,
-    written,
+    write_with_parents,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked
@@ -110,7 +110,7 @@ class FeedPost(BaseModel):
             )
             return post
 
-        return written(work, (cls.user, user_id))
+        return write_with_parents(work, (cls.user, user_id))
 
     def edit(
         self,
@@ -128,7 +128,7 @@ class FeedPost(BaseModel):
         """
         key = required(FeedPost.id, self.id)
         actor = optional_id_of(FeedActivityLog.actor, by)
-        wanted = given(FeedPost, content=content, visibility=visibility, metadata=metadata)
+        wanted = given_values(FeedPost, content=content, visibility=visibility, metadata=metadata)
         if "content" in wanted:
             wanted["content"] = required_text(FeedPost.content, required(FeedPost.content, wanted["content"]))
         if "visibility" in wanted:
@@ -150,7 +150,7 @@ class FeedPost(BaseModel):
                 FeedActivityLog.record(FeedAction.POST_EDITED, actor=actor, post=key, metadata=details)
             return post, bool(changes)
 
-        post, is_changed = written(work, (FeedActivityLog.actor, actor))
+        post, is_changed = write_with_parents(work, (FeedActivityLog.actor, actor))
         copy_state(self, post)
         return is_changed
 

@@ -19,7 +19,7 @@ from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import EnumField, KeyField, ReferenceField, UTCDateTimeField
 from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.paging import PAGE_LIMIT
-from engagement_db.orm.rows import id_of, ids_of, required, stored_value, written
+from engagement_db.orm.rows import id_of, ids_of, required, stored_value, write_with_parents
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
 from engagement_db.platform import User
@@ -153,7 +153,7 @@ class FeedReaction(BaseModel):
                 table=cls._meta.table_name,
             )
 
-        return written(work, (cls.post, post_id), (cls.user, user_id))
+        return write_with_parents(work, (cls.post, post_id), (cls.user, user_id))
 
     def _change_to(self, wanted: ReactionType) -> ReactionChange:
         previous = self.reaction_type

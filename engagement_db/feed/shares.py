@@ -17,7 +17,7 @@ from engagement_db.orm.columns import Column, Reference
 from engagement_db.orm.fields import KeyField, ReferenceField, TextField, UTCDateTimeField, VarcharField, reject
 from engagement_db.orm.models import BaseModel
 from engagement_db.orm.paging import instant_bound, validate_limit
-from engagement_db.orm.rows import id_of, required, stored_value, written
+from engagement_db.orm.rows import id_of, required, stored_value, write_with_parents
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 from engagement_db.repairs import Repair
@@ -95,7 +95,7 @@ class FeedShare(BaseModel):
             FeedActivityLog.record(FeedAction.POST_SHARED, actor=user_id, post=post_id, metadata=details)
             return share
 
-        return written(work, (cls.post, post_id), (cls.user, user_id))
+        return write_with_parents(work, (cls.post, post_id), (cls.user, user_id))
 
     def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
         """Record the repair in the activity log; there is nothing else to write."""

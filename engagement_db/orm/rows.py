@@ -107,7 +107,7 @@ def not_found(model: type[peewee.Model], key: object, role: str = "") -> NotFoun
     return missing
 
 
-def about(row: Any, *, allowed: Iterable[str] = ()) -> dict[str, Any]:
+def error_data(row: Any, *, allowed: Iterable[str] = ()) -> dict[str, Any]:
     """Return the data of an error about this row: its table, id and status, and what would have been accepted."""
     status = row.__data__.get("status")
     return {
@@ -149,7 +149,7 @@ def require_rows(*parents: tuple[Reference[Any], int | None]) -> None:
             raise not_found(model, key, field.name)
 
 
-def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | None]) -> Result:
+def write_with_parents(work: Callable[[], Result], *parents: tuple[Reference[Any], int | None]) -> Result:
     """Run ``work`` in a transaction; a parent row that turns out not to exist raises NotFound.
 
     Raises Refused if the server gave the new row an id that another has, as on a copy whose sequence was left behind.
@@ -169,7 +169,7 @@ def written(work: Callable[[], Result], *parents: tuple[Reference[Any], int | No
         raise
 
 
-def given(model: type[peewee.Model], **arguments: Any) -> dict[str, Any]:
+def given_values(model: type[peewee.Model], **arguments: Any) -> dict[str, Any]:
     """Return the arguments that are not UNCHANGED, each as a row holds it; raises RefusedValue."""
     return {
         name: stored_value(model._meta.fields[name], value)

@@ -64,7 +64,7 @@ def detect_drift(
     return tuple(found.values())
 
 
-def require_there(database: peewee.Database, applied: Sequence[Revision], *, nothing_pending: bool) -> None:
+def require_present(database: peewee.Database, applied: Sequence[Revision], *, nothing_pending: bool) -> None:
     """Raise SchemaMissing if the database lacks what these revisions created, or has it in a form that does not work.
 
     Where revisions are pending, an interrupted run may have added objects of the next one already: then only tables and

@@ -9,7 +9,7 @@ import peewee
 
 from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history, script_files
-from engagement_db.schema.check import require_there
+from engagement_db.schema.check import require_present
 from engagement_db.schema.execute import Report, Run, logger
 from engagement_db.schema.history import MigrationStatus
 from engagement_db.schema.inspection import inspect
@@ -96,7 +96,7 @@ def migrate(
         current.require_consistent()
         pending = _names(select_pending(revisions, current.applied, to))
         applied = [revision for revision in revisions if revision.name in current.applied]
-        require_there(database, applied, nothing_pending=not pending)
+        require_present(database, applied, nothing_pending=not pending)
         if not pending:
             return ()
         run = Run(database, report, lock_timeout_seconds)
@@ -189,7 +189,7 @@ def require_runnable(
     if rollback_count is None:
         pending = select_pending(simulation.revisions, applied, to)
         done = [revision for revision in revisions if revision.name in applied]
-        require_there(database, done, nothing_pending=not pending)
+        require_present(database, done, nothing_pending=not pending)
         simulation.require_applicable(pending)
         return
     newest = [revision for revision in reversed(simulation.revisions) if revision.name in applied]

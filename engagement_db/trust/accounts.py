@@ -24,14 +24,14 @@ from engagement_db.orm.models import BaseModel, assign, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
-    about,
     copy_state,
     differences,
-    given,
+    error_data,
+    given_values,
     id_of,
     not_found,
     required_text,
-    written,
+    write_with_parents,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
@@ -161,7 +161,7 @@ class EscrowAccount(BaseModel):
             account: EscrowAccount = found[0]
             return account
         work = _insert_or_find if _has_unique_key() else _find_or_insert
-        return written(lambda: work(wanted), (cls.user, user_id))
+        return write_with_parents(lambda: work(wanted), (cls.user, user_id))
 
     def activate(self) -> AccountChange:
         """Activate the account: it accepts funding, again if it was suspended or closed.
@@ -198,7 +198,7 @@ class EscrowAccount(BaseModel):
         the metadata are kept. Equal values change nothing. Raises RefusedValue for a value that does not fit, and
         NotFound for an account or user that does not exist. Nothing is changed on error. Uses primary keys.
         """
-        wanted = given(EscrowAccount, external_id=external_id, metadata=metadata)
+        wanted = given_values(EscrowAccount, external_id=external_id, metadata=metadata)
 
         def work() -> tuple[EscrowAccount, dict[str, Any], int | None]:
             account, actor_id = locked_account(self.id), resolve_actor_id(by)
@@ -241,13 +241,13 @@ class EscrowAccount(BaseModel):
                 raise InvalidTransition(
                     f"escrow account {account.id} is {before} and cannot become {target}; only "
                     f"{' or '.join(ACCOUNT_TRANSITIONS[target])} can. Activate it first.",
-                    **about(account, allowed=ACCOUNT_TRANSITIONS[target]),
+                    **error_data(account, allowed=ACCOUNT_TRANSITIONS[target]),
                 )
             if target == AccountStatus.CLOSED and account.current_balance != 0:
                 raise InvalidTransition(
                     f"escrow account {account.id} still holds {account.current_balance} "
                     f"{account.currency_code}; release or refund its transactions, then close it.",
-                    **about(account),
+                    **error_data(account),
                 )
             changes = {"status": target, "updated_at": now()}
             update_of(EscrowAccount, tuple(changes)).execute(id=account.id, **changes)
@@ -269,13 +269,13 @@ class EscrowAccount(BaseModel):
         if self.status not in ACCEPTS_FUNDING:
             return Refused(
                 f"escrow account {self.id} is {self.status} and accepts no funding; activate it or use another one.",
-                **about(self, allowed=ACCEPTS_FUNDING),
+                **error_data(self, allowed=ACCEPTS_FUNDING),
             )
         if currency_code != self.currency_code:
             return Refused(
                 f"escrow account {self.id} is in {self.currency_code}, the transaction in {currency_code}; "
                 f"open an account in {currency_code} for it.",
-                **about(self, allowed=[self.currency_code]),
+                **error_data(self, allowed=[self.currency_code]),
             )
         return None
 

@@ -53,7 +53,7 @@ _EVENTS = StoredRows(
 
 
 @dataclass
-class Held:
+class HeldAmounts:
     """What an account should hold: the sums over its transactions in statuses that hold funds.
 
     A transaction in a status that this version does not know may hold funds or not: the sums over those are in
@@ -124,11 +124,11 @@ def audit_trails(after: int = 0, page_size: int = AUDIT_PAGE) -> Iterator[AuditP
         yield AuditPage(tuple(problems), len(rows), position, last_id)
 
 
-def audit_account(account_id: int) -> tuple[Held, list[Problem]]:
+def audit_account(account_id: int) -> tuple[HeldAmounts, list[Problem]]:
     """Return what a locked account should hold, and the problems of its transactions, which are locked too."""
     row, position = EscrowTransaction, 0
     adoption = Adoption()
-    held = Held()
+    held = HeldAmounts()
     problems: list[Problem] = []
     while True:
         page = _TRANSACTIONS.select().where(row.account == account_id, row.id > position)

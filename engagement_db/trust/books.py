@@ -12,9 +12,9 @@ from engagement_db.orm.models import store
 from engagement_db.orm.paging import validate_limit
 from engagement_db.orm.rows import copy_state, id_of
 from engagement_db.orm.transactions import locked, transaction
-from engagement_db.problems import PROBLEMS_LIMIT, Found, Problem, ProblemKind
+from engagement_db.problems import PROBLEMS_LIMIT, Problem, ProblemCollector, ProblemKind
 from engagement_db.trust.accounts import EscrowAccount, locked_account
-from engagement_db.trust.audit import Held, audit_account, audit_trails, snapshot
+from engagement_db.trust.audit import HeldAmounts, audit_account, audit_trails, snapshot
 from engagement_db.trust.disputes import DisputeCase
 from engagement_db.trust.events import DisputeEvent
 from engagement_db.trust.money import EXACT
@@ -85,7 +85,7 @@ def reconcile(account: EscrowAccount | int) -> Reconciliation:
         deque(locked(mine.order_by(EscrowTransaction.id)).tuples().iterator(), maxlen=0)
         row = locked_account(key)
         held, audit = audit_account(row.id)
-        found = Found(PROBLEMS_LIMIT)
+        found = ProblemCollector(PROBLEMS_LIMIT)
         found.add(_balance_problems(row.id, row.status, row.current_balance, row.pending_release_total, held))
         found.add(audit)
         problems = tuple(found.problems())
@@ -105,7 +105,7 @@ def _account_problems(most: int) -> list[Problem]:
         found = current().execute(_wrong_accounts(most, _unknown_statuses())).fetchall()
     problems: list[Problem] = []
     for key, status, balance, pending, *totals in sorted(found):
-        problems += _balance_problems(key, status, money(balance), money(pending), Held(*map(money, totals)))
+        problems += _balance_problems(key, status, money(balance), money(pending), HeldAmounts(*map(money, totals)))
     return problems
 
 
@@ -148,7 +148,7 @@ def _wrong_accounts(most: int, unknown: Sequence[str]) -> Any:
     return query.where(is_wrong).limit(most)
 
 
-def _balance_problems(key: int, status: str, balance: Any, pending: Any, held: Held) -> Iterator[Problem]:
+def _balance_problems(key: int, status: str, balance: Any, pending: Any, held: HeldAmounts) -> Iterator[Problem]:
     columns = (
         ("currentBalance", balance, held.amount, held.unknown_amount),
         ("pendingReleaseTotal", pending, held.net, held.unknown_net),

@@ -28,10 +28,10 @@ from engagement_db.orm.models import BaseModel, assign, certify, update_of
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
-    about,
     copy_state,
     differences,
-    given,
+    error_data,
+    given_values,
     id_of,
     not_found,
     optional_id_of,
@@ -39,7 +39,7 @@ from engagement_db.orm.rows import (
     required,
     required_text,
     stored_value,
-    written,
+    write_with_parents,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
@@ -226,7 +226,7 @@ class DisputeCase(Queues, BaseModel):
                 raise InvalidTransition(
                     f"escrow {disputed.reference!r} is disputed without a case, so its previous status is unknown. "
                     f"Release or refund it instead.",
-                    **about(disputed),
+                    **error_data(disputed),
                 )
             case = _inserted(opened, disputed.updated_at)
             write_event(
@@ -334,7 +334,7 @@ class DisputeCase(Queues, BaseModel):
         """
         if summary is not UNCHANGED:
             required_text(DisputeCase.summary, summary)
-        changes = given(DisputeCase, priority=priority, summary=summary)
+        changes = given_values(DisputeCase, priority=priority, summary=summary)
         return self._change(ActionType.SYSTEM_NOTICE, "edited", lambda case: changes, by, actor_type)
 
     def trace_repair(self, repair: Repair[Any]) -> Mapping[str, Any]:
@@ -386,7 +386,7 @@ class DisputeCase(Queues, BaseModel):
         status = DisputeStatus(stored_value(DisputeCase.status, required(DisputeCase.status, status)))
         if status not in ACTIVE_DISPUTE:
             message = f"a case becomes {status} together with its money: call resolve or withdraw."
-            raise Refused(message, **about(self, allowed=ACTIVE_DISPUTE))
+            raise Refused(message, **error_data(self, allowed=ACTIVE_DISPUTE))
         return self._change(ActionType.STATUS_CHANGE, f"now {status}", lambda case: {"status": status}, by, actor_type)
 
     def advance(
@@ -400,14 +400,14 @@ class DisputeCase(Queues, BaseModel):
         stage = DisputeStage(stored_value(DisputeCase.stage, required(DisputeCase.stage, stage)))
         if stage == DisputeStage.RESOLVED:
             message = "a case is resolved together with its money: call resolve or withdraw."
-            raise Refused(message, **about(self, allowed=[item for item in STAGES if item != stage]))
+            raise Refused(message, **error_data(self, allowed=[item for item in STAGES if item != stage]))
 
         def changes(case: DisputeCase) -> dict[str, Any]:
             if STAGES.index(stage) < STAGES.index(case.stage):
                 raise InvalidTransition(
                     f"dispute case {case.id} is already in {case.stage} and cannot go back to {stage}; "
                     f"stages only go forward.",
-                    **about(case, allowed=STAGES[STAGES.index(case.stage) :]),
+                    **error_data(case, allowed=STAGES[STAGES.index(case.stage) :]),
                 )
             return {"stage": stage}
 
@@ -517,14 +517,14 @@ class DisputeCase(Queues, BaseModel):
             )
             return DisputeChange(case, True, event)
 
-        return self._copy_state(written(work, *parents))
+        return self._copy_state(write_with_parents(work, *parents))
 
     def _require_active(self, what: str) -> None:
         if self.status not in ACTIVE_DISPUTE:
             raise InvalidTransition(
                 f"dispute case {self.id} is {self.status} and takes no more ({what}); "
                 f"open a new case if the transaction can still be disputed.",
-                **about(self, allowed=ACTIVE_DISPUTE),
+                **error_data(self, allowed=ACTIVE_DISPUTE),
             )
 
     def _copy_state(self, change: DisputeChange) -> DisputeChange:
@@ -605,7 +605,7 @@ def _require_same_payload(case: DisputeCase, disputed: EscrowTransaction, payloa
         raise Refused(
             f"escrow {disputed.reference!r} is already disputed in case {case.id}; "
             f"record what is new there, or open a case once that one is resolved or withdrawn.",
-            **about(case),
+            **error_data(case),
         )
 
 

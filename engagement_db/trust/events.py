@@ -16,7 +16,7 @@ from engagement_db.orm.fields import (
     VarcharField,
 )
 from engagement_db.orm.models import BaseModel
-from engagement_db.orm.rows import given, required, stored_value
+from engagement_db.orm.rows import given_values, required, stored_value
 from engagement_db.orm.statements import Statement, columns_of, parameters
 from engagement_db.platform import User
 from engagement_db.trust.words import ActionType, ActorType
@@ -115,7 +115,7 @@ def write_event(
         event_at=at,
         created_at=at,
         updated_at=at,
-        **given(DisputeEvent, **values),
+        **given_values(DisputeEvent, **values),
     )
     _INSERT.insert(event)
     return event

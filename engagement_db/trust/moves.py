@@ -11,7 +11,7 @@ from engagement_db.errors import Contention, InvalidTransition, Refused
 from engagement_db.orm.bound import now
 from engagement_db.orm.fields import TEXT_LIMIT_BYTES, exact, reject
 from engagement_db.orm.models import BaseModel, assign, update_of
-from engagement_db.orm.rows import about
+from engagement_db.orm.rows import error_data
 from engagement_db.orm.statements import Parameter, Statement
 from engagement_db.orm.transactions import locked
 from engagement_db.platform import Actor
@@ -69,7 +69,7 @@ def refuse_while_disputed(transaction: "EscrowTransaction", verb: str) -> None:
         raise InvalidTransition(
             f"escrow {transaction.reference!r} is disputed in case {case.id}; {verb} is up to that case. "
             f"Resolve or withdraw the case instead.",
-            **about(transaction, allowed=TRANSITIONS[verb].sources),
+            **error_data(transaction, allowed=TRANSITIONS[verb].sources),
         )
 
 
@@ -81,7 +81,7 @@ def require_unsettled(row: "EscrowTransaction") -> None:
             raise Refused(
                 f"escrow {row.reference!r} was already {status} (status {row.status}, {name} {settled_at}); its money "
                 f"is never settled twice. Nothing was changed. find_problems() reports where the rows disagree.",
-                **about(row),
+                **error_data(row),
             )
 
 
@@ -96,7 +96,7 @@ def apply_transition(
     if before == transition.target:
         return TransactionChange(row, False, before, before)
     if before not in transition.sources:
-        raise InvalidTransition(_advice(row, verb), **about(row, allowed=transition.sources))
+        raise InvalidTransition(_advice(row, verb), **error_data(row, allowed=transition.sources))
     require_unsettled(row)
     _require_amounts(row, "amount", "fee_amount", "net_amount")
     after = transition.target or status_before_dispute(row)
@@ -134,7 +134,7 @@ def store_with_entry(
     if update_of(type(row), tuple(changes), guard="status").count(id=row.id, before=before, **changes) != 1:
         raise Contention(
             f"escrow {row.reference!r} changed from {before} while locked. Nothing was changed; try again.",
-            **about(row),
+            **error_data(row),
         )
     assign(row, changes)
 
@@ -150,7 +150,7 @@ def _post(row: "EscrowTransaction", direction: int, at: datetime) -> None:
             f"escrow account {account.id} holds {account.current_balance} {account.currency_code}, "
             f"of which {account.pending_release_total} are pending; escrow {row.reference!r} takes out more. "
             f"Nothing was changed. The books do not balance: call find_problems().",
-            **about(account),
+            **error_data(account),
         )
     activates = direction > 0 and account.status == AccountStatus.PENDING
     changes = {
@@ -170,7 +170,7 @@ def _require_amounts(row: BaseModel, *names: str) -> None:
             raise Refused(
                 f"{row._meta.table_name} {row.__data__['id']} cannot move money: its {name} is {value}, not an "
                 f"amount. Nothing was changed. Find out who wrote it, then correct it with engagement_db.repair.",
-                **about(row),
+                **error_data(row),
             )
 
 

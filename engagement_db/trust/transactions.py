@@ -31,16 +31,16 @@ from engagement_db.orm.models import BaseModel, assign, certify
 from engagement_db.orm.rows import (
     UNCHANGED,
     Unchanged,
-    about,
     copy_state,
     differences,
-    given,
+    error_data,
+    given_values,
     id_of,
     not_found,
     optional_id_of,
     required_text,
     stored_value,
-    written,
+    write_with_parents,
 )
 from engagement_db.orm.statements import Parameter, Statement, columns_of, parameters
 from engagement_db.orm.transactions import locked, transaction
@@ -288,7 +288,7 @@ class EscrowTransaction(BaseModel):
             external_id=external_id,
             metadata=metadata,
         )
-        return written(lambda: _initiated(payment, currency_code), *_parents(payment))
+        return write_with_parents(lambda: _initiated(payment, currency_code), *_parents(payment))
 
     @classmethod
     def deposit(
@@ -336,7 +336,7 @@ class EscrowTransaction(BaseModel):
             row = _initiated(payment, currency_code)
             return _in_escrow(row) if row is payment else row
 
-        row = written(work, *_parents(payment))
+        row = write_with_parents(work, *_parents(payment))
         if row.status not in (TransactionStatus.INITIATED, TransactionStatus.FUNDED):
             return row
         return transaction(lambda: _in_escrow(lock_transaction(row.id, with_account=True)[0]))
@@ -414,7 +414,7 @@ class EscrowTransaction(BaseModel):
         Nothing is changed on error. Uses primary keys.
         """
         actor_id = actor_id_of(by)
-        wanted = given(
+        wanted = given_values(
             EscrowTransaction,
             milestone_label=milestone_label,
             scheduled_release_at=scheduled_release_at,
@@ -433,7 +433,7 @@ class EscrowTransaction(BaseModel):
                     raise InvalidTransition(
                         f"escrow {row.reference!r} is {row.status}; its fee can be edited while it is initiated only. "
                         f"Nothing was changed.",
-                        **about(row, allowed=[TransactionStatus.INITIATED]),
+                        **error_data(row, allowed=[TransactionStatus.INITIATED]),
                     )
                 require_payable(EscrowTransaction.fee_amount, changes["fee_amount"], row.currency_code)
                 changes["net_amount"] = _net_of(row.amount, changes["fee_amount"])
@@ -640,5 +640,5 @@ def _require_same_payload(first: EscrowTransaction, payload: Mapping[str, Any]) 
             f"reference {first.reference!r} belongs to escrow transaction {first.id} with another payload: "
             f"{differences}. Nothing was changed; take a new reference for a new payment.",
             fields,
-            **about(first),
+            **error_data(first),
         )
