@@ -149,6 +149,8 @@ class MysqlCatalog(Reader):
     @staticmethod
     def _type(column: str, spelling: str, extra: str, checks: dict[str, Check]) -> ColumnType:
         """Return the logical type; MariaDB's check that makes a LONGTEXT a JSON is removed from ``checks``."""
+        if re.search(r"\b(VIRTUAL|STORED) GENERATED", extra):
+            return Other(f"{spelling} GENERATED")
         if number := re.fullmatch(r"(big)?int(?:\(\d+\))?( unsigned)?", spelling):
             kind = Id if "auto_increment" in extra else Integer
             return kind(64 if number[1] else 32, bool(number[2]))

@@ -80,9 +80,9 @@ class PostgresqlCatalog(Reader):
         if oid is None:
             return None
         columns = []
-        for column, spelling, not_null, default, is_enum, type_name, identity in self.rows(
+        for column, spelling, not_null, default, is_enum, type_name, identity, is_generated in self.rows(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), "
-            "t.typtype = 'e', t.typname, a.attidentity <> '' "
+            "t.typtype = 'e', t.typname, a.attidentity <> '', a.attgenerated <> '' "
             "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
             "LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "
             "WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -93,6 +93,8 @@ class PostgresqlCatalog(Reader):
                 kind = Enum(self.enum_type(type_name) or ())
             if isinstance(kind, Integer) and (identity or str(default).startswith("nextval(")):
                 kind, default = Id(kind.bits), None
+            if is_generated:
+                kind, default = Other(f"{spelling} GENERATED"), None
             columns.append(Column(column, kind, not not_null, default_value(kind, default)))
         casts: dict[type, str] = {Varchar: "text", Money: "numeric"}
         cast = {column.name: casts[type(column.type)] for column in columns if type(column.type) in casts}

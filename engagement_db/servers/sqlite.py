@@ -207,8 +207,10 @@ class SqliteCatalog(Reader):
             return None
         checks = {check.name: check for check in sqlite_text.table_checks(name, definition)}
         columns = []
-        for _, column, spelling, not_null, default, key, _ in self.rows(f'PRAGMA table_xinfo("{name}")'):
+        for _, column, spelling, not_null, default, key, hidden in self.rows(f'PRAGMA table_xinfo("{name}")'):
             kind = self._type(column, spelling, bool(key), "AUTOINCREMENT" in definition.upper(), checks)
+            # 2 and 3 are generated columns.
+            kind = Other(f"{spelling} GENERATED") if hidden in (2, 3) else kind
             columns.append(Column(column, kind, not not_null and not key, self._default(kind, default)))
         names = sqlite_text.foreign_key_names(definition)
         keys = [

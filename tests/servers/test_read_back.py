@@ -103,3 +103,11 @@ def test_an_index_of_another_kind_is_not_the_declared_index(live):
     execute(live, create[servers.of(live).name])
     declared = tables.Table("noted", (), indexes=(tables.Index("noted_word", ("word",)),))
     assert Kind.INDEX in kinds(declared, live)
+
+
+def test_a_generated_column_is_not_the_declared_column(live):
+    execute(
+        live, "CREATE TABLE noted (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER GENERATED ALWAYS AS (a + 1) STORED)"
+    )
+    declared = tables.Table("noted", (tables.integer("a", null=True), tables.integer("b", null=True)))
+    assert Kind.TYPE in kinds(declared, live)
