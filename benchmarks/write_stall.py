@@ -1,4 +1,4 @@
-"""How long does a single-row write stall while revision three goes up and down on a large, busy table?
+"""How long does a single-row write stall while revision 003 is applied and rolled back on a large, busy table?
 
 Starts a throwaway server, fills `projects`, writes single rows at a steady rate from a process of its own and
 measures each write: in a quiet window, then while a tool goes up, then while it goes down. One line per tool

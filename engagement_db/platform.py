@@ -60,7 +60,7 @@ class User(BaseModel):
 
 
 class Project(BaseModel):
-    """A project of the platform; revision three gives it an owner."""
+    """A project of the platform; revision 003 gives it an owner."""
 
     escrow_transactions: ClassVar[Backref["EscrowTransaction"]]
     owner_id: ClassVar[Column[int | None]]

@@ -91,7 +91,7 @@ class Postgresql(Server):
 
     def grants_to_migrate(self, role: str, owner: str, parents: Sequence[str]) -> list[str]:
         tables, grantee = ", ".join(map(self.quoted, parents)), self.quoted(role)
-        # Only the owner of a table alters it, and revision three alters projects.
+        # Only the owner of a table alters it, and revision 003 alters projects.
         return [
             f'GRANT USAGE, CREATE ON SCHEMA "public" TO {grantee}',
             f"GRANT SELECT, REFERENCES ON {tables} TO {grantee}",
