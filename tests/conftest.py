@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import peewee
 import pytest
 import servers
@@ -15,6 +16,15 @@ from commands import only_first_three
 from peewee_migrate import models as peewee_migrate_models
 
 import engagement_db as edb
+
+# How long an example takes is the machine's affair. The examples are the same in each run, but for a run of everything.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=not os.environ.get("ENGAGEMENT_DB_EVERY_POINT"),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("suite")
 
 CHOSEN_SERVERS = [name.strip() for name in os.environ.get("TEST_SERVERS", ",".join(servers.NAMES)).split(",")]
 

@@ -131,10 +131,10 @@ def test_the_worker_recipe(database):
     worker = threading.Thread(target=scope["release_what_is_due"], args=(database, 0.01))
     worker.start()
     try:
-        assert released.wait(10)
+        assert released.wait(60)
     finally:
         scope["stopping"].set()
-        worker.join(10)
+        worker.join(60)
         edb.remove_move_listener(notice)
     assert not worker.is_alive()
     with database.connection_context():

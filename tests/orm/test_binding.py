@@ -135,7 +135,7 @@ def test_threads_with_a_database_each_do_not_meet(server, database, other):
         def work():
             with tenant.connection_context(), edb.bind_ctx(tenant):
                 author = make_user()
-                start.wait(10)
+                start.wait(60)
                 for _ in range(POSTS_EACH):
                     a_post(author)
 
@@ -147,22 +147,21 @@ def test_threads_with_a_database_each_do_not_meet(server, database, other):
 
 def test_transaction_stays_in_its_database_while_another_thread_binds(database, other):
     """peewee's own bind_ctx binds for the whole process."""
-    is_inside, is_bound = threading.Event(), threading.Event()
+    is_inside, is_bound, is_over = threading.Event(), threading.Event(), threading.Event()
 
     def elsewhere():
-        is_inside.wait(10)
+        assert is_inside.wait(60)
         with other.bind_ctx(edb.MODELS):
             is_bound.set()
-            is_inside.clear()
-            is_inside.wait(10)
+            assert is_over.wait(60)
 
     def here():
         def work():
             row = payment(account())
             is_inside.set()
-            assert is_bound.wait(10)
+            assert is_bound.wait(60)
             row.fund()
-            is_inside.set()
+            is_over.set()
             raise ZeroDivisionError
 
         with database.connection_context(), pytest.raises(ZeroDivisionError):

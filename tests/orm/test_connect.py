@@ -141,13 +141,13 @@ def test_each_scheme_connects_plain_and_pooled(server, url):
 
 
 def test_pool_serves_many_threads(server, url):
-    database = edb.connect(with_scheme(url, SCHEMES[server.name][0] + "+pool"), max_connections=2, timeout=20)
+    database = edb.connect(with_scheme(url, SCHEMES[server.name][0] + "+pool"), max_connections=2, timeout=60)
     with connected(database):
         database.create_tables([edb.User])
     begin = threading.Barrier(THREADS)
 
     def work(number):
-        begin.wait(10)
+        begin.wait(60)
         for _ in range(5):
             with connected(database):
                 edb.transaction(lambda: edb.User.create(first_name=str(number), last_name="", email=""))

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import peewee
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from playhouse.test_utils import count_queries
 
@@ -19,7 +19,7 @@ from engagement_db.orm.models import verb_update
 POST, ACCOUNT = edb.FeedPost, edb.EscrowAccount
 NINE = datetime(2024, 8, 1, 9, tzinfo=UTC)
 
-few_examples = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few_examples = settings(max_examples=30)
 
 
 def nested(levels):

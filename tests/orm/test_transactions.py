@@ -11,6 +11,7 @@ import pytest
 from cut_proxy import CutProxy
 from escrow import account, payment, payment_in
 from feed_rows import a_post
+from waiting import wait_until_blocked
 
 import engagement_db as edb
 from engagement_db import servers
@@ -155,11 +156,11 @@ def test_nothing_sleeps_in_the_thread_of_a_running_loop(impatient, other, monkey
 
 def test_statement_over_its_time_limit_is_contention_at_once(server, database):
     limits = {
-        "postgres": ("SET statement_timeout = '50ms'", "SELECT pg_sleep(5)"),
-        "mariadb": ("SET SESSION max_statement_time = 0.05", "SELECT SLEEP(5)"),
+        "postgres": ("SET statement_timeout = '500ms'", "SELECT pg_sleep(60)"),
+        "mariadb": ("SET SESSION max_statement_time = 0.5", "SELECT SLEEP(60)"),
         "mysql": (
-            "SET SESSION max_execution_time = 50",
-            "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, users WHERE SLEEP(5)",
+            "SET SESSION max_execution_time = 500",
+            "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, users WHERE SLEEP(60)",
         ),
     }
     if server.name not in limits:
@@ -173,7 +174,7 @@ def test_statement_over_its_time_limit_is_contention_at_once(server, database):
     assert len(calls) == 1
 
 
-def test_block_that_continues_after_a_deadlock_is_atomic(server, database, other):
+def test_block_that_continues_after_a_deadlock_is_atomic(server, database, other, url_of_tables):
     """MySQL and MariaDB roll back the whole transaction, so that what follows would be committed by itself."""
     if server.name == "sqlite":
         pytest.skip("SQLite has one writer at a time, and no deadlock between rows")
@@ -183,6 +184,9 @@ def test_block_that_continues_after_a_deadlock_is_atomic(server, database, other
 
     def rival():
         with other.connection_context(), other.atomic():
+            if server.name == "postgres":
+                # There the victim is who looks for a deadlock first.
+                other.execute_sql("SET deadlock_timeout = '10min'")
             # The heavier transaction survives.
             for number in range(20):
                 other.execute_sql(f"UPDATE users SET email = 'rival {number}' WHERE id = {second.id}")
@@ -190,19 +194,22 @@ def test_block_that_continues_after_a_deadlock_is_atomic(server, database, other
                     "INSERT INTO feed_shares (" + quoted(server, "postId", "userId", "channel") + ")"
                     f" SELECT id, {second.id}, 'email' FROM feed_posts"
                 )
-            both_hold.wait(20)
+            both_hold.wait(60)
             other.execute_sql(f"UPDATE users SET email = 'rival' WHERE id = {first.id}")
             ended.append(True)
 
     a_post(second)
     thread = threading.Thread(target=rival)
+    if server.name == "postgres":
+        database.execute_sql("SET deadlock_timeout = '50ms'")
     thread.start()
-    database.execute_sql("SET deadlock_timeout = '50ms'" if server.name == "postgres" else "SELECT 1")
     try:
         with database.atomic():
             make_user("written before")
             renamed(first, "mine")
-            both_hold.wait(20)
+            both_hold.wait(60)
+            # Who looks too early finds none, and never looks again.
+            wait_until_blocked(url_of_tables)
             with contextlib.suppress(peewee.OperationalError, edb.Contention), database.atomic():
                 renamed(second, "mine")
                 raise AssertionError("this session was not the victim")

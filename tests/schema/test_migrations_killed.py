@@ -28,6 +28,7 @@ from commands import Ended, engagement_db_command, pw_migrate_command
 from cut_proxy import CutProxy, Point
 from independent_catalog import Snapshot, definitions, history, rows, unlike
 from platform_database import build, execute, family, session
+from waiting import wait_until
 
 from engagement_db.schema import script_files
 from engagement_db.servers import named as named_server
@@ -243,6 +244,7 @@ def test_a_migration_killed_during_a_long_index_build_is_resumed(platform: str, 
         return  # Elsewhere the build is inside of one statement that is undone as a whole.
     assert commands.run(engagement_db_command("migrate", platform, "--to", REVISIONS[1])).code == 0
     invalid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('projects_owner_id_idx') AND NOT indisvalid"
+    lock = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"
     with session(platform) as other, session(platform) as watcher:
         other.ask("INSERT INTO projects (title) SELECT 'many' FROM generate_series(1, 200000)")
         # The column is there, as after an earlier death, so that the transaction stands in the way of the build only.
@@ -251,11 +253,11 @@ def test_a_migration_killed_during_a_long_index_build_is_resumed(platform: str, 
         other.ask("BEGIN")
         other.ask("UPDATE projects SET title = title WHERE id = 1")
         deployer = commands.start(engagement_db_command("migrate", platform))
-        wait_until(lambda: watcher.ask(invalid))
+        wait_until(lambda: watcher.ask(invalid), "the index is being built")
         deployer.kill()
         assert deployer.wait().code == commands.KILLED
         # The server notices that nobody is there any more, though the build still waits.
-        wait_until(lambda: not watcher.ask("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"))
+        wait_until(lambda: not watcher.ask(lock), "the server has noticed")
         assert watcher.ask(invalid)
         other.ask("ROLLBACK")
         ended = commands.run(engagement_db_command("migrate", platform))
@@ -283,10 +285,3 @@ def test_rows_left_unchecked_by_a_killed_run_are_checked_by_the_next(platform: s
     ended = commands.run(migrate)
     assert ended.code == 0, ended.words
     assert history(platform) == list(REVISIONS)
-
-
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 20) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_seconds} s"
-        time.sleep(0.02)

@@ -7,7 +7,7 @@ import peewee
 import pytest
 import servers
 from commands import copy_scripts
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 from independent_catalog import Snapshot, everything, unlike
 from peewee_migrate import Router
@@ -61,12 +61,7 @@ def ways(server: servers.Server, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 # The database stays as the last path left it: that, too, is a path to the next.
-@settings(
-    max_examples=6,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=6, phases=[Phase.generate])
 @given(path=st.lists(st.tuples(st.integers(0, len(REVISIONS)), st.booleans()), min_size=1, max_size=4))
 def test_one_revision_is_one_schema(ways: Ways, path: list[tuple[int, bool]]) -> None:
     for applied, by_router in path:

@@ -2,7 +2,7 @@
 
 import pytest
 from check_expressions import INTEGERS, MONEY, VARCHAR, expressions
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engagement_db import servers, tables
@@ -41,12 +41,7 @@ def read_back(live, declared):
 
 
 # Without shrinking, which creates tables for minutes.
-@settings(
-    max_examples=12,
-    deadline=None,
-    phases=[Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=12, phases=[Phase.reuse, Phase.generate])
 @given(st.lists(expressions, min_size=12, max_size=12))
 def test_any_check_is_recognized_and_mistaken_for_no_other(live, declared):
     found = read_back(live, declared)

@@ -12,8 +12,7 @@ Each is a context manager that stops what it started and removes its folders.
 
 import contextlib
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -24,6 +23,7 @@ import pymysql
 import throwaway
 from servers import MySQLServer, PostgresServer, Server, skip_or_fail
 from throwaway import Process, Programs, Unavailable, free_port
+from waiting import wait_until
 
 PRIMARY, SYNCHRONOUS, ASYNCHRONOUS = 0, 1, 2
 # Server sessions of a PgBouncer for one database.
@@ -71,14 +71,6 @@ def at(url: str, place: Server | str) -> str:
     """Return the URL of the same database on another server, or at another host and port."""
     netloc = place if isinstance(place, str) else urlsplit(place.url).netloc
     return urlsplit(url)._replace(netloc=netloc).geturl()
-
-
-def wait_until(is_so: Callable[[], object], what: str, seconds: float = _TIMEOUT_SECONDS, pause: float = 0.05) -> None:
-    """Wait until a function returns a true value."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s until {what}"
-        time.sleep(pause)
 
 
 def can_connect(url: str) -> bool:

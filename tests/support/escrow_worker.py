@@ -4,6 +4,7 @@ A line of the log is what this process knows to have changed, or "-" where nothi
 killed may have changed one thing more than its log says.
 """
 
+import itertools
 import os
 import random
 from decimal import Decimal
@@ -17,13 +18,16 @@ PROVIDERS = ("stripe", "paypal", "adyen")
 CURRENCIES = ("USD", "EUR")
 
 
-def work(url: str, game: str, seed: str, operations: int, log: Path, users: list[int]) -> None:
+def work(url: str, game: str, seed: str, operations: int, log: Path, going: Path, users: list[int]) -> None:
+    """Play so many operations, and go on for as long as the file ``going`` is there."""
     play = {"ledger": play_ledger, "accounts": play_accounts, "disputes": play_disputes}[game]
     chance = random.Random(seed)
     database = edb.connect(url)
     lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with database.connection_context():
-        for _ in range(operations):
+        for number in itertools.count():
+            if number >= operations and not going.exists():
+                return
             try:
                 change = play(chance, users)
             except edb.Refused:

@@ -16,6 +16,16 @@ def at_once(worker, url, seed, start, answer, arguments):
         answer.send(worker(random.Random(seed), *arguments))
 
 
+def again_and_again(worker, url, seed, start, answer, arguments):
+    """Work until somebody kills this process."""
+    database = edb.connect(url)
+    dice = random.Random(seed)
+    with database.connection_context():
+        start.wait(60)
+        while True:
+            worker(dice, *arguments)
+
+
 def react_and_unreact(dice, post_ids, user_ids):
     for _ in range(OPERATIONS):
         post, user = dice.choice(post_ids), dice.choice(user_ids)

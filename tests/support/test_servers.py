@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +14,7 @@ import pymysql
 import pytest
 import servers
 import throwaway
+from waiting import wait_until
 
 
 def connect(url):
@@ -108,19 +108,20 @@ def test_a_statement_under_way_dies_with_a_killed_server(server, url):
     def wait_long():
         with connect(url) as connection:
             cursor = connection.cursor()
-            under_way.set()
             try:
                 cursor.execute("SELECT pg_sleep(300)" if server.name == "postgres" else "SELECT SLEEP(300)")
             except (psycopg2.OperationalError, pymysql.err.OperationalError) as error:
                 lost.append(error)
 
-    under_way = threading.Event()
+    if server.name == "postgres":
+        under_way = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    else:
+        under_way = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'"
     client = threading.Thread(target=wait_long)
     client.start()
-    under_way.wait()
-    time.sleep(0.2)
+    wait_until(lambda: server.ask(under_way), "the statement is under way")
     server.kill()
-    client.join(timeout=10)
+    client.join(timeout=60)
     assert len(lost) == 1
     server.start()
 

@@ -9,6 +9,7 @@ import escrow
 import peewee
 import pytest
 from tampering import tamper
+from waiting import wait_until_blocked
 
 import engagement_db as edb
 from engagement_db.testing import make_user
@@ -434,7 +435,7 @@ def test_verbs_join_a_callers_transaction_and_are_rolled_back_with_it(database):
     assert escrow.books(home) == (0, 0)
 
 
-def test_a_reference_that_another_account_is_about_to_take_is_a_conflict(database):
+def test_a_reference_that_another_account_is_about_to_take_is_a_conflict(database, url_of_tables):
     home, other = escrow.account(), escrow.account()
     refusals = []
 
@@ -452,7 +453,7 @@ def test_a_reference_that_another_account_is_about_to_take_is_a_conflict(databas
         escrow.payment(home, reference="R")
         second = threading.Thread(target=run)
         second.start()
-        second.join(timeout=0.5)
+        wait_until_blocked(url_of_tables)
         assert second.is_alive()
     second.join()
     assert refusals == [("account",)]

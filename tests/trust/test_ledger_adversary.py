@@ -24,9 +24,8 @@ from engagement_db.orm.urls import open_database
 FEW = settings(
     max_examples=12,
     stateful_step_count=30,
-    deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.filter_too_much],
 )
 TARGETS = {
     "fund": {"initiated": "funded"},

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import escrow
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -15,9 +15,7 @@ from engagement_db.testing import make_user
 FEW = settings(
     max_examples=12,
     stateful_step_count=25,
-    deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 HELD = ("funded", "in_escrow", "disputed")
 MOVES = {

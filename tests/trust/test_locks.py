@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import escrow
 import pytest
+from waiting import TIMEOUT_SECONDS, wait_until_blocked
 
 import engagement_db as edb
 from engagement_db.orm.urls import open_database
@@ -36,25 +37,25 @@ class Other:
         self._thread = threading.Thread(target=run)
         self._thread.start()
 
-    def is_waiting(self, seconds=0.5):
-        self._thread.join(seconds)
+    def is_waiting(self, url):
+        wait_until_blocked(url)
         return self._thread.is_alive()
 
     def result(self):
-        self._thread.join(20)
+        self._thread.join(TIMEOUT_SECONDS)
         assert not self._thread.is_alive()
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
 
-def test_reconcile_waits_for_a_transaction_before_it_locks_the_account(rows):
+def test_reconcile_waits_for_a_transaction_before_it_locks_the_account(rows, url_of_tables):
     """In the other order each would wait for what the other one has locked."""
     payment = escrow.payment_in("funded")
     with rows.atomic():
         payment.hold()
         other = Other(rows, lambda: edb.reconcile(payment.account_id))
-        assert other.is_waiting()
+        assert other.is_waiting(url_of_tables)
         payment.release()
     assert other.result().adds_up
 
@@ -69,13 +70,13 @@ def test_transactions_of_one_account_are_held_side_by_side(rows, server):
         assert Other(rows, second.hold).result().changed
 
 
-def test_two_payments_into_one_account_wait_for_each_other(rows):
+def test_two_payments_into_one_account_wait_for_each_other(rows, url_of_tables):
     home = escrow.account()
     first, second = escrow.payment(home, "1", "0"), escrow.payment(home, "2", "0")
     with rows.atomic():
         first.fund()
         other = Other(rows, second.fund)
-        assert other.is_waiting()
+        assert other.is_waiting(url_of_tables)
     assert other.result().changed
     assert escrow.books(home) == (3, 3)
 
@@ -88,12 +89,12 @@ def test_opening_an_account_blocks_no_post_of_the_user(rows):
         assert post.result().content == "Shipped!"
 
 
-def test_the_same_account_opened_at_once_is_one_account(rows):
+def test_the_same_account_opened_at_once_is_one_account(rows, url_of_tables):
     person = make_user()
     with rows.atomic():
         first = edb.EscrowAccount.open(person, "stripe")
         other = Other(rows, lambda: edb.EscrowAccount.open(person, "stripe"))
-        assert other.is_waiting()
+        assert other.is_waiting(url_of_tables)
     assert other.result() == first
     assert edb.EscrowAccount.select().count() == 1
 
@@ -116,18 +117,18 @@ def without_index(rows):
     rows.execute_sql(f"DROP INDEX test_user{on_table}")
 
 
-def test_an_account_is_opened_once_where_an_adopted_database_lacks_the_index(without_index):
+def test_an_account_is_opened_once_where_an_adopted_database_lacks_the_index(without_index, url_of_tables):
     person = make_user()
     with without_index.atomic():
         first = edb.EscrowAccount.open(person, "stripe")
         other = Other(without_index, lambda: edb.EscrowAccount.open(person, "stripe"))
-        assert other.is_waiting()
+        assert other.is_waiting(url_of_tables)
     assert other.result() == first
     assert edb.EscrowAccount.select().count() == 1
     assert edb.EscrowAccount.open(person, "stripe") == first
 
 
-def test_a_transaction_and_its_account_are_locked_in_the_order_of_node(rows):
+def test_a_transaction_and_its_account_are_locked_in_the_order_of_node(rows, url_of_tables):
     """Node locks the transaction, then the account: both wait at the transaction, and neither deadlocks."""
     payment = escrow.payment_in("in_escrow")
     home = payment.account_id
@@ -135,7 +136,7 @@ def test_a_transaction_and_its_account_are_locked_in_the_order_of_node(rows):
         transaction = edb.EscrowTransaction
         transaction.select().where(transaction.id == payment.id).for_update().get()
         other = Other(rows, lambda: edb.EscrowTransaction.get_by_id(payment.id).release())
-        assert other.is_waiting()
+        assert other.is_waiting(url_of_tables)
         edb.EscrowAccount.select().where(edb.EscrowAccount.id == home).for_update().get()
     assert other.result().changed
     assert escrow.books(payment.account) == (Decimal(0), Decimal(0))

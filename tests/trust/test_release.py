@@ -102,7 +102,7 @@ def test_transactions_locked_by_another_session_are_skipped(database, server):
         held.refund()
         worker = threading.Thread(target=release)
         worker.start()
-        assert done.wait(timeout=20)
+        assert done.wait(timeout=60)
         worker.join()
     assert runs[0].released == (other,)
     assert edb.EscrowTransaction.get_by_id(held.id).status == "refunded"
