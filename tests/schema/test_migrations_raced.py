@@ -376,12 +376,13 @@ def test_a_busy_table_is_migrated_without_blocking_writers(
     met = tmp_path / "met"
     met.touch()
     with held(platform, held_table):
+        deployer = commands.start(command, lambda: note_calls(execute_module, "_pause", met))
         with Writer(platform, written_table) as writer:
-            deployer = commands.start(command, lambda: note_calls(execute_module, "_pause", met))
+            often = met.stat().st_size + MEETINGS
             wait_until(
                 lambda: (
                     len(writer.seconds) > 10
-                    and (met.stat().st_size >= MEETINGS or (may_pass and revision in history(platform)))
+                    and (met.stat().st_size >= often or (may_pass and revision in history(platform)))
                 ),
                 "the deployer has met the table often",
             )

@@ -4,12 +4,16 @@ Forked rather than started anew: what is imported stays imported, so that hundre
 """
 
 import contextlib
+import faulthandler
 import logging
 import os
+import select
 import shutil
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +27,7 @@ import engagement_db.cli
 from engagement_db.schema import script_files
 
 KILLED: Final = -signal.SIGKILL
+TIMEOUT_SECONDS: Final = 300
 
 # Tests with the fixture `first_three` have only these, and may put revisions of their own beside them.
 FIRST_THREE = script_files.names()[:3]
@@ -50,14 +55,21 @@ class Deployer:
     outputs: tuple[IO[bytes], IO[bytes]]
 
     def wait(self) -> Ended:
-        """Wait for its end."""
+        """Wait for its end. One that does not come is made, and fails the test."""
+        descriptor = os.pidfd_open(self.process)
+        in_time, _, _ = select.select([descriptor], [], [], TIMEOUT_SECONDS)
+        os.close(descriptor)
+        if not in_time:
+            self.kill()
         _, status = os.waitpid(self.process, 0)
         texts = []
         for output in self.outputs:
             with output:
                 output.seek(0)
                 texts.append(output.read().decode(errors="replace"))
-        return Ended(os.waitstatus_to_exitcode(status), *texts)
+        ended = Ended(os.waitstatus_to_exitcode(status), *texts)
+        assert in_time, f"no end within {TIMEOUT_SECONDS} s:\n{ended.words}"
+        return ended
 
     def kill(self) -> None:
         """End it at once, with no chance to say anything."""
@@ -78,6 +90,7 @@ def start(
     outputs = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - Deployer.wait closes them.
     sys.stdout.flush()
     sys.stderr.flush()
+    _end_watchdog()
     process = os.fork()
     if process:
         return Deployer(process, outputs)
@@ -142,6 +155,16 @@ def only_first_three(folder: Path) -> Iterator[None]:
             patch.setattr("engagement_db.check_report.MODELS", ())
         patch.setattr(script_files, "scripts_directory", lambda: scripts)
         yield
+
+
+def _end_watchdog() -> None:
+    """End the thread from which pytest watches a test: only a process without threads may fork. `wait` watches then."""
+    faulthandler.cancel_dump_traceback_later()
+    # It is gone a moment after it has ended.
+    for _ in range(1000):
+        if len(os.listdir("/proc/self/task")) <= threading.active_count():
+            return
+        time.sleep(0.001)
 
 
 def _run(command: Sequence[str]) -> None:
