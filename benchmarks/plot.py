@@ -1,7 +1,7 @@
 """Draw what write_stall.py --every-write measured: python benchmarks/plot.py FILE... --output docs/images/writes.svg
 
 One panel for each server and tool: each dot is a write, where it was sent and how long it took, while revision 003
-goes up. Drawn is the first run of each tool on each server. Needs matplotlib. The dots are an image in the file, which
+is applied. The first run of each tool on each server is shown. Needs matplotlib. The dots are an image; the file
 would be too large otherwise.
 """
 

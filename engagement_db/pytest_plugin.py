@@ -39,7 +39,7 @@ def engagement_db_database(engagement_db_migrated: peewee.Database) -> Iterator[
 
 @pytest.fixture
 def engagement_db_clock() -> Iterator[Clock]:
-    """The library's clock, which stands still in the test, and can be set and advanced."""
+    """The library's clock, stopped in the test; it can be set and advanced."""
     from engagement_db.testing.clock import stopped_clock
 
     with stopped_clock() as clock:

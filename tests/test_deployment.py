@@ -1,4 +1,4 @@
-"""The walk of a deployment is drawn as the revisions take it."""
+"""The page of a deployment shows what the revisions send."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The floor plan: imports go one way, and one module alone asks which server a database is."""
+"""Layers: imports go one way, and one module alone asks which server a database is."""
 
 import ast
 import functools
@@ -15,8 +15,8 @@ from engagement_db import public, servers
 PACKAGE = Path(edb.__file__).parent
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-# A module imports from the floors below its own, and from nowhere else in the package.
-FLOORS = [
+# A module imports from the layers below its own, and from nowhere else in the package.
+LAYERS = [
     {"errors", "orm.columns", "problems", "sql_tokens"},
     {"expressions"},
     {"tables"},
@@ -77,11 +77,11 @@ def parsed(name):
     return ast.parse(MODULES[name].read_text())
 
 
-def _room(name):
-    """The module that an imported name belongs to, or the one room that is known as a whole."""
+def _package(name):
+    """The module that an imported name belongs to, or the package that is known as a whole."""
     parts = name.split(".")[1:]
-    known = set().union(*FLOORS)
-    return next((room for room in (".".join(parts[:2]), parts[0]) if room in known), parts[0])
+    known = set().union(*LAYERS)
+    return next((package for package in (".".join(parts[:2]), parts[0]) if package in known), parts[0])
 
 
 def is_for_checkers(node):
@@ -103,7 +103,7 @@ def imported(tree):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found |= {_room(name) for name in names if name.startswith("engagement_db.")}
+        found |= {_package(name) for name in names if name.startswith("engagement_db.")}
         assert "engagement_db" not in names, "a module of the package imports its neighbours, not the whole"
     return found
 
@@ -112,23 +112,27 @@ def allowed(name):
     if name.startswith("schema"):
         return UNDER_SCHEMA | {"schema"} | ALSO.get(name, set())
     if name in ("cli", "check_report"):
-        # The door of the house: it opens on everything, and nobody comes in through it.
-        return set().union({"MODELS", "schema"}, {"check_report"} if name == "cli" else set(), *FLOORS)
+        # The commands import anything, and nothing imports them.
+        return set().union({"MODELS", "schema"}, {"check_report"} if name == "cli" else set(), *LAYERS)
     if name == "readiness":
         # The schema is loaded when it is asked.
         return {"errors", "orm.bound", "schema"}
     if name == "__main__":
         return {"cli"}
     if name.partition(".")[0] in ("testing", "pytest_plugin"):
-        return {"testing", "schema"}.union(*FLOORS)
+        return {"testing", "schema"}.union(*LAYERS)
     if name in ("__init__", "contrib", "orm", "feed", "trust"):
         return set()
     if name.startswith("contrib."):
         # Modules for users, over the models; none of the package imports them.
-        return {"contrib"}.union(*FLOORS)
-    floor = next(number for number, rooms in enumerate(FLOORS) if name in rooms)
-    below = set().union(*FLOORS[:floor])
-    return below if name.startswith("servers") else {room for room in below if not room.startswith("servers")} | SERVERS
+        return {"contrib"}.union(*LAYERS)
+    layer = next(number for number, layer_modules in enumerate(LAYERS) if name in layer_modules)
+    below = set().union(*LAYERS[:layer])
+    return (
+        below
+        if name.startswith("servers")
+        else {module for module in below if not module.startswith("servers")} | SERVERS
+    )
 
 
 @pytest.mark.parametrize("name", MODULES)

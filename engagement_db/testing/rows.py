@@ -47,7 +47,7 @@ def make_user(first_name: str = "Ada", last_name: str = "Example", email: str | 
 
 
 def make_project(owner: User | int | None = None, title: str = "A project") -> Project:
-    """Make a project, by default of nobody."""
+    """Make a project, by default without an owner."""
     return Project.create(title=title, owner=owner)
 
 

@@ -91,7 +91,7 @@ def everything_by_sequelize(url):
     return url
 
 
-# Where nothing of ours is
+# Without tables of the library
 
 
 def test_an_empty_database_has_nothing_to_adopt(url):
@@ -213,7 +213,7 @@ def test_where_sequelize_made_a_part_migrate_makes_the_rest(url, made, adopted, 
     assert (code, history(url)) == (0, adopted + left), output
     assert run(url, "status")[0] == 0
     assert all(rows(url)[table] == kept for table, kept in _rows_of(before) if table != "projects")
-    # Numbers, not the order of application, say what a rollback takes back.
+    # A rollback goes by numbers, not by the order of application.
     assert run(url, "rollback", "--to", REVISIONS[0], "--discard-rows")[0] == 0
     assert history(url) == REVISIONS[:1]
 
@@ -238,12 +238,12 @@ def test_migrate_without_adopt_completes_and_records_what_works(everything_by_se
     assert run(url, "status")[0] == 0
 
 
-# What we made
+# What the revisions created
 
 
 @pytest.fixture
 def ours(url):
-    """The URL of a database that our own scripts migrated."""
+    """The URL of a database that the library's scripts migrated."""
     sequelize.build(url, "platform")
     sequelize.fill(url, "platform")
     code, output = run(url, "migrate")

@@ -1,4 +1,4 @@
-"""What the history records as applied is there, on every node that is asked, or it is said with exit code 1."""
+"""What the history records as applied exists on every node, or the command exits with 1 and says what is missing."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def database(url: str) -> Iterator[peewee.Database]:
 
 @pytest.fixture
 def other(server: servers.Server, url: str) -> Iterator[str]:
-    """The URL of another node: a database of its own on the same server, without our tables."""
+    """The URL of another node: a database of its own on the same server, without the library's tables."""
     other = server.create_database()
     with contextlib.closing(open_database(other)) as database:
         create_stub_tables(database)

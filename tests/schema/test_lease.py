@@ -1,6 +1,6 @@
-"""The migration lease, which stands for the migration lock on a Galera cluster and behind a pooler.
+"""The migration lease, which replaces the session's lock on a Galera cluster and behind a pooler.
 
-Here every server but SQLite is told that its sessions are shared, so that the lease alone keeps deployers apart.
+Here every server but SQLite is treated as if its sessions were shared, so that only the lease excludes other deployers.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The stock `pw_migrate` over our scripts: which database it works on, what it says, what it leaves."""
+"""The stock `pw_migrate` with the library's scripts: which database it works on, what it prints, what it leaves."""
 
 import contextlib
 from pathlib import Path
@@ -270,7 +270,7 @@ def test_merge_is_refused_in_one_sentence(folder: Path, url: str) -> None:
 
 
 def test_one_process_may_use_routers_and_the_runner_on_several_databases(tmp_path: Path) -> None:
-    """peewee-migrate's history model is one for the whole process; ours must not leave it on another database."""
+    """peewee-migrate's history model is one for the whole process; the runner must not leave it on another database."""
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("first", "second", "third")]
     databases = [open_database(url) for url in urls]
     for database, by_router in zip(databases, (True, False, True), strict=True):

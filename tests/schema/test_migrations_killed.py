@@ -1,4 +1,4 @@
-"""A migration that dies anywhere is finished by the same command, and nobody can tell afterwards.
+"""A migration that is killed anywhere is finished by the same command, without a trace.
 
 The command dies before and after each statement on the wire, in three ways: its connection is cut, it is
 killed, the server is killed. What is left behind is finished by the same command: to the very catalog of a run
@@ -77,7 +77,7 @@ class Ordeal:
         assert not differences, f"{direction}, dead {point}:\n{died.words}\nAnd again:\n{ended.words}"
 
     def has_more_to_do(self, direction: str) -> bool:
-        # pw_migrate fails with RuntimeError where nothing is left to take back.
+        # pw_migrate fails with RuntimeError where nothing is left to roll back.
         return self.command is engagement_db or direction == "up" or bool(history(self.url))
 
 
@@ -247,7 +247,7 @@ def test_a_migration_killed_during_a_long_index_build_is_resumed(platform: str, 
     lock = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"
     with session(platform) as other, session(platform) as watcher:
         other.ask("INSERT INTO projects (title) SELECT 'many' FROM generate_series(1, 200000)")
-        # The column is there, as after an earlier death, so that the transaction stands in the way of the build only.
+        # The column exists, as after an earlier interruption, so that the transaction blocks the build only.
         other.ask('ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
         before = rows(platform)["projects"]
         other.ask("BEGIN")

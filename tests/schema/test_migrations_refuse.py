@@ -1,4 +1,4 @@
-"""Converge or refuse: what is there in the right shape is taken, what is in the way is named, all at once.
+"""Converge or refuse: existing objects with the right definition are used, all conflicts are reported at once.
 
 Every refusal leaves definitions and rows exactly as they were.
 """
@@ -98,7 +98,7 @@ def test_a_platform_key_of_another_type_is_refused(url: str) -> None:
         execute(url, "DROP TABLE users")
 
 
-# Something of ours is there in another shape.
+# An object exists with another definition.
 
 
 def test_an_unrelated_table_of_the_same_name_is_refused(stubs: peewee.Database, url: str) -> None:
@@ -205,7 +205,7 @@ def test_a_key_on_the_same_column_with_other_actions_is_refused(stubs: peewee.Da
     assert "not to users.id ON DELETE SET NULL ON UPDATE CASCADE" in difference
 
 
-# A run that died, or a hand that helped: what is missing is made.
+# An interrupted run, or a change by hand: what is missing is created.
 
 
 @pytest.mark.parametrize("revision", [FEED, TRUST])
@@ -257,7 +257,7 @@ def test_a_missing_index_and_key_are_added_to_an_existing_column(stubs: peewee.D
     runner.rollback(stubs)
     execute(url, 'ALTER TABLE projects ADD COLUMN "ownerId" INTEGER')
     if family(url) == "sqlite":
-        # It takes a key only together with its column: no run of ours left this, and none can mend it.
+        # It takes a key only together with its column: no run of the library left this, and none can fix it.
         (difference,) = refusal(stubs, url).differences
         assert difference.startswith("projects.ownerId: the foreign key")
         return
@@ -328,7 +328,7 @@ def test_an_invalid_index_with_another_definition_is_refused(stubs: peewee.Datab
     assert "a unique index over (status)" in difference
 
 
-# The way down.
+# Rolling back.
 
 
 LATER_THINGS = {
@@ -483,7 +483,7 @@ def test_rolling_back_more_revisions_than_are_applied_is_refused(stubs: peewee.D
         runner.migrate(stubs, to="009_x")
 
 
-# A history that cannot be trusted.
+# Inconsistent histories.
 
 
 HISTORIES = {
@@ -577,7 +577,7 @@ def test_a_change_that_would_copy_the_table_is_refused(url: str) -> None:
         assert list(check.detect_drift(database, declared(runner.load()), [])) == []
 
 
-# Tables that cannot get a column at once, but while writers go on.
+# Tables that cannot get a column instantly, but while writes continue.
 
 
 @pytest.mark.parametrize("table", ["compressed", "with its instant versions used up"])

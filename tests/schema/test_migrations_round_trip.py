@@ -1,4 +1,4 @@
-"""Up and down over a live platform: ours comes and goes, what is the platform's stays to the letter."""
+"""Applying and rolling back on a live platform: the platform's own objects stay exactly as they were."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""PostgreSQL with several schemas in the search_path: what a SELECT finds by a name is what we use."""
+"""PostgreSQL with several schemas in the search_path: a name means what a SELECT finds by it."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("first_three")
 
 @dataclass(frozen=True)
 class Path:
-    """A search_path, the schema in it that has the platform's tables, and the one that gets ours."""
+    """A search_path, the schema in it that has the platform's tables, and the one that gets the library's."""
 
     schemas: str
     platform: str

@@ -64,7 +64,7 @@ def copy_the_rest(person, statement):
 
 
 def ids(url):
-    """The ids of the rows of each table of ours and of the platform's."""
+    """The ids of the rows of each table, of the library's and of the platform's."""
     return {table: sorted(row[0] for row in found) for table, found in rows(url).items() if table in TABLES}
 
 
@@ -78,7 +78,7 @@ def test_doing_what_the_last_message_says_ends_in_a_schema_that_matches(url, sta
 @pytest.mark.parametrize("state", [state for state in ALL if state.blocks_migrate], ids=lambda state: state.name)
 def test_starting_with_migrate_ends_in_a_schema_that_matches(url, state):
     if family(url) != "sqlite" and not EVERY_POINT:
-        pytest.skip("the walk after the first command is that of the test above")
+        pytest.skip("after the first command everything is as in the test above")
     walk(url, state, "migrate")
 
 
@@ -89,7 +89,7 @@ def taken_by_the_other_of_mysql(state):
 
 
 def walk(url, state, command):
-    """Begin with the command, and do what each message says until there is nothing left to do."""
+    """Start with the command, and do what each message says until nothing is left to do."""
     if family(url) not in state.servers:
         pytest.skip("this server has no such state")
     if family(url) == taken_by_the_other_of_mysql(state) and not EVERY_POINT:

@@ -98,7 +98,7 @@ def struck(what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)") -
 
     def prepare() -> None:
         _shorten_lease()
-        # One that stands still would outlive tests that are killed.
+        # A stopped one would outlive tests that are killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         execute_sql: Any = peewee.Database.execute_sql
 
@@ -128,7 +128,7 @@ def start_deployer(command: list[str], prepare: Callable[[], None] = _shorten_le
 
 @contextlib.contextmanager
 def stopped_after(pattern: str, command: list[str]) -> Iterator[Deployer]:
-    """A deployer that stands still after such a statement in the block, and goes on after it."""
+    """A deployer that is stopped after such a statement in the block, and continues after it."""
     deployer = start_deployer(command, struck(signal.SIGSTOP, after=pattern))
     try:
         os.waitid(os.P_PID, deployer.process, os.WSTOPPED)

@@ -1,4 +1,4 @@
-"""A process of the races on clusters: it goes on after each failure that the library has an error for.
+"""A process of the races on clusters: it continues after each failure that the library has an error for.
 
     python cluster_worker.py URL GAME SEED OPERATIONS LOG USER_ID...
 

@@ -1,6 +1,6 @@
 """The commands `engagement-db` and `pw_migrate`, each in a process of its own.
 
-Forked rather than started anew: what is imported stays imported, so that hundreds of them run in a minute.
+Forked rather than started: what is imported stays imported, so that hundreds of them run in a minute.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ def engagement_db_command(verb: str, url: str, *options: str) -> list[str]:
 
 
 def pw_migrate_command(verb: str, url: str, *options: str) -> list[str]:
-    """Return a `pw_migrate` command for this database and our scripts."""
+    """Return a `pw_migrate` command for this database and the library's scripts."""
     return ["pw_migrate", verb, "--database", url, "--directory", str(script_files.scripts_directory()), *options]
 
 

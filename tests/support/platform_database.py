@@ -1,6 +1,6 @@
 """A database as a live platform has it, made by plain SQL through the raw drivers.
 
-Its `users` and `projects` have more than our models know of: columns of their own, child tables with
+Its `users` and `projects` have more than the models know: columns of their own, child tables with
 cascading keys, triggers, views, generated columns, partial and expression indexes, counters that are ahead
 of their rows, comments and character sets of an older day.
 """
@@ -104,7 +104,7 @@ def quoted(url: str, statement: str) -> str:
 
 
 def build(url: str) -> None:
-    """Fill an empty database with the platform: its tables, what stands on them, and their rows."""
+    """Fill an empty database with the platform: its tables, what depends on them, and their rows."""
     with session(url) as database:
         for statement in _DEFINITIONS[family(url)]:
             database.ask(statement)

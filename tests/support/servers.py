@@ -49,7 +49,7 @@ class Server:
 
     @property
     def can_be_killed(self) -> bool:
-        """Whether `kill` may be called: only on a server process that we started."""
+        """Whether `kill` may be called: only on a server process that was started here."""
         return self._process is not None
 
     @property
@@ -62,7 +62,7 @@ class Server:
         raise NotImplementedError
 
     def drop_database(self, url: str) -> None:
-        """Drop the database, whoever is still connected to it. One that is already gone is fine."""
+        """Drop the database, even if sessions are connected to it. It may be dropped already."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ class Server:
         self._answers = True
 
     def stop(self) -> None:
-        """The server has shut down in good order; a server that was given goes on."""
+        """Shut the server down in good order; a server that was given keeps running."""
         if self._process is not None:
             self._process.stop()
 
@@ -215,7 +215,7 @@ def without_driver(url: str) -> str:
 
 @contextlib.contextmanager
 def running(name: str) -> Iterator[Server]:
-    """The server of that name, answering; if it is ours, removed afterwards.
+    """The server of that name, answering; if it was started here, removed afterwards.
 
     Raises `Unavailable` when the server is not installed, and `RuntimeError` when it is but does not work.
     """

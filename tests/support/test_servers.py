@@ -1,4 +1,4 @@
-"""The ground that the other tests stand on: fresh databases, and servers that can be killed."""
+"""The basis of the other tests: fresh databases, and servers that can be killed."""
 
 import contextlib
 import os

@@ -35,7 +35,7 @@ class InTreeOnly(Unavailable):
 
 
 class Process:
-    """A server process of ours. However often it is started, it keeps its folder, its data and its port."""
+    """A server process that was started here. A restart keeps its folder, its data and its port."""
 
     def __init__(self, folder: Path, initialize: list[str], run: list[str], stop_signal: signal.Signals) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""With 100,000 rows in a table, each query of the trust suite walks the index that its docstring names."""
+"""With 100,000 rows in a table, each query of the trust suite uses the index that its docstring names."""
 
 from collections.abc import Iterator
 from datetime import timedelta
