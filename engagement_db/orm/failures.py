@@ -54,8 +54,8 @@ def failure(database: Any, error: BaseException, *, may_be_committed: bool) -> E
         return None
     if may_be_committed:
         return OutcomeUnknown(
-            f"{message} Whether this was committed is not known. Repeat a verb that changes nothing when it was done "
-            "before; look at the rows before any other call."
+            f"{message} Whether this was committed is not known. Repeat an idempotent verb; before any other call, "
+            "look at the rows."
         )
     return ConnectionLost(f"{message} {_CALL_AGAIN}")
 

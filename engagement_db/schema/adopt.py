@@ -196,9 +196,9 @@ def _next_step(adoption: Adoption) -> Iterator[str]:
     pending = [finding for finding in adoption.findings if not finding.recorded and not finding.is_present]
     lacking = [finding for finding in pending if finding.requirements]
     if any(finding.is_fixable for finding in incompatible):
-        yield f"Incompatible: {_names(incompatible)}. Run `engagement-db adopt --align`: it makes what is (fixable)."
+        yield f"Incompatible: {_names(incompatible)}. Run `engagement-db adopt --align` to fix what is (fixable)."
     elif incompatible and adoption.statements:
-        yield f"Incompatible: {_names(incompatible)}. Run these statements, with a value of yours for each `?`:"
+        yield f"Incompatible: {_names(incompatible)}. Run these statements, with your value for each `?`:"
         yield from _listed(adoption.statements)
         yield "Then run `engagement-db adopt` again."
     elif incompatible and adoption.recipe.rename:
@@ -217,7 +217,7 @@ def _next_step(adoption: Adoption) -> Iterator[str]:
     elif pending:
         yield f"Pending: {_names(pending)}. Run `engagement-db migrate`."
     elif adoption.statements:
-        yield "Rows violate a check, which was left out. Run these statements, with a value of yours for each `?`:"
+        yield "Rows violate a check, which was left out. Run these statements, with your value for each `?`:"
         yield from _listed(adoption.statements)
         yield "Then run `engagement-db adopt --align`."
 
@@ -226,7 +226,7 @@ def _renaming(names: str, found: Recipe) -> Iterator[str]:
     yield f"Incompatible: {names}. This server cannot change it in place. Without writers, run these statements:"
     yield from _listed(found.rename)
     yield "Then run `engagement-db migrate`."
-    yield "Then run these, each INSERT until it copies no more rows, with a value of yours for each `?`:"
+    yield "Then run these, each INSERT until it copies no more rows, with your value for each `?`:"
     yield from _listed(found.copy)
     if found.old_tables:
         yield f"Drop {', '.join(found.old_tables)} once nothing reads them."

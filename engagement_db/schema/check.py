@@ -85,7 +85,7 @@ def require_present(database: peewee.Database, applied: Sequence[Revision], *, n
             f"migratehistory records revisions up to {applied[-1].name} as applied, but the tables are not as these "
             f"left them: {'; '.join(found)}. Nothing was changed. Compare the nodes with `engagement-db check --each "
             "URL ...` and copy the schema from one that is right; or delete the rows of the revisions from "
-            "migratehistory and run `engagement-db migrate`, which makes what is missing."
+            "migratehistory and run `engagement-db migrate`, which creates what is missing."
         )
 
 

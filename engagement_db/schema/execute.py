@@ -168,7 +168,7 @@ class Run:
             if change.fallback is None or error_code(error) not in self.server.not_online_codes:
                 raise
         # Outside the handler, so that its own error is the one that is reported.
-        self.report("    the server cannot change this table at once: it rebuilds the table while writes continue")
+        self.report("    the server cannot change this table instantly: it rebuilds the table while writes continue")
         execute(self.database, change.fallback)
 
     def _execute_all(self, statements: tuple[str, ...]) -> None:

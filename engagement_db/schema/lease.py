@@ -65,7 +65,7 @@ class Lease:
         if not self._renew():
             raise MigrationBusy(
                 "the migration lease of this process expired before it was renewed, and another process took it over "
-                f"({self._holder()}). What was changed so far stays; run the same command again, to go on."
+                f"({self._holder()}). The changes made so far are kept; run the same command again to resume."
             )
 
     def _create(self) -> None:

@@ -29,14 +29,17 @@ def load(directory: Path | None = None) -> tuple[Revision, ...]:
     """Return the revisions of the numbered scripts in ``directory`` (default: the library's own), in order.
 
     Raises HistoryError for a script whose number does not have three digits or is used twice, or
-    whose revision is not named as its file.
+    whose revision is not named as its file; MigrationError for one of which a step refuses its arguments.
     """
     return tuple(_load_one(path) for path in script_files.paths(directory))
 
 
 def _load_one(path: Path) -> Revision:
     scope: dict[str, Any] = {}
-    exec(compile(path.read_text("utf-8"), str(path), "exec", dont_inherit=True), scope)
+    try:
+        exec(compile(path.read_text("utf-8"), str(path), "exec", dont_inherit=True), scope)
+    except ValueError as error:
+        raise MigrationError(f"the script {path.name} cannot be loaded: {error}. Nothing was changed.") from error
     revision = scope.get("revision")
     if not isinstance(revision, Revision) or revision.name != path.stem:
         raise HistoryError(

@@ -558,6 +558,22 @@ def test_invalid_script_names_are_refused(stubs: peewee.Database, url: str, tmp_
     assert "Traceback" not in result.words
 
 
+def test_a_script_whose_step_is_refused_is_named_without_a_traceback(stubs: peewee.Database, url: str, tmp_path: Path):
+    (copy_scripts(tmp_path) / "004_rule.py").write_text(
+        "from engagement_db.schema.revision import Revision\n"
+        "from engagement_db.schema.steps import add_check\n"
+        "from engagement_db.tables import check\n"
+        "revision = Revision('004_rule', add_check('feed_posts', check('rule', '\"id\" & 1 = 0')))\n"
+        "migrate = revision.migrate\nrollback = revision.rollback\n"
+    )
+    stubs.close()
+    with nothing_changes(url):
+        result = pw_migrate(tmp_path, "migrate", "--database", url)
+    assert result.code == 1
+    assert 'the script 004_rule.py cannot be loaded: the check "id" & 1 = 0 cannot be recognized' in result.words
+    assert "Traceback" not in result.words
+
+
 # The server cannot do it without keeping writers out.
 
 
