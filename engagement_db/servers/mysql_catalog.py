@@ -82,14 +82,15 @@ class MysqlCatalog(Reader):
             )
             for key, column, parent, parent_column, on_delete, on_update in self.rows(
                 "SELECT k.constraint_name, GROUP_CONCAT(k.column_name ORDER BY k.ordinal_position SEPARATOR ', '), "
-                "k.referenced_table_name, "
+                "CONCAT(IF(k.referenced_table_schema = DATABASE(), '', CONCAT(k.referenced_table_schema, '.')), "
+                "k.referenced_table_name), "
                 "GROUP_CONCAT(k.referenced_column_name ORDER BY k.ordinal_position SEPARATOR ', '), "
                 "MAX(r.delete_rule), MAX(r.update_rule) "
                 "FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r "
                 "ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name "
                 "AND r.table_name = k.table_name "
                 "WHERE k.table_schema = DATABASE() AND k.table_name = %s AND k.referenced_table_name IS NOT NULL "
-                "GROUP BY k.constraint_name, k.referenced_table_name",
+                "GROUP BY k.constraint_name, k.referenced_table_schema, k.referenced_table_name",
                 name,
             )
         ]

@@ -103,7 +103,9 @@ class PostgresqlCatalog(Reader):
             ForeignKey(key, ", ".join(own), parent, actions[delete], actions[update], ", ".join(theirs), validated)
             for key, own, parent, theirs, delete, update, validated in self.rows(
                 "SELECT c.conname, array_to_json(array(SELECT attname FROM pg_attribute WHERE attrelid = c.conrelid "
-                "AND attnum = ANY (c.conkey))), p.relname, "
+                "AND attnum = ANY (c.conkey))), "
+                # A parent that its name does not find is named with its schema.
+                "CASE WHEN p.oid = to_regclass(quote_ident(p.relname)) THEN p.relname ELSE p.oid::regclass::text END, "
                 "array_to_json(array(SELECT attname FROM pg_attribute WHERE attrelid = c.confrelid "
                 "AND attnum = ANY (c.confkey))), "
                 "c.confdeltype::text, c.confupdtype::text, c.convalidated "

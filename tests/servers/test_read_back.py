@@ -111,3 +111,23 @@ def test_a_generated_column_is_not_the_declared_column(live):
     )
     declared = tables.Table("noted", (tables.integer("a", null=True), tables.integer("b", null=True)))
     assert Kind.TYPE in kinds(declared, live)
+
+
+def test_a_key_to_a_namesake_elsewhere_is_not_the_declared_key(live):
+    if servers.of(live).name == "sqlite":
+        pytest.skip("a key of SQLite cannot leave its file")
+    kind = "SCHEMA" if servers.of(live).name == "postgresql" else "DATABASE"
+    elsewhere = f"{live.database}_elsewhere"
+    execute(live, f"CREATE {kind} {elsewhere}")
+    try:
+        for place in ("", f"{elsewhere}."):
+            execute(live, f"CREATE TABLE {place}users (id INTEGER PRIMARY KEY)")
+        execute(live, "CREATE TABLE noted (id INTEGER PRIMARY KEY, a INTEGER)")
+        execute(
+            live, f"ALTER TABLE noted ADD CONSTRAINT noted_a_fkey FOREIGN KEY (a) REFERENCES {elsewhere}.users (id)"
+        )
+        assert read(live, "noted").foreign_key("a").parent == f"{elsewhere}.users"
+    finally:
+        execute(live, "DROP TABLE IF EXISTS noted")
+        execute(live, f"DROP TABLE IF EXISTS {elsewhere}.users")
+        execute(live, f"DROP {kind} {elsewhere}")
