@@ -169,13 +169,12 @@ def _depth_first(
     """
     # Read from the rows' data, because attributes take peewee most of the time of a thread.
     parents = {row.__data__["id"]: row.__data__["parent"] for row in rows}
-    kept: set[int] = set()
-    for row in rows:
-        above: int | None = row.__data__["id"]
-        if row.__data__["deleted_at"] is None or above in more:
-            while above is not None and above in parents and above not in kept:
-                kept.add(above)
-                above = parents[above]
+    kept = {row.__data__["id"] for row in rows if row.__data__["deleted_at"] is None or row.__data__["id"] in more}
+    for key in tuple(kept):
+        above = parents[key]
+        while above in parents and above not in kept:
+            kept.add(above)
+            above = parents[above]
     children: dict[int | None, list[FeedComment]] = {}
     for row in reversed(rows):
         if row.__data__["id"] in kept:

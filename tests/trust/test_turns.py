@@ -1,6 +1,7 @@
 """How often each verb of the trust suite waits for the server, BEGIN and COMMIT included."""
 
 from decimal import Decimal
+from types import FunctionType
 
 import escrow
 import pytest
@@ -16,6 +17,8 @@ LIMITS = {
     "account.open, existing": 1,
     "account.activate": 4,
     "account.suspend, done before": 3,
+    "account.close": 4,
+    "account.edit": 4,
     "initiate": 4,
     "initiate, again": 5,
     "deposit": 7,
@@ -25,10 +28,12 @@ LIMITS = {
     "release": 5,
     "refund": 5,
     "cancel": 4,
+    "edit": 4,
     "case.open": 7,
     "case.open, again": 5,
     "case.record": 4,
     "case.assign": 5,
+    "case.edit": 5,
     "case.set_deadlines": 5,
     "case.set_status": 5,
     "case.advance": 5,
@@ -36,6 +41,7 @@ LIMITS = {
     "case.withdraw": 6,
     "four moves of a cycle": 18,
 }
+NO_VERBS = {"trace_repair", "require_funding", "funding_refusal"}
 
 
 @pytest.fixture
@@ -74,6 +80,8 @@ def verbs():
         "account.open, existing": lambda: edb.EscrowAccount.open(user, "stripe"),
         "account.activate": escrow.account().activate,
         "account.suspend, done before": suspended.suspend,
+        "account.close": escrow.account().close,
+        "account.edit": lambda: home.edit(metadata={"a": 1}),
         "initiate": lambda: payment_by(home, reference="new"),
         "initiate, again": lambda: escrow.payment(home, reference=again.reference),
         "deposit": lambda: edb.EscrowTransaction.deposit(home, reference="d", amount=Decimal(5), initiated_by=user),
@@ -83,10 +91,12 @@ def verbs():
         "release": lambda: due.release(by=user),
         "refund": lambda: returned.refund(by=user),
         "cancel": lambda: unwanted.cancel(by=user),
+        "edit": lambda: again.edit(by=user, milestone_label="half"),
         "case.open": lambda: edb.DisputeCase.open(to_dispute, user, "late", "Nothing came."),
         "case.open, again": lambda: escrow.dispute(case.escrow_transaction),
         "case.record": lambda: case.record(notes="Hello.", by=user),
         "case.assign": lambda: case.assign(other, by=user),
+        "case.edit": lambda: case.edit(by=user, summary="It came late."),
         "case.set_deadlines": lambda: case.set_deadlines(
             customer_deadline_at=edb.now(), provider_deadline_at=None, by=user
         ),
@@ -118,3 +128,14 @@ def database_of_a_service(url):
 
 def test_all_verbs_have_a_limit(database):
     assert set(verbs()) == set(LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "model"),
+    [("account.", edb.EscrowAccount), ("", edb.EscrowTransaction), ("case.", edb.DisputeCase)],
+    ids=["accounts", "transactions", "cases"],
+)
+def test_every_verb_has_a_limit(prefix, model):
+    methods = {name for name, value in vars(model).items() if isinstance(value, FunctionType | classmethod)}
+    verbs = {f"{prefix}{name}" for name in methods - NO_VERBS if not name.startswith("_")}
+    assert verbs <= {limit.partition(",")[0] for limit in LIMITS}
