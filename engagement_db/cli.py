@@ -129,7 +129,8 @@ def main(context: click.Context, url: str | None, require_url: bool, lock_timeou
 @_to_option("The last revision to apply, by name or number (default: all).")
 @click.option("--dry-run", is_flag=True, help="Only print the steps that would be applied.")
 @click.option(
-    "--stub-tables",
+    "--stand-ins",
+    "stub_tables",
     is_flag=True,
     help="First create the platform's tables that are missing: for scratch databases only.",
 )
@@ -533,7 +534,7 @@ def _database(
 def _existing(target: settings.Target, action: str, *, aside: bool = False) -> Iterator[peewee.Database]:
     """Do the same for a database whose file must exist: connecting would create it."""
     if settings.is_missing_file(target):
-        options = "" if target.is_default else " --stub-tables"
+        options = "" if target.is_default else " --stand-ins"
         raise ConfigurationError(
             f"{target} does not exist. Run `engagement-db migrate{options}` to create it, or name another database "
             "with --database."

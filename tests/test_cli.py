@@ -91,9 +91,9 @@ def test_a_migration_that_is_refused_leaves_no_file(folder: Path, options: list[
 
 
 def test_stub_tables_are_created_in_a_scratch_database_that_is_named(url: str) -> None:
-    planned = engagement_db("migrate", "--dry-run", "--stub-tables", "--database", url)
+    planned = engagement_db("migrate", "--dry-run", "--stand-ins", "--database", url)
     assert f"Would apply {len(REVISIONS)} revisions" in planned.stdout, planned.words
-    done = engagement_db("migrate", "--stub-tables", "--database", url)
+    done = engagement_db("migrate", "--stand-ins", "--database", url)
     assert done.code == 0, done.words
     with contextlib.closing(open_database(url)) as database:
         assert {"users", "projects", "gigs"} <= set(database.get_tables())
@@ -215,7 +215,7 @@ def test_rollback_counts_rows_and_refuses_to_delete_them(platform_url: str) -> N
         *(
             (
                 [verb, "--database", "sqlite:///nothing.db"],
-                "nothing.db does not exist. Run `engagement-db migrate --stub-tables`",
+                "nothing.db does not exist. Run `engagement-db migrate --stand-ins`",
             )
             for verb in VERBS[1:]
         ),

@@ -24,13 +24,13 @@ def test_the_deployment_of_the_contract_is_drawn_as_it_is():
 
 def sent(url, path):
     """What `migrate` sends, without quotes and line breaks."""
-    command = engagement_db_command("migrate", url, "--stub-tables")
+    command = engagement_db_command("migrate", url, "--stand-ins")
     if family(url) == "sqlite":
         assert start(command, record(path)).wait().code == 0
         statements = path.read_text().splitlines()
     else:
         with CutProxy(url) as proxy:
-            deployer = start(engagement_db_command("migrate", proxy.own_url, "--stub-tables"))
+            deployer = start(engagement_db_command("migrate", proxy.own_url, "--stand-ins"))
             proxy.watch(deployer.process)
             assert deployer.wait().code == 0
             statements = proxy.statements

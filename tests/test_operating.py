@@ -39,7 +39,7 @@ def command(url, verb, *options):
 
 
 def migrated(url):
-    ended = command(url, "migrate", "--stub-tables")
+    ended = command(url, "migrate", "--stand-ins")
     assert ended.code == 0, ended.words
     return ended
 
@@ -67,13 +67,13 @@ def without_a_file(url):
 @prints("the database reported: …")
 def without_a_server(url):
     place = "sqlite:////no/such/folder/shop.db" if family(url) == "sqlite" else url.replace("@127.0.0.1", "@127.0.0.2")
-    return command(re.sub(r"(127\.0\.0\.2):\d+", r"\1:1", place), "migrate", "--stub-tables")
+    return command(re.sub(r"(127\.0\.0\.2):\d+", r"\1:1", place), "migrate", "--stand-ins")
 
 
 @prints("another process is migrating this database; waited … s")
 def while_another_deployer_works(url):
     with closing(open_database(url)) as database, hold_migration_lock(database):
-        return command(url, "migrate", "--stub-tables", "--lock-timeout", "0.2")
+        return command(url, "migrate", "--stand-ins", "--lock-timeout", "0.2")
 
 
 @prints("another transaction kept a table locked for … s", on=["postgres", "mariadb", "mysql"])
@@ -128,7 +128,7 @@ def rolled_back_after_an_interruption(url):
 
 @prints("… pending, 0 unknown.")
 def with_pending_revisions(url):
-    assert command(url, "migrate", "--stub-tables", "--to", "2").code == 0
+    assert command(url, "migrate", "--stand-ins", "--to", "2").code == 0
     return command(url, "status")
 
 
@@ -184,7 +184,7 @@ def on_a_standby(url):
 
 @prints("cannot create tables in …; run GRANT … TO …", on=["postgres", "mariadb", "mysql"])
 def without_the_right(url):
-    assert command(url, "migrate", "--stub-tables", "--to", "1").code == 0
+    assert command(url, "migrate", "--stand-ins", "--to", "1").code == 0
     login = f"reader_{secrets.token_hex(4)}"
     place = url.replace(urlsplit(url).netloc.rpartition("@")[0] + "@", f"{login}:aVerySecretWord@")
     is_postgres = family(url) == "postgres"

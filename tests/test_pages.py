@@ -73,7 +73,7 @@ def test_a_test_runs_every_block():
 @pytest.mark.parametrize("page", sorted({page for page, _ in shell_lines()}))
 def test_every_line_of_shell_can_be_run(page, tmp_path):
     where = {"folder": tmp_path, "DATABASE_URL": f"sqlite:///{tmp_path}/scratch.db"}
-    assert run(["engagement-db", "migrate", "--stub-tables"], **where).code == 0
+    assert run(["engagement-db", "migrate", "--stand-ins"], **where).code == 0
     for _, line in (each for each in shell_lines() if each[0] == page):
         words = shlex.split(line, comments=True)
         match words:

@@ -21,7 +21,7 @@ def test_a_schema_is_a_tenant_of_its_own(url):
     tenants = {name: f"{url}?{parameters.replace('north', name)}" for name in ("north", "south")}
     for name, tenant in tenants.items():
         execute(url, f"CREATE SCHEMA {name}")
-        ended = run(engagement_db_command("migrate", tenant, "--stub-tables"))
+        ended = run(engagement_db_command("migrate", tenant, "--stand-ins"))
         assert ended.code == 0, ended.words
     for count, tenant in enumerate(tenants.values(), 1):
         with ExitStack() as stack:
