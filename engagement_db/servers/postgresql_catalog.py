@@ -124,7 +124,8 @@ class PostgresqlCatalog(Reader):
             for index, parts, unique, valid, partial, method in self.rows(
                 "SELECT c.relname, array_to_json(array(SELECT pg_get_indexdef(i.indexrelid, k, true) "
                 "FROM generate_series(1, i.indnkeyatts) AS k)), i.indisunique, i.indisvalid, i.indpred IS NOT NULL, "
-                "CASE m.amname WHEN 'btree' THEN '' ELSE ' ' || m.amname END "
+                "CASE m.amname WHEN 'btree' THEN '' ELSE ' ' || m.amname END || "
+                "CASE WHEN i.indimmediate THEN '' ELSE ' DEFERRABLE' END "
                 "FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam "
                 "WHERE i.indrelid = %s AND NOT i.indisprimary",
                 oid,

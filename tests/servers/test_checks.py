@@ -1,13 +1,11 @@
 """A check that a server gives back in a spelling of its own is known again, and only that one."""
 
-import pytest
 from check_expressions import INTEGERS, MONEY, VARCHAR, expressions
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engagement_db import servers, tables
 from engagement_db.expressions import same
-from engagement_db.orm.urls import open_database
 from engagement_db.servers.driver import execute
 
 COLUMNS = (
@@ -18,13 +16,6 @@ COLUMNS = (
     tables.enum("mood", ["good", "bad"]),
     tables.time("at"),
 )
-
-
-@pytest.fixture
-def live(url):
-    database = open_database(url)
-    with database.connection_context():
-        yield database
 
 
 def read_back(live, declared):

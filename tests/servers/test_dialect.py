@@ -29,14 +29,6 @@ SHAPE = tables.table(
 
 
 @pytest.fixture
-def live(url):
-    """A connected, empty database."""
-    database = open_database(url)
-    with database.connection_context():
-        yield database
-
-
-@pytest.fixture
 def dialect(live):
     return servers.of(live)
 

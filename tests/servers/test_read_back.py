@@ -4,7 +4,6 @@ import peewee
 import pytest
 
 from engagement_db import servers, tables
-from engagement_db.orm.urls import open_database
 from engagement_db.schema.compare import Kind, differences
 from engagement_db.schema.execute import Run
 from engagement_db.schema.revision import Revision
@@ -13,13 +12,6 @@ from engagement_db.servers import ddl
 from engagement_db.servers.driver import execute
 
 DEFAULTS = ["NULL", "nullable", "now()", "CURRENT_TIMESTAMP", "'quoted'", "it's", "a::b", "(x)", "back\\slash", "", "ü"]
-
-
-@pytest.fixture
-def live(url):
-    database = open_database(url)
-    with database.connection_context():
-        yield database
 
 
 def read(live, name):
@@ -131,3 +123,11 @@ def test_a_key_to_a_namesake_elsewhere_is_not_the_declared_key(live):
         execute(live, "DROP TABLE IF EXISTS noted")
         execute(live, f"DROP TABLE IF EXISTS {elsewhere}.users")
         execute(live, f"DROP {kind} {elsewhere}")
+
+
+def test_a_deferrable_key_is_not_the_declared_unique_index(live):
+    if servers.of(live).name != "postgresql":
+        pytest.skip("only PostgreSQL has unique keys that are checked at the commit, and then serve no ON CONFLICT")
+    execute(live, "CREATE TABLE noted (id INTEGER, word TEXT, CONSTRAINT noted_word UNIQUE (word) DEFERRABLE)")
+    declared = tables.Table("noted", (), indexes=(tables.Index("noted_word", ("word",), unique=True),))
+    assert Kind.INDEX in kinds(declared, live)

@@ -14,14 +14,6 @@ from engagement_db.schema.lock import hold_migration_lock
 
 
 @pytest.fixture
-def live(url):
-    """A connected, empty database."""
-    database = open_database(url)
-    with database.connection_context():
-        yield database
-
-
-@pytest.fixture
 def server_room(live):
     return servers.of(live)
 
