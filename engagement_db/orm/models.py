@@ -26,6 +26,7 @@ from engagement_db.orm.fields import (
     changed_documents,
     forget_documents,
     note_documents,
+    reject,
 )
 from engagement_db.orm.loading import LoadingSelect
 from engagement_db.orm.protection import (
@@ -478,6 +479,9 @@ def update_of(model: type[peewee.Model], names: tuple[str, ...], guard: str | No
 @cache
 def _insert_of(model: type[peewee.Model], names: tuple[str, ...]) -> Statement:
     fields: Any = model._meta.fields
+    for name, field in fields.items():
+        if name not in names and not (field.null or field.primary_key):
+            reject(field, "a value is required")
     values = {fields[name]: Parameter(name, fields[name].db_value) for name in names}
     return Statement(lambda: ProtectedInsert(model, values))
 

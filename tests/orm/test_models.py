@@ -176,6 +176,18 @@ def test_every_column_gives_back_what_was_written(database, model):
         remove(model, stored)
 
 
+@pytest.mark.parametrize("model", edb.MODELS, ids=lambda model: model.__name__)
+def test_a_new_row_without_a_value_that_it_needs_is_refused_by_its_column(database, model):
+    field = next(
+        each for each in model._meta.sorted_fields if not (each.null or each.primary_key) and each.default is None
+    )
+    for write in (model.create, lambda: model().save(), lambda: model(id=1).save(force_insert=True)):
+        with pytest.raises(edb.RefusedValue, match="a value is required") as caught:
+            write()
+        assert (caught.value.table, caught.value.column) == (model._meta.table_name, field.column_name)
+    assert model.select().count() == 0
+
+
 def write_by_create(written):
     return edb.EscrowTransaction.create(**written)
 
