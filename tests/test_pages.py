@@ -30,6 +30,12 @@ RUN_BY = {
     ("README.md", "text"): "test_readme.py::test_the_tour_prints_what_it_says",
     ("README.md", "mermaid"): "test_diagrams.py::test_the_pages_show_the_diagrams_of_the_contract",
     ("docs/accounting.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
+    ("docs/clusters.md", "bash"): "support/clusters.py::haproxy",
+    ("docs/clusters.md", "cfg"): "support/clusters.py::haproxy",
+    (
+        "docs/clusters.md",
+        "sql",
+    ): "cluster/test_logical.py::test_a_subscriber_that_was_migrated_first_takes_over_when_its_sequences_are_set",
     ("docs/clusters.md", "python"): "test_pages.py::test_a_standby_is_read_as_the_page_says",
     ("docs/connecting.md", "python"): "test_readme.py::test_a_page_marked_as_a_program_runs",
     ("docs/deployment.md", "mermaid"): "test_deployment.py::test_the_deployment_of_the_contract_is_drawn_as_it_is",

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import peewee
 
+from engagement_db import servers
 from engagement_db.errors import EngagementError, HistoryError, MigrationError, RowsAtStake, StepFailed
 from engagement_db.schema import history, script_files
 from engagement_db.schema.check import require_present
@@ -17,12 +18,13 @@ from engagement_db.schema.lock import TIMEOUT_SECONDS, hold_migration_lock
 from engagement_db.schema.revision import Revision
 from engagement_db.schema.script_files import BASE, resolve
 from engagement_db.schema.simulate import Simulation
-from engagement_db.servers.driver import is_unwritable_file, server_message
+from engagement_db.servers.driver import error_code, is_unwritable_file, server_message
 
 _UNWRITABLE: Final = (
     ". Nothing was changed. This user needs to write the file, its folder and the files beside it (-wal, -shm): "
     "allow that."
 )
+_READ_ONLY: Final = ". This server takes no writes at present: name the primary, or a node that is in its cluster."
 
 
 def load(directory: Path | None = None) -> tuple[Revision, ...]:
@@ -241,7 +243,11 @@ def error_message(error: EngagementError | peewee.PeeweeException) -> str:
     found = error if isinstance(error, EngagementError) else find_migration_error(error)
     if found:
         return str(found)
-    advice = _UNWRITABLE if is_unwritable_file(error) else ""
+    advice = ""
+    if is_unwritable_file(error):
+        advice = _UNWRITABLE
+    elif any(error_code(error) in server.not_writable_codes for server in servers.ALL):
+        advice = _READ_ONLY
     return f"the database reported: {server_message(error)}{advice}"
 
 

@@ -82,7 +82,8 @@ class Mysql(Server):
     not_writable_codes = frozenset({1290, 1792, 1836, 3098, 3100})
     # 1053: shutdown; 2006, 2013, 2055: the driver's own; 3169: killed; 4031: inactive for too long.
     lost_connection_codes = frozenset({1053, 2006, 2013, 2055, 3169, 4031})
-    unknown_outcome_codes = frozenset({1180})
+    # 3100 at COMMIT: a member that lost the majority gave up, and the others may commit what it had sent them.
+    unknown_outcome_codes = frozenset({1180, 3100})
     lock_timeout_codes = frozenset({1205})
     not_online_codes = frozenset({1845, 1846, 4092})
     unknown_index_codes = frozenset({1176})

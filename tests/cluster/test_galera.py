@@ -14,6 +14,7 @@ from cluster_plays import (
     assert_migrated,
     assert_money_is_right,
     assert_nothing_is_missed,
+    bound,
     make_disputed,
     make_people,
     migrate,
@@ -23,7 +24,7 @@ from cluster_plays import (
     struck,
     time_of,
 )
-from clusters import Cluster, at, brought_up, galera, haproxy, wait_until
+from clusters import Cluster, at, brought_up, cut_off, galera, haproxy, wait_until
 from commands import engagement_db_command
 from independent_catalog import definitions, history
 from platform_database import execute, query
@@ -122,6 +123,43 @@ def test_the_books_are_right_after_a_race_on_all_nodes_of_which_one_was_killed(
     record_property("sample", f"Galera: {moves} moves, a node killed and rejoined, errors {dict(errors)}")
 
 
+def test_the_books_are_right_after_a_race_in_which_a_node_was_cut_off(
+    cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
+) -> None:
+    users = make_people(migrated[0], 3)
+    with race(migrated * 2, "ledger", tmp_path, users, OPERATIONS) as played:
+        played.wait_for_share(0.3)
+        with cut_off(cluster.nodes[2]):
+            played.wait_for_share(0.5)
+            with bound(migrated[2]), pytest.raises(edb.NotWritable, match="Nothing was changed"):
+                edb.EscrowAccount.open(users[0], "stripe")
+        errors = played.finish()
+    assert errors["not_writable"]
+    for url in migrated:
+        moves = assert_money_is_right(url, played.changes, errors["?"])
+    ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
+    assert ended.code == 0, ended.words
+    record_property("sample", f"Galera: {moves} moves, a node cut off for a while, errors {dict(errors)}")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_deployer_on_a_node_that_was_cut_off_changes_nothing_more(
+    cluster: Cluster, urls: list[str], number: int
+) -> None:
+    with contextlib.ExitStack() as partition:
+        with stopped_after("CREATE TABLE escrow_accounts", migrate(urls[2], number)) as stopped:
+            partition.enter_context(cut_off(cluster.nodes[2]))
+            ended = start_deployer(migrate(urls[0])).wait()
+            assert ended.code == 0, ended.words
+        first = stopped.wait()
+        late = commands.run(migrate(urls[2], number))
+    for ended in (first, late):
+        assert ended.code in (1, 2), ended.words
+        assert "Traceback" not in ended.words
+    assert "name the primary, or a node that is in its cluster" in late.words
+    assert_migrated(urls)
+
+
 def test_a_user_has_one_account_of_a_kind_whichever_node_opens_it(
     migrated: list[str], tmp_path: Path, record_property: Property
 ) -> None:
@@ -182,7 +220,10 @@ def test_a_service_behind_a_proxy_goes_on_when_its_node_is_killed(
     cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
 ) -> None:
     users = make_people(migrated[0], 3)
-    with haproxy(cluster.nodes) as front, race([at(migrated[0], front)] * 4, "ledger", tmp_path, users, 150) as played:
+    with (
+        haproxy(cluster.nodes, "Galera") as front,
+        race([at(migrated[0], front)] * 4, "ledger", tmp_path, users, 150) as played,
+    ):
         played.wait_for_share(0.3)
         cluster.nodes[0].kill()
         errors = played.finish()

@@ -1,5 +1,6 @@
 """MySQL Group Replication: three members, of which one takes writes; and what is refused where all of them do."""
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from cluster_plays import (
     make_people,
     make_platform,
     migrate,
+    open_account,
     race,
     stopped_after,
     time_of,
@@ -131,34 +133,83 @@ def multi_primary(cluster: Cluster) -> Iterator[None]:
         cluster.nodes[0].ask(f"SELECT group_replication_switch_to_single_primary_mode('{primary}')")
 
 
-def test_nothing_is_lost_when_the_primary_is_killed_during_writes(
-    cluster: Cluster, migrated: list[str], tmp_path: Path, record_property: Property
+@pytest.mark.parametrize("end", ["killed", "standing still"])
+def test_nothing_is_lost_when_the_primary_is_gone_during_writes_and_comes_back(
+    cluster: Cluster, migrated: list[str], end: str, tmp_path: Path, record_property: Property
 ) -> None:
     users = make_people(migrated[0], 3)
     is_primary = (
         "SELECT 1 FROM performance_schema.replication_group_members "
         "WHERE member_id = @@server_uuid AND member_role = 'PRIMARY' AND @@super_read_only = 0"
     )
+    primary = cluster.nodes[0]
     with (
-        haproxy(cluster.nodes) as front,
+        haproxy(cluster.nodes, "Group Replication") as front,
         race([at(migrated[0], front)] * 4, "ledger", tmp_path, users, OPERATIONS) as played,
     ):
         played.wait_for_share(0.3)
-        cluster.nodes[0].kill()
-        seconds = time_of(lambda: wait_until(lambda: query(migrated[1], is_primary), "there is another primary"))
+        if end == "killed":
+            primary.kill()
+        with primary.standing_still() if end == "standing still" else contextlib.nullcontext():
+            seconds = time_of(lambda: wait_until(lambda: query(migrated[1], is_primary), "there is another primary"))
+            played.wait_for_share(0.6)
+        if end == "killed":
+            primary.start()
+        wait_until(lambda: cluster.nodes[1].ask(IS_WHOLE), "the first primary is back in its group")
         errors = played.finish()
-    cluster.start()
+        front, who = at(migrated[0], front), "SELECT @@server_uuid"
+        wait_until(lambda: query(front, who) == query(migrated[1], who), "the proxy is at the primary")
     for url in migrated:
         wait_until(lambda url=url: query(url, COUNT) == query(migrated[1], COUNT), "each member has all moves")
         moves = assert_money_is_right(url, played.changes, errors["?"])
     ended = commands.run(["engagement-db", "check", "--rows", "--each", *migrated])
     assert ended.code == 0, ended.words
-    make_primary(cluster.nodes[0])
+    make_primary(primary)
     record_property(
-        "sample", f"Group Replication: {moves} moves, another primary after {seconds:.1f} s, errors {dict(errors)}"
+        "sample",
+        f"Group Replication, primary {end}: {moves} moves, another after {seconds:.1f} s, errors {dict(errors)}",
     )
 
 
+def test_a_write_without_the_majority_waits_for_it_or_is_of_unknown_outcome(
+    cluster: Cluster, migrated: list[str]
+) -> None:
+    primary, *others = cluster.nodes
+    unreachable = "SELECT 1 FROM performance_schema.replication_group_members WHERE member_state = 'UNREACHABLE'"
+    waits = "SELECT 1 FROM information_schema.processlist WHERE state = 'waiting for handler commit'"
+    with bound(migrated[0]):
+        user = make_user()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with others[0].standing_still(), others[1].standing_still():
+            wait_until(lambda: len(primary.ask(unreachable)) == 2, "the primary is alone")
+            opening = pool.submit(open_account, migrated[0], user.id, "stripe")
+            wait_until(lambda: primary.ask(waits), "the commit waits")
+        assert opening.result() == 1
+    primary.ask("SET GLOBAL group_replication_unreachable_majority_timeout = 1")
+    try:
+        unknown = pytest.raises(edb.OutcomeUnknown, match="Whether this was committed is not known")
+        with others[0].standing_still(), others[1].standing_still():
+            with unknown:
+                open_account(migrated[0], user.id, "paypal")
+            refused = pytest.raises(edb.NotWritable, match="Nothing was changed")
+            with refused:
+                open_account(migrated[0], user.id, "wise")
+    finally:
+        primary.ask("SET GLOBAL group_replication_unreachable_majority_timeout = 0")
+        wait_until(lambda: others[0].ask(ARE_TWO), "the others are a group without it")
+        primary.ask("STOP GROUP_REPLICATION")
+        primary.start()
+        make_primary(primary)
+    # It was committed, by the others.
+    with bound(migrated[0]):
+        assert {account.provider for account in edb.EscrowAccount.select()} == {"stripe", "paypal"}
+    assert open_account(migrated[0], user.id, "paypal") == 2
+
+
+IS_WHOLE = """
+SELECT 1 FROM performance_schema.replication_group_members WHERE member_state = 'ONLINE' HAVING COUNT(*) = 3
+"""
+ARE_TWO = IS_WHOLE.replace("3", "2")
 COUNT = "SELECT SUM(JSON_LENGTH(auditTrail)) FROM escrow_transactions"
 
 

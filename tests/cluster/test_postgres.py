@@ -1,5 +1,6 @@
 """PostgreSQL with a synchronous and an asynchronous standby, behind PgBouncer and behind HAProxy."""
 
+import concurrent.futures
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from cluster_plays import (
     make_people,
     make_platform,
     migrate,
+    open_account,
     race,
     start_deployer,
     stopped_after,
@@ -167,6 +169,24 @@ def test_an_up_to_date_block_on_a_standby_misses_nothing(
     record_property("sample", f"{kind} standby: {assert_nothing_is_missed(urls[PRIMARY], urls[standby])}")
 
 
+def test_a_commit_without_the_synchronous_standby_waits_and_is_there_when_it_is_cancelled(
+    cluster: Cluster, migrated: list[str]
+) -> None:
+    waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    (user,) = make_people(migrated[PRIMARY], 1)
+    cluster.nodes[SYNCHRONOUS].kill()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(open_account, migrated[PRIMARY], user, "paypal")
+            wait_until(lambda: query(migrated[PRIMARY], f"SELECT 1 {waiting}"), "the commit waits")
+            query(migrated[PRIMARY], f"SELECT pg_cancel_backend(pid) {waiting}")
+            assert opening.result() == 2
+    finally:
+        cluster.start()
+    theirs = "SELECT 1 FROM escrow_accounts WHERE provider = 'paypal'"
+    wait_until(lambda: query(migrated[SYNCHRONOUS], theirs), "the standby has caught up")
+
+
 @pytest.mark.parametrize("way", ["a list of servers in the URL", "HAProxy"])
 def test_nothing_is_lost_when_a_synchronous_standby_is_promoted_during_writes(
     way: str, tmp_path: Path, record_property: Property
@@ -178,7 +198,9 @@ def test_nothing_is_lost_when_a_synchronous_standby_is_promoted_during_writes(
         users = make_people(urls[PRIMARY], 3)
         pair = cluster.nodes[:ASYNCHRONOUS]
         if way == "HAProxy":
-            service = at(urls[PRIMARY], stack.enter_context(haproxy(pair)))
+            # Which of them is the primary, it has to ask.
+            front = haproxy([cluster.nodes[ASYNCHRONOUS], *pair], "PostgreSQL")
+            service = at(urls[PRIMARY], stack.enter_context(front))
         else:
             ports = ",".join(str(urlsplit(node.url).port) for node in pair)
             options = f"host=127.0.0.1,127.0.0.1&port={ports}&target_session_attrs=read-write"

@@ -235,6 +235,13 @@ def make_people(url: str, count: int) -> list[int]:
         return [user.id for user in users]
 
 
+def open_account(url: str, user: int, provider: str) -> int:
+    """Open an account, and return how many there are."""
+    with bound(url):
+        edb.EscrowAccount.open(user, provider)
+        return edb.EscrowAccount.select().count()
+
+
 def make_disputed(url: str, users: Sequence[int]) -> list[str]:
     """Fund payments in the users' accounts, and return what changed."""
     with bound(url):

@@ -4,13 +4,16 @@
     group_replication()  three members of a MySQL group with one primary
     replicated(family)   a MySQL or MariaDB server, and a replica that follows it by GTID
     streaming()          a PostgreSQL primary, a synchronous standby and an asynchronous one
+    logical()            two PostgreSQL servers for a publication and its subscription
     pgbouncer(server)    PgBouncer before a server, in session and in transaction mode
-    haproxy(nodes)       HAProxy before them: all connections to the first that answers
+    haproxy(nodes, kind) HAProxy before them: all connections to the first that takes writes
 
 Each is a context manager that stops what it started and removes its folders.
 """
 
 import contextlib
+import re
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +32,7 @@ PRIMARY, SYNCHRONOUS, ASYNCHRONOUS = 0, 1, 2
 # Server sessions of a PgBouncer for one database.
 POOL_SIZE = 4
 
+PAGE: Final = Path(__file__).parents[2] / "docs" / "clusters.md"
 _GROUP: Final = "6e6f6465-732d-4f66-8a67-726f75706161"
 _TIMEOUT_SECONDS: Final = 60
 
@@ -93,6 +97,18 @@ class GaleraNode(MySQLServer):
         "SELECT 1 FROM information_schema.global_status "
         "WHERE variable_name = 'wsrep_local_state_comment' AND variable_value = 'Synced'"
     )
+
+
+@contextlib.contextmanager
+def cut_off(node: Server) -> Iterator[None]:
+    """A node of Galera hears nothing of the others in the block, nor they of it; its clients still reach it."""
+    node.ask("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
+    try:
+        wait_until(lambda: not node.ask(GaleraNode.readiness), "the node knows that it is alone")
+        yield
+    finally:
+        node.ask("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
+        wait_until(lambda: node.ask(GaleraNode.readiness), "the node is back in its cluster")
 
 
 @contextlib.contextmanager
@@ -316,6 +332,23 @@ def _standby(programs: Programs, primary: str, name: str) -> PostgresServer:
     return PostgresServer("postgres", f"postgresql://postgres@127.0.0.1:{port}", process)
 
 
+@contextlib.contextmanager
+def logical() -> Iterator[Cluster]:
+    """Two PostgreSQL servers, of which the second can subscribe to what the first publishes."""
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for _ in range(2):
+            url, process = throwaway.postgres(unstable=False)
+            node = PostgresServer("postgres", url, process)
+            stack.callback(node.close)
+            node.start()
+            node.ask("ALTER SYSTEM SET wal_level = logical")
+            node.stop()
+            node.start()
+            nodes.append(node)
+        yield Cluster(nodes)
+
+
 def promote(standby: Server) -> None:
     """Make the standby a primary, which waits for no other standby."""
     standby.ask("SELECT pg_promote()")
@@ -347,23 +380,36 @@ def pgbouncer(server: Server, mode: Literal["session", "transaction"]) -> Iterat
 
 
 @contextlib.contextmanager
-def haproxy(nodes: Sequence[Server]) -> Iterator[str]:
-    """Yield user, host and port of an HAProxy that passes all connections to the first node that answers."""
+def haproxy(nodes: Sequence[Server], kind: Literal["PostgreSQL", "Group Replication", "Galera"]) -> Iterator[str]:
+    """Yield user, host and port of an HAProxy as docs/clusters.md sets it up, with the check for this kind of server.
+
+    It passes all connections to the first node that takes writes.
+    """
     target = urlsplit(nodes[0].url)
     programs = throwaway.of_machine("postgres" if target.scheme == "postgresql" else "mysql")
     program = programs.find("haproxy", "haproxy")
     port = free_port()
-    lines = [
-        *("defaults", "mode tcp", "timeout connect 2s", "timeout client 10m", "timeout server 10m"),
-        *("retries 0", "listen cluster", f"bind 127.0.0.1:{port}"),
-        "default-server check inter 200ms fall 2 rise 2 on-marked-down shutdown-sessions",
-        *(
-            f"server node{number} 127.0.0.1:{urlsplit(node.url).port}{' backup' if number else ''}"
+    text = PAGE.read_text("utf-8")
+    (check,) = re.findall(rf"```bash\n(#!/bin/sh\n# {kind}: .*?)```", text, re.DOTALL)
+    (settings,) = re.findall(r"```cfg\n(.*?)```", text, re.DOTALL)
+    folder, inside = programs.new_folder("check")
+    try:
+        script = folder / "takes-writes"
+        script.write_text(check.replace("user=check", f"user={target.username}"))
+        script.chmod(0o755)
+        lines = [line for line in settings.splitlines() if not line.startswith("    server ")]
+        lines += [
+            f"    server node{number} 127.0.0.1:{urlsplit(node.url).port}{' backup' if number else ''}"
             for number, node in enumerate(nodes)
-        ),
-    ]
-    with _in_front(programs, "haproxy.cfg", lines, program, ["-f"], port):
-        yield f"{target.username}@127.0.0.1:{port}"
+        ]
+        written = "\n".join(lines)
+        for shown, used in (("10.0.0.10:5432", f"127.0.0.1:{port}"), ("/etc/haproxy", str(inside))):
+            assert shown in written
+            written = written.replace(shown, used)
+        with _in_front(programs, "haproxy.cfg", written.splitlines(), program, ["-f"], port):
+            yield f"{target.username}@127.0.0.1:{port}"
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

@@ -84,6 +84,11 @@ class Server:
         assert self._process is not None, f"{self.name} was not started by the tests: it may not be killed"
         self._process.kill()
 
+    def standing_still(self) -> contextlib.AbstractContextManager[None]:
+        """The server answers nobody in the block, neither clients nor other servers, as behind a broken network."""
+        assert self._process is not None, f"{self.name} was not started by the tests"
+        return self._process.standing_still()
+
     def close(self) -> None:
         """The server is stopped and its folder removed."""
         if self._process is not None:
