@@ -263,6 +263,33 @@ def quoted(server, *names):
     return ", ".join(f"{quote}{name}{quote}" for name in names)
 
 
+# What a node says to a transaction that lost its certification, and what sounds like it.
+LOST = [
+    (1030, "Got error 149 'Lock deadlock; Retry transaction' from storage engine InnoDB", True),
+    (1180, "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT", True),
+    (3101, "Plugin instructed the server to rollback the current transaction.", True),
+    (1030, "Got error 28 'No space left on device' from storage engine InnoDB", False),
+]
+
+
+@pytest.mark.parametrize(("number", "message", "is_lost"), LOST)
+def test_a_lost_certification_is_run_again(server, database, number, message, is_lost):
+    if server.name not in ("mysql", "mariadb") or (number, server.name) == (3101, "mariadb"):
+        pytest.skip("no cluster of this server says so")
+    text = message.replace("'", "''")
+
+    def lose_once():
+        if len(calls) == 1:
+            database.execute_sql(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{text}'")
+        return make_user()
+
+    work, calls = counted(lose_once)
+    with contextlib.nullcontext() if is_lost else pytest.raises(peewee.PeeweeException, match="error 28"):
+        edb.transaction(work)
+    assert len(calls) == (2 if is_lost else 1)
+    assert edb.User.select().count() == int(is_lost)
+
+
 def make_read_only(server, database):
     """The session takes no writes, as that of a standby or of a read-only server."""
     settings = {"sqlite": "PRAGMA query_only = ON", "postgres": "SET default_transaction_read_only = on"}
