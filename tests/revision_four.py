@@ -2,7 +2,7 @@
 
 The revision has a column, an index, an enum label and a table, and the models have the fields that go with them. The
 environment `revision-four` then runs the suite in the copy, without the tests that have `contract` in their name, and
-without races and random walks, to which revisions make no difference.
+without races and random walks, to which revisions make no difference; `revision-four-whole` runs these too.
 """
 
 import re

@@ -5,6 +5,7 @@ for each server family, and the server runs inside by chroot.
 """
 
 import contextlib
+import functools
 import os
 import pwd
 import random
@@ -143,8 +144,7 @@ class Programs:
 
     def command(self, at_our_end: signal.Signals, program: str, *arguments: str) -> list[str]:
         """Return a command that runs as the user, inside the tree, and gets the signal when the tests end."""
-        chroot = [] if self.root == _MACHINE else ["/usr/sbin/chroot", str(self.root)]
-        command = [*chroot, "setpriv", "--pdeathsig", at_our_end.name.removeprefix("SIG")]
+        command = [*self._enter(), "setpriv", "--pdeathsig", at_our_end.name.removeprefix("SIG")]
         if os.geteuid() == 0:
             uid, gid = self.user
             command += [f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
@@ -152,22 +152,40 @@ class Programs:
 
     def new_folder(self, name: str) -> tuple[Path, Path]:
         """Make a folder of the user, and return its path as seen from outside and from inside."""
-        parent = roomy_folder() if self.root == _MACHINE else self.root / "srv"
+        parent = roomy_folder() if self.root == _MACHINE or _is_memory_for_trees() else self.root / "srv"
         _remove_abandoned_folders(parent)
         folder = Path(tempfile.mkdtemp(prefix=f"engagement-{name}-{os.getpid()}-", dir=parent))
         if os.geteuid() == 0:
             os.chown(folder, *self.user)
-        return folder, folder if self.root == _MACHINE else Path("/") / folder.relative_to(self.root)
+        return folder, folder if self.root == _MACHINE else Path("/srv") / folder.name
+
+    def _enter(self) -> list[str]:
+        if self.root == _MACHINE:
+            return []
+        if not _is_memory_for_trees():
+            return ["/usr/sbin/chroot", str(self.root)]
+        # The server alone sees the mount, and takes it along when it ends.
+        script = f'mount --bind {_MEMORY} "$0/srv" && exec /usr/sbin/chroot "$0" "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, str(self.root)]
 
 
 def roomy_folder() -> Path:
     """Memory where there is plenty of it: each test makes and drops hundreds of files."""
-    memory = Path("/dev/shm")
-    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > LEAST_MEMORY:
-        return memory
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > LEAST_MEMORY:
+        return _MEMORY
     return Path(tempfile.gettempdir())
 
 
+@functools.cache
+def _is_memory_for_trees() -> bool:
+    """Whether servers in a tree may have their folders in memory too."""
+    if roomy_folder() != _MEMORY:
+        return False
+    mount = ["unshare", "--mount", "mount", "--bind", _MEMORY, "/srv"]
+    return subprocess.run(mount, check=False, capture_output=True).returncode == 0
+
+
+_MEMORY = Path("/dev/shm")
 _MACHINE = Path("/")
 _PROGRAM_FOLDERS = ("usr/lib/postgresql/*/bin", "usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin")
 
