@@ -93,11 +93,14 @@ def assert_deployers_at_once_are_one(make_database: Callable[[], Sequence[str]],
     )
 
 
-def struck(what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)") -> Callable[[], None]:
+def struck(
+    what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)", silence_seconds: int = TIMEOUT_SECONDS
+) -> Callable[[], None]:
     """Return what a deployer does first: it has a short lease, and gets a signal before or after such a statement."""
 
     def prepare() -> None:
         _shorten_lease()
+        Server.silence_seconds = silence_seconds
         # A stopped one would outlive tests that are killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         execute_sql: Any = peewee.Database.execute_sql
@@ -118,7 +121,6 @@ def struck(what: signal.Signals, *, before: str = "(?!)", after: str = "(?!)") -
 
 def _shorten_lease() -> None:
     Lease.__init__.__defaults__ = (LEASE_SECONDS,)
-    Server.silence_seconds = int(LEASE_SECONDS)
 
 
 def start_deployer(command: list[str], prepare: Callable[[], None] = _shorten_lease) -> Deployer:
@@ -127,9 +129,9 @@ def start_deployer(command: list[str], prepare: Callable[[], None] = _shorten_le
 
 
 @contextlib.contextmanager
-def stopped_after(pattern: str, command: list[str]) -> Iterator[Deployer]:
+def stopped_after(pattern: str, command: list[str], silence_seconds: int = TIMEOUT_SECONDS) -> Iterator[Deployer]:
     """A deployer that is stopped after such a statement in the block, and continues after it."""
-    deployer = start_deployer(command, struck(signal.SIGSTOP, after=pattern))
+    deployer = start_deployer(command, struck(signal.SIGSTOP, after=pattern, silence_seconds=silence_seconds))
     try:
         os.waitid(os.P_PID, deployer.process, os.WSTOPPED)
         yield deployer
