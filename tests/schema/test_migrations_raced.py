@@ -376,7 +376,7 @@ def test_a_busy_table_is_migrated_without_blocking_writers(
     met.touch()
     with held(platform, held_table):
         deployer = commands.start(command, lambda: note_calls(execute_module, "_pause", met))
-        with Writer(platform, written_table) as writer:
+        with Writer(platform, written_table) as writer, Writer(platform, "project_audit") as unaffected:
             often = met.stat().st_size + MEETINGS
             wait_until(
                 lambda: (
@@ -391,8 +391,8 @@ def test_a_busy_table_is_migrated_without_blocking_writers(
     assert ended.code == 0, ended.words
     assert (revision in history(platform)) == (direction == "up")
     print(f"{family(platform)}, {revision} {direction}: longest write {max(writer.seconds):.3f} s")
-    # The machine may stand still for one write; a deployer that waits for long stops one each time.
-    assert sorted(writer.seconds)[-2] < lock_wait_seconds + SLACK_SECONDS
+    # A machine that stands still stops the other writer too.
+    assert max(writer.seconds) < lock_wait_seconds + SLACK_SECONDS + max(unaffected.seconds)
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
