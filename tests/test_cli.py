@@ -22,6 +22,7 @@ from engagement_db.schema import history, progress, script_files, stub_tables
 from engagement_db.schema.execute import Run
 from engagement_db.schema.lock import hold_migration_lock
 from engagement_db.schema.revision import Revision
+from engagement_db.schema.runner import error_message
 from engagement_db.schema.steps import add_index
 from engagement_db.tables import index
 
@@ -243,6 +244,17 @@ def test_a_wrong_password_is_not_repeated(server: servers.Server, platform_url: 
     assert ended.code == 2
     assert "Access denied" in ended.words
     assert "s3cret-word" not in ended.words
+
+
+def test_an_error_number_that_another_server_uses_too_gives_no_advice(
+    server: servers.Server, platform_url: str
+) -> None:
+    if server.name not in ("mysql", "mariadb"):
+        pytest.skip("the codes of this server are not numbers that another server uses too")
+    # On SQLite 1032 is a file that cannot be written.
+    with contextlib.closing(open_database(platform_url)) as database, pytest.raises(peewee.PeeweeException) as raised:
+        database.execute_sql("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1032, MESSAGE_TEXT = 'no such record'")
+    assert error_message(raised.value) == "the database reported: no such record"
 
 
 def test_a_deployer_waits_no_longer_than_its_lock_timeout(server: servers.Server, platform_url: str) -> None:

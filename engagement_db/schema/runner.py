@@ -246,7 +246,8 @@ def error_message(error: EngagementError | peewee.PeeweeException) -> str:
     advice = ""
     if is_unwritable_file(error):
         advice = _UNWRITABLE
-    elif any(error_code(error) in server.not_writable_codes for server in servers.ALL):
+    # What SQLite's codes mean is said above; some are those of other errors on MySQL and MariaDB.
+    elif any(error_code(error) in server.not_writable_codes for server in servers.ALL if not server.is_file_based):
         advice = _READ_ONLY
     return f"the database reported: {server_message(error)}{advice}"
 
