@@ -64,15 +64,18 @@ def detect_drift(
     return tuple(found.values())
 
 
-def require_present(database: peewee.Database, applied: Sequence[Revision], *, nothing_pending: bool) -> None:
-    """Raise SchemaMissing if the database lacks what these revisions created, or has it in a form that does not work.
+def require_present(
+    database: peewee.Database, revisions: Sequence[Revision], names: Sequence[str], *, nothing_pending: bool
+) -> None:
+    """Raise SchemaMissing if the database lacks what the applied revisions created, or has it in an unusable form.
 
-    Where revisions are pending, an interrupted run may have added objects of the next one already: then only tables and
-    columns that are missing count.
+    ``names`` are those of the applied revisions. Where revisions are pending, an interrupted run may have added objects
+    of the next one already: then only tables and columns that are missing count.
 
     The history of a node may say more than its tables: after a restore, where a replica does not get schema changes, or
     where the nodes of a cluster were changed one by one. Reads the catalog of each table once, and no rows.
     """
+    applied = [revision for revision in revisions if revision.name in names]
     drift = detect_drift(database, declared(applied), ()) if applied else ()
     found = [
         str(item)

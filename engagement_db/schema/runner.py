@@ -88,8 +88,8 @@ def migrate(
 
     ``to`` is a name or a number. Waits for other deployers and then reads the history again, so that no revision is
     applied twice. ``prepare`` is called under the lock, before the history is read. Raises MigrationBusy, HistoryError,
-    SchemaConflict or StepFailed; the same call, made again, resumes. Raises SchemaMissing if nothing is pending but the
-    tables are not those that the history records.
+    SchemaConflict or StepFailed; the same call, made again, resumes. Raises SchemaMissing, before any change, if
+    the tables are not those that the history records.
     """
     revisions = load(directory)
     to = None if to is None else resolve(to, _names(revisions))
@@ -100,8 +100,7 @@ def migrate(
         current = history.status(database, _names(revisions))
         current.require_consistent()
         pending = _names(select_pending(revisions, current.applied, to))
-        applied = [revision for revision in revisions if revision.name in current.applied]
-        require_present(database, applied, nothing_pending=not pending)
+        require_present(database, revisions, current.applied, nothing_pending=not pending)
         if not pending:
             return ()
         run = Run(database, report, lock_timeout_seconds)
@@ -193,8 +192,7 @@ def require_runnable(
     simulation = Simulation(revisions, run.server, run.catalog, applied)
     if rollback_count is None:
         pending = select_pending(simulation.revisions, applied, to)
-        done = [revision for revision in revisions if revision.name in applied]
-        require_present(database, done, nothing_pending=not pending)
+        require_present(database, revisions, applied, nothing_pending=not pending)
         simulation.require_applicable(pending)
         return
     newest = [revision for revision in reversed(simulation.revisions) if revision.name in applied]

@@ -37,11 +37,11 @@ from clusters import (
     pgbouncer,
     promote,
     streaming,
-    wait_until,
 )
 from commands import engagement_db_command
 from independent_catalog import definitions, history
 from platform_database import query
+from waiting import wait_until
 
 from engagement_db.schema import script_files
 

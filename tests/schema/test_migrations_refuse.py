@@ -522,6 +522,15 @@ def test_a_gap_in_the_history_is_filled(stubs: peewee.Database, url: str) -> Non
     assert unlike(expected, everything(url)) == {}
 
 
+def assert_pw_migrate_refuses(folder: Path, url: str, words: str) -> None:
+    """It says so in these words, without a traceback, and changes nothing."""
+    with nothing_changes(url):
+        result = pw_migrate(folder, "migrate", "--database", url)
+    assert result.code == 1
+    assert words in result.words
+    assert "Traceback" not in result.words
+
+
 def test_a_history_without_its_script_is_refused(stubs: peewee.Database, url: str, tmp_path: Path) -> None:
     scripts = copy_scripts(tmp_path)
     runner.migrate(stubs)
@@ -530,11 +539,7 @@ def test_a_history_without_its_script_is_refused(stubs: peewee.Database, url: st
         with nothing_changes(url), pytest.raises(HistoryError, match=f"{TRUST} is applied but not known"):
             move(stubs, directory=scripts)
     stubs.close()
-    with nothing_changes(url):
-        result = pw_migrate(tmp_path, "migrate", "--database", url)
-    assert result.code == 1
-    assert "not known to this version of the code" in result.words
-    assert "Traceback" not in result.words
+    assert_pw_migrate_refuses(tmp_path, url, "not known to this version of the code")
 
 
 @pytest.mark.parametrize(
@@ -551,11 +556,7 @@ def test_invalid_script_names_are_refused(stubs: peewee.Database, url: str, tmp_
     with nothing_changes(url), pytest.raises(HistoryError, match=names[0]):
         runner.migrate(stubs, directory=scripts)
     stubs.close()
-    with nothing_changes(url):
-        result = pw_migrate(tmp_path, "migrate", "--database", url)
-    assert result.code == 1
-    assert names[0] in result.words
-    assert "Traceback" not in result.words
+    assert_pw_migrate_refuses(tmp_path, url, names[0])
 
 
 def test_a_script_whose_step_is_refused_is_named_without_a_traceback(stubs: peewee.Database, url: str, tmp_path: Path):
@@ -567,11 +568,9 @@ def test_a_script_whose_step_is_refused_is_named_without_a_traceback(stubs: peew
         "migrate = revision.migrate\nrollback = revision.rollback\n"
     )
     stubs.close()
-    with nothing_changes(url):
-        result = pw_migrate(tmp_path, "migrate", "--database", url)
-    assert result.code == 1
-    assert 'the script 004_rule.py cannot be loaded: the check "id" & 1 = 0 cannot be recognized' in result.words
-    assert "Traceback" not in result.words
+    assert_pw_migrate_refuses(
+        tmp_path, url, 'the script 004_rule.py cannot be loaded: the check "id" & 1 = 0 cannot be recognized'
+    )
 
 
 # The server cannot do it without keeping writers out.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import peewee
 import pytest
-from waiting import TIMEOUT_SECONDS, wait_until
+from waiting import INNODB_PAUSE_SECONDS, TIMEOUT_SECONDS, wait_until
 
 from engagement_db import servers
 from engagement_db.orm.urls import open_database
@@ -17,8 +17,6 @@ from engagement_db.servers.base import OpenTransaction
 WATCHED_SECONDS = 2.0
 WAITS = "a table may be locked; session"
 OLD_SECONDS = 1.1
-# InnoDB shows the same again to those who ask more often than every tenth of a second.
-PAUSE_SECONDS = 0.15
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def test_open_transaction_is_reported_with_its_age(before_three, url):
     with other.connection_context(), other.atomic():
         session = server.session_id(other)
         other.execute_sql("UPDATE projects SET title = 'held'")
-        wait_until(lambda: age(session) >= OLD_SECONDS, "the transaction is old", pause=PAUSE_SECONDS)
+        wait_until(lambda: age(session) >= OLD_SECONDS, "the transaction is old", pause=INNODB_PAUSE_SECONDS)
         # MariaDB counts whole seconds.
         assert age(session) <= time.monotonic() - began + 1
 
@@ -66,7 +64,9 @@ def test_no_lock_is_requested_while_a_long_transaction_is_open(before_three, url
         with other.atomic():
             other.execute_sql("UPDATE projects SET title = 'held'")
             wait_until(
-                lambda: is_old(server.open_transactions(before_three)), "the transaction is old", pause=PAUSE_SECONDS
+                lambda: is_old(server.open_transactions(before_three)),
+                "the transaction is old",
+                pause=INNODB_PAUSE_SECONDS,
             )
             thread.start()
             seen = states_seen(before_three, lambda: [line for line in said if WAITS in line])

@@ -270,6 +270,12 @@ def assert_accounts_are_one_each(url: str) -> int:
     return len(keys)
 
 
+def assert_check_finds_nothing(urls: Sequence[str]) -> None:
+    """Neither the tables nor the rows of any of these databases have a problem."""
+    ended = commands.run(["engagement-db", "check", "--rows", "--each", *urls])
+    assert ended.code == 0, ended.words
+
+
 def assert_nothing_is_missed(primary: str, replica: str) -> str:
     """Read each row just after its commit; none is missed by a block that is up to date. Return the figures."""
     missed, seconds = {False: 0, True: 0}, {False: 0.0, True: 0.0}

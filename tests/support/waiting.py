@@ -10,6 +10,8 @@ from typing import Final
 from platform_database import family, query
 
 TIMEOUT_SECONDS: Final = 120
+# InnoDB shows the same again to those who ask more often than every tenth of a second.
+INNODB_PAUSE_SECONDS: Final = 0.15
 
 _BLOCKED_ON_INNODB = (
     "SELECT 1 FROM information_schema.innodb_trx x JOIN information_schema.processlist p "
@@ -36,5 +38,5 @@ def wait_until_blocked(url: str) -> None:
     SQLite does not say who waits, and has one writer at a time in any case: there it returns at once.
     """
     if family(url) != "sqlite":
-        # InnoDB shows the same again to those who ask more often than every tenth of a second.
-        wait_until(lambda: query(url, _BLOCKED[family(url)]), "a session waits for a row", pause=0.15)
+        is_blocked = _BLOCKED[family(url)]
+        wait_until(lambda: query(url, is_blocked), "a session waits for a row", pause=INNODB_PAUSE_SECONDS)
